@@ -1,0 +1,216 @@
+"""The neutral shape in the middle: what any of the four chat dialects says, in one vocabulary.
+
+A dialect translates to and from these types, so N dialects cost N files and not N×M. Whatever a
+dialect says that has no word here is kept verbatim in an `Opaque` part or in `extra`, together
+with the dialect it came from: it goes back only to the same dialect. Order is kept everywhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+StopReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "pause", "other"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """Plain text. `extra` holds what its dialect says beside it (cache marks, citations)."""
+
+    text: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """An image, audio clip or file: inline base64 `data`, or a `url` that we never fetch."""
+
+    kind: Literal["image", "audio", "video", "file"]
+    mime: str | None = None
+    data: str | None = None
+    url: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call that the model asks for; `arguments` is JSON text exactly as it was written."""
+
+    call_id: str
+    name: str
+    arguments: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResult:
+    """The answer to a `ToolCall`, matched by `call_id` (and by `name` where the dialect does)."""
+
+    call_id: str
+    parts: "tuple[Part, ...]"
+    name: str | None = None
+    is_error: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reasoning:
+    """Thinking. `sealed` is the provider's signature or ciphertext: bound to it, never invented."""
+
+    text: str
+    sealed: str | None = None
+    origin: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opaque:
+    """A part with no word here, verbatim; it may go back only to the dialect `origin`."""
+
+    origin: str
+    value: Mapping[str, Any]
+
+
+Part = Text | Media | ToolCall | ToolResult | Reasoning | Opaque
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    role: Role
+    parts: tuple[Part, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function the model may call; `schema` is JSON Schema. Server tools are `Opaque`."""
+
+    name: str
+    description: str = ""
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    mode: Literal["auto", "none", "required", "named"]
+    name: str | None = None
+    parallel: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFormat:
+    """`json_schema` carries a schema; `json` asks for any JSON object."""
+
+    kind: Literal["text", "json", "json_schema"]
+    name: str = ""
+    schema: Mapping[str, Any] | None = None
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request in neutral words. `extra` holds every other top-level field, by its own name."""
+
+    model: str
+    messages: tuple[Message, ...]
+    origin: str
+    stream: bool = False
+    tools: tuple[Tool | Opaque, ...] = ()
+    tool_choice: ToolChoice | None = None
+    output: OutputFormat | None = None
+    max_output: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    reasoning_effort: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One whole answer; `usage` is the disjoint buckets (and `reasoning_tokens`) by name."""
+
+    answer_id: str
+    model: str
+    parts: tuple[Part, ...]
+    stop: StopReason | None
+    usage: Mapping[str, int] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The stream began; `usage` is what is known already (Anthropic tells the input here)."""
+
+    answer_id: str
+    model: str
+    usage: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    index: int
+    text: str
+    sealed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    index: int
+    call_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentsDelta:
+    """A fragment of a tool call's JSON arguments; never parsed before the call is whole."""
+
+    index: int
+    fragment: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartEnded:
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    reason: StopReason
+    usage: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An error told inside the stream."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The terminal event: only after it is a stream a success."""
+
+
+StreamEvent = (
+    Started
+    | TextDelta
+    | ReasoningDelta
+    | ToolCallStarted
+    | ArgumentsDelta
+    | PartEnded
+    | Stopped
+    | Failed
+    | Ended
+)

@@ -1,0 +1,138 @@
+"""What a wire protocol is to the rest of the program: one shape, five implementations.
+
+A dialect reads bytes and returns values; it does no I/O and keeps nothing between calls, save the
+reader of one stream. Bytes that it hands back for the client are the provider's own, cut only at
+the ends of events.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from modelspend import chat
+from modelspend.errors import ModelspendError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestView:
+    """What the gateway needs to know of a request; everything else stays bytes.
+
+    `model` is the client's own spelling. `session` is the dialect's conversation field, named by
+    `session_source`. `wants_usage` is false when the client did not ask for the usage chunk of a
+    stream. `body` is the parsed JSON.
+    """
+
+    model: str
+    stream: bool
+    body: Mapping[str, Any]
+    operation: str = ""
+    max_output: int | None = None
+    session: str | None = None
+    session_source: str | None = None
+    wants_usage: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderError:
+    """An error that the provider told us, inside a stream or as a body."""
+
+    kind: str
+    message: str
+
+
+@dataclass(slots=True)
+class AnswerNote:
+    """What was learnt from an answer; a stream's reader fills it as it goes.
+
+    `usage` is the provider's raw usage object (merged, where a stream tells it in parts), `counts`
+    what only the output items show (`web_searches`, `tool_calls`). `content` turns true with the
+    first text, tool or reasoning delta; `ended` with the terminal event. `output_chars` counts
+    what the model wrote, for the estimate when usage is missing.
+    """
+
+    model: str | None = None
+    usage: dict[str, Any] | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    service_tier: str = ""
+    finish_reason: str | None = None
+    answer_id: str | None = None
+    output_chars: int = 0
+    content: bool = False
+    ended: bool = False
+    error: ProviderError | None = None
+
+
+class StreamReader(Protocol):
+    """Reads one streamed answer beside its way to the client.
+
+    Byte law: all that `feed` and `close` return, concatenated, is all that was fed, save hidden
+    usage (where the flag was spliced) and a broken last event.
+    """
+
+    note: AnswerNote
+
+    def feed(self, chunk: bytes) -> tuple[bytes, bytes]:
+        """(bytes that may go to the client now, bytes to hold until the receipt is final)."""
+        ...
+
+    def close(self) -> tuple[bytes, bytes]:
+        """At the end of the upstream's bytes: what was still waiting, as in `feed`."""
+        ...
+
+
+class Dialect(Protocol):
+    """One wire protocol, both directions."""
+
+    name: str
+    native_provider: str
+    """The provider whose own key a caller of this dialect may bring."""
+
+    # What the gateway asks of it.
+
+    def read(self, path: str, body: bytes) -> RequestView:
+        """The view of a request. Raises BadRequest (with `field`) or Unsupported."""
+        ...
+
+    def target(self, view: RequestView, model: str) -> str:
+        """The path below a provider's base URL, for a model's name upstream."""
+        ...
+
+    def with_model(self, body: bytes, view: RequestView, model: str) -> bytes:
+        """The same bytes with another model name spliced in."""
+        ...
+
+    def with_usage(self, body: bytes, view: RequestView) -> bytes | None:
+        """The same bytes with a spliced request for stream usage; None when nothing is needed."""
+        ...
+
+    def reader(self, view: RequestView, *, hide_usage: bool) -> StreamReader: ...
+
+    def note(self, body: bytes) -> AnswerNote:
+        """What a whole answer says. Never raises: an unreadable one gives an empty note."""
+        ...
+
+    def input_chars(self, view: RequestView) -> int:
+        """Characters of text in the request, for an estimate."""
+        ...
+
+    def prefix(self, view: RequestView) -> bytes:
+        """The start of the conversation (system and first user turn), to fingerprint a session."""
+        ...
+
+    def error_body(self, error: ModelspendError) -> bytes:
+        """Our own error as this dialect's JSON error body."""
+        ...
+
+    def error_event(self, error: ModelspendError) -> bytes:
+        """The event(s) that end a stream as an error; official clients raise on it."""
+        ...
+
+    # The neutral shape: translation, and the simulator's answers.
+
+    def decode_request(self, path: str, body: bytes) -> chat.Request: ...
+
+    def encode_answer(self, answer: chat.Answer) -> bytes: ...
+
+    def encode_stream(self, events: Iterable[chat.StreamEvent]) -> Iterator[bytes]:
+        """One item for each wire event, blank line included."""
+        ...

@@ -1,0 +1,170 @@
+"""Everything that can go wrong, in the product's words: one shallow family.
+
+An error carries its stable `code`, the HTTP status and the exit code it becomes, and a `hint` with
+the next step. `server/guard.py` and `cli/context.py` are the only two places that turn one into
+words.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command; scripts rely on them."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    REFUSED = 4
+    UNREACHABLE = 5
+    CHECK_FAILED = 6
+    BUDGET = 7
+    INTERRUPTED = 130
+
+
+class ModelspendError(Exception):
+    """The root of the family: a message that names the thing and the value, and a next step.
+
+    `field` is the dotted place in the request body, `retry_after_s` the wait that we advise.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        field: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.field = field
+        self.retry_after_s = retry_after_s
+
+    @property
+    def text(self) -> str:
+        """Message and hint as one line for a person."""
+        return f"{self.message} {self.hint}".strip()
+
+
+class BadRequest(ModelspendError):
+    """The caller's body or headers cannot be read as what the route takes."""
+
+    code, status, exit_code = "bad_request", 400, ExitCode.USAGE
+
+
+class BodyTooLarge(ModelspendError):
+    code, status, exit_code = "body_too_large", 413, ExitCode.USAGE
+
+
+class Unsupported(ModelspendError):
+    """A feature that could not be metered, or a protocol that we do not speak."""
+
+    code, status, exit_code = "unsupported", 400, ExitCode.USAGE
+
+
+class UnknownRoute(ModelspendError):
+    code, status, exit_code = "unknown_route", 404, ExitCode.USAGE
+
+
+class UnknownModel(ModelspendError):
+    code, status, exit_code = "unknown_model", 404, ExitCode.NOT_FOUND
+
+
+class NoCredential(ModelspendError):
+    """No key that may be used for this provider."""
+
+    code, status, exit_code = "no_credential", 401, ExitCode.REFUSED
+
+
+class NotAuthorised(ModelspendError):
+    """The caller's own tenant key or local token is missing or wrong."""
+
+    code, status, exit_code = "not_authorised", 401, ExitCode.REFUSED
+
+
+class Forbidden(ModelspendError):
+    """A browser page of another origin, or a Host that is not ours."""
+
+    code, status, exit_code = "forbidden", 403, ExitCode.REFUSED
+
+
+class WrongHost(ModelspendError):
+    code, status, exit_code = "wrong_host", 421, ExitCode.REFUSED
+
+
+class Overloaded(ModelspendError):
+    code, status, retryable = "overloaded", 429, True
+
+
+class Draining(ModelspendError):
+    """The daemon is stopping and takes no new calls."""
+
+    code, status, retryable = "draining", 503, True
+
+
+class LedgerUnavailable(ModelspendError):
+    """The intent cannot be made durable, so nothing may be sent."""
+
+    code, status, retryable = "ledger_unavailable", 503, True
+
+
+class LedgerHeld(ModelspendError):
+    """Another gateway writes this ledger."""
+
+    code, status = "ledger_held", 409
+
+
+class LedgerCorrupt(ModelspendError):
+    code, status = "ledger_corrupt", 500
+
+
+class UpstreamFailed(ModelspendError):
+    """The provider could not be reached, or broke off; `failure_class` says how."""
+
+    code, status, retryable = "upstream_failed", 502, True
+
+    def __init__(self, message: str, hint: str = "", *, failure_class: str) -> None:
+        super().__init__(message, hint)
+        self.failure_class = failure_class
+
+
+class StreamTruncated(UpstreamFailed):
+    """A stream that ended without its terminal event."""
+
+    code = "stream_truncated"
+
+
+class ConfigInvalid(ModelspendError):
+    code, status, exit_code = "config_invalid", 400, ExitCode.USAGE
+
+
+class ReceiptNotFound(ModelspendError):
+    code, status, exit_code = "receipt_not_found", 404, ExitCode.NOT_FOUND
+
+
+class NotFound(ModelspendError):
+    """A named thing other than a receipt: a topic, a view, a price."""
+
+    code, status, exit_code = "not_found", 404, ExitCode.NOT_FOUND
+
+
+class Usage(ModelspendError):
+    """A command or query that was typed wrong."""
+
+    code, status, exit_code = "usage", 400, ExitCode.USAGE
+
+
+class DaemonUnreachable(ModelspendError):
+    code, status, exit_code = "daemon_unreachable", 503, ExitCode.UNREACHABLE
+
+
+class CheckFailed(ModelspendError):
+    code, status, exit_code = "check_failed", 409, ExitCode.CHECK_FAILED

@@ -1,0 +1,651 @@
+"""The receipt: the one record of one client call, and its exact JSON.
+
+Dataclasses here are the shape in memory; `to_json` gives the documented shape, `from_json` reads
+it back without loss. Money is pico-dollars here and exact decimal dollars there. `body_kept` and
+`seq` are added when a receipt is read: they are outside the hashed bytes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Literal
+
+from modelspend.money import BUCKETS, NO_COST, Cost, CostLine, CostSource, dumps, from_usd, usd
+
+SCHEMA_VERSION = 1
+
+
+class Status(StrEnum):
+    """How a call ended, as the client saw it."""
+
+    SUCCESS = "success"
+    ERROR = "error"
+    TRUNCATED = "truncated"
+    CLIENT_DISCONNECT = "client_disconnect"
+    REFUSED = "refused"
+    BUDGET_STOPPED = "budget_stopped"
+    INTERRUPTED = "interrupted"
+    CACHED = "cached"
+
+
+class FailureClass(StrEnum):
+    """Why an attempt failed. `client_error` is the caller's own fault and no sign of ill health."""
+
+    CLIENT_ERROR = "client_error"
+    AUTH = "auth"
+    RATE_LIMIT = "rate_limit"
+    OVERLOADED = "overloaded"
+    SERVER_ERROR = "server_error"
+    CONNECT = "connect"
+    CONNECT_TIMEOUT = "connect_timeout"
+    FIRST_BYTE_TIMEOUT = "first_byte_timeout"
+    IDLE_TIMEOUT = "idle_timeout"
+    TOTAL_TIMEOUT = "total_timeout"
+    DISCONNECTED = "disconnected"
+    TRUNCATED = "truncated"
+    ERROR_IN_STREAM = "error_in_stream"
+    PROTOCOL = "protocol"
+    CLIENT_GONE = "client_gone"
+    CLIENT_STALLED = "client_stalled"
+    SHUTDOWN = "shutdown"
+    PROCESS_DIED = "process_died"
+
+
+class Delivery(StrEnum):
+    """How far an attempt got: only `not_sent` is surely unbilled."""
+
+    NOT_SENT = "not_sent"
+    MAYBE_ACCEPTED = "maybe_accepted"
+    RESPONDING = "responding"
+    DONE = "done"
+
+
+UsageSource = Literal["provider", "estimated", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Disjoint token buckets of one attempt, and the provider's own object as it came.
+
+    `source` is `provider` when the provider reported it, `estimated` when it was counted from
+    content (then `error_ratio` is the estimator's observed relative error, null before it has
+    seen any), `none` when the call used nothing. `problems` names fields that made no sense.
+    """
+
+    quantities: Mapping[str, int] = field(default_factory=dict)
+    reasoning_tokens: int = 0
+    source: UsageSource = "none"
+    raw: Mapping[str, Any] | None = None
+    error_ratio: float | None = None
+    problems: tuple[str, ...] = ()
+
+
+NO_USAGE = Usage()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestInfo:
+    """What the client asked for. `model` is its own spelling; `max_output` its output limit."""
+
+    dialect: str
+    path: str
+    model: str
+    stream: bool
+    sha256: str
+    size: int
+    answer_sha256: str | None = None
+    answer_size: int = 0
+    splices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    category: str
+    confidence: float
+    complexity: float
+    tier: str
+    risk_signals: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    model_id: str
+    provider: str
+    score: float | None = None
+    est_cost_pico: int | None = None
+    reasons: tuple[str, ...] = ()
+    filtered_out_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The plan. `applied` is false in `observe` and `shadow`: `attempts` say what ran."""
+
+    model_id: str
+    provider: str
+    mode: str = "observe"
+    profile: str | None = None
+    strategy: str = "single"
+    applied: bool = False
+    fallback_chain: tuple[str, ...] = ()
+    prompt_rewritten: bool = False
+    rationale: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try at one provider. `model_id` is the model served when the answer names it."""
+
+    n: int
+    provider: str
+    model_id: str
+    started_at_ms: int
+    status: Status
+    delivery: Delivery
+    region: str | None = None
+    http_status: int | None = None
+    failure_class: FailureClass | None = None
+    latency_ms: float = 0.0
+    ttft_ms: float | None = None
+    upstream_request_id: str | None = None
+    service_tier: str = ""
+    finish_reason: str | None = None
+    usage: Usage = NO_USAGE
+    cost: Cost = NO_COST
+    charged_pico: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Savings:
+    baseline_model: str
+    baseline_cost_pico: int | None
+    by_mechanism: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """How it went. `actual_cost_pico` is null when unknown; budgets count `charged_pico`."""
+
+    status: Status
+    actual_cost_pico: int | None
+    charged_pico: int
+    actual_latency_ms: float
+    ttft_ms: float | None
+    overhead_ms: float
+    http_status: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    receipt_id: str
+    created_at_ms: int
+    tenant: str
+    request: RequestInfo
+    execution: Execution
+    workflow: str | None = None
+    session_id: str | None = None
+    session_source: str | None = None
+    key_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    trace_id: str | None = None
+    span_id: str | None = None
+    replay_of: str | None = None
+    classification: Classification | None = None
+    candidates: tuple[Candidate, ...] = ()
+    decision: Decision | None = None
+    attempts: tuple[Attempt, ...] = ()
+    savings: Savings | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """The usage of the attempt that answered, or of the last one tried."""
+        return self.attempts[-1].usage if self.attempts else NO_USAGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What is durable before the first byte goes upstream; enough to write a receipt without us.
+
+    `attempts` grows by one durable row for each later hop: (n, provider, model, started_at_ms).
+    """
+
+    receipt_id: str
+    created_at_ms: int
+    tenant: str
+    request: RequestInfo
+    provider: str
+    model_id: str
+    decision: Decision | None = None
+    workflow: str | None = None
+    session_id: str | None = None
+    session_source: str | None = None
+    key_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    trace_id: str | None = None
+    span_id: str | None = None
+    replay_of: str | None = None
+    hold_pico: int = 0
+    attempts: tuple[tuple[int, str, str, int], ...] = ()
+
+
+def interrupted(intent: Intent) -> Receipt:
+    """The one receipt of a call whose process died: its cost is unknown, its hold is charged."""
+    hops = ((1, intent.provider, intent.model_id, intent.created_at_ms), *intent.attempts)
+    attempts = tuple(
+        Attempt(
+            n=n,
+            provider=provider,
+            model_id=model,
+            started_at_ms=started_at_ms,
+            status=Status.INTERRUPTED,
+            delivery=Delivery.MAYBE_ACCEPTED,
+            failure_class=FailureClass.PROCESS_DIED,
+        )
+        for n, provider, model, started_at_ms in hops
+    )
+    return Receipt(
+        receipt_id=intent.receipt_id,
+        created_at_ms=intent.created_at_ms,
+        tenant=intent.tenant,
+        workflow=intent.workflow,
+        session_id=intent.session_id,
+        session_source=intent.session_source,
+        key_id=intent.key_id,
+        tags=intent.tags,
+        trace_id=intent.trace_id,
+        span_id=intent.span_id,
+        replay_of=intent.replay_of,
+        request=intent.request,
+        decision=intent.decision,
+        attempts=attempts,
+        execution=Execution(
+            status=Status.INTERRUPTED,
+            actual_cost_pico=None,
+            charged_pico=intent.hold_pico,
+            actual_latency_ms=0.0,
+            ttft_ms=None,
+            overhead_ms=0.0,
+            error="the process died while this call was under way",
+        ),
+    )
+
+
+def to_json(receipt: Receipt) -> dict[str, Any]:
+    """The documented JSON shape; money as `Decimal` dollars (write it with `money.dumps`)."""
+    final = receipt.attempts[-1] if receipt.attempts else None
+    return {
+        "receipt_id": receipt.receipt_id,
+        "schema_version": SCHEMA_VERSION,
+        "created_at": iso(receipt.created_at_ms),
+        "tenant": receipt.tenant,
+        "workflow": receipt.workflow,
+        "session_id": receipt.session_id,
+        "session_source": receipt.session_source,
+        "key_id": receipt.key_id,
+        "tags": dict(receipt.tags),
+        "trace_id": receipt.trace_id,
+        "span_id": receipt.span_id,
+        "replay_of": receipt.replay_of,
+        "request": _request_json(receipt.request),
+        "classification": _classification_json(receipt.classification),
+        "candidates": [_candidate_json(candidate) for candidate in receipt.candidates],
+        "decision": _decision_json(receipt.decision),
+        "attempts": [_attempt_json(attempt) for attempt in receipt.attempts],
+        "usage": _usage_json(final.usage if final else NO_USAGE),
+        "cost": _total_json(receipt.attempts),
+        "savings": _savings_json(receipt.savings),
+        "execution": {
+            "actual_cost_usd": _usd(receipt.execution.actual_cost_pico),
+            "charged_usd": usd(receipt.execution.charged_pico),
+            "actual_latency_ms": receipt.execution.actual_latency_ms,
+            "ttft_ms": receipt.execution.ttft_ms,
+            "overhead_ms": receipt.execution.overhead_ms,
+            "status": receipt.execution.status,
+            "http_status": receipt.execution.http_status,
+            "error": receipt.execution.error,
+        },
+    }
+
+
+def canonical(receipt: Receipt) -> bytes:
+    """The bytes that are hashed: the documented JSON, keys sorted, without white space."""
+    return dumps(to_json(receipt), sort=True)
+
+
+def iso(ms: int) -> str:
+    """Milliseconds UTC as ISO 8601 with a `Z`."""
+    text = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def from_iso(text: str) -> int:
+    """Milliseconds UTC of an ISO 8601 instant. Raises ValueError."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def _usd(pico: int | None) -> Decimal | None:
+    return None if pico is None else usd(pico)
+
+
+def _request_json(request: RequestInfo) -> dict[str, Any]:
+    return {
+        "dialect": request.dialect,
+        "path": request.path,
+        "model": request.model,
+        "stream": request.stream,
+        "sha256": request.sha256,
+        "size": request.size,
+        "answer_sha256": request.answer_sha256,
+        "answer_size": request.answer_size,
+        "splices": list(request.splices),
+    }
+
+
+def _classification_json(found: Classification | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "category": found.category,
+        "confidence": found.confidence,
+        "complexity": found.complexity,
+        "tier": found.tier,
+        "risk_signals": dict(found.risk_signals),
+    }
+
+
+def _candidate_json(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "model_id": candidate.model_id,
+        "provider": candidate.provider,
+        "score": candidate.score,
+        "est_cost_usd": _usd(candidate.est_cost_pico),
+        "reasons": list(candidate.reasons),
+        "filtered_out_by": candidate.filtered_out_by,
+    }
+
+
+def _decision_json(decision: Decision | None) -> dict[str, Any] | None:
+    if decision is None:
+        return None
+    return {
+        "model_id": decision.model_id,
+        "provider": decision.provider,
+        "mode": decision.mode,
+        "profile": decision.profile,
+        "strategy": decision.strategy,
+        "applied": decision.applied,
+        "fallback_chain": list(decision.fallback_chain),
+        "prompt_rewritten": decision.prompt_rewritten,
+        "rationale": list(decision.rationale),
+    }
+
+
+def _attempt_json(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "n": attempt.n,
+        "provider": attempt.provider,
+        "region": attempt.region,
+        "model_id": attempt.model_id,
+        "started_at": iso(attempt.started_at_ms),
+        "status": attempt.status,
+        "delivery": attempt.delivery,
+        "http_status": attempt.http_status,
+        "failure_class": attempt.failure_class,
+        "latency_ms": attempt.latency_ms,
+        "ttft_ms": attempt.ttft_ms,
+        "upstream_request_id": attempt.upstream_request_id,
+        "service_tier": attempt.service_tier,
+        "finish_reason": attempt.finish_reason,
+        "usage": _usage_json(attempt.usage),
+        "raw_usage": attempt.usage.raw,
+        "cost": cost_json(attempt.cost),
+        "cost_usd": _usd(attempt.cost.total_pico),
+        "charged_usd": usd(attempt.charged_pico),
+    }
+
+
+def _usage_json(usage: Usage) -> dict[str, Any]:
+    named = {
+        "input_tokens": 0,
+        "cache_read_tokens": 0,
+        "cache_write_5m_tokens": 0,
+        "cache_write_1h_tokens": 0,
+        "output_tokens": 0,
+    }
+    used = {bucket: usage.quantities[bucket] for bucket in BUCKETS if usage.quantities.get(bucket)}
+    return {
+        **named,
+        **used,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "source": usage.source,
+        "error_ratio": usage.error_ratio,
+        "problems": list(usage.problems),
+    }
+
+
+def cost_json(cost: Cost) -> dict[str, Any]:
+    """`{"source", "price_id", "exact", "inexact", "reported_usd", "lines"}`."""
+    return {
+        "source": cost.source,
+        "price_id": cost.price_id,
+        "exact": cost.exact,
+        "inexact": list(cost.inexact),
+        "reported_usd": _usd(cost.reported_pico),
+        "lines": [line_json(line) for line in cost.lines],
+    }
+
+
+def line_json(line: CostLine) -> dict[str, Any]:
+    return {
+        "bucket": line.bucket,
+        "quantity": line.quantity,
+        "unit_price_usd": _usd(line.unit_pico),
+        "cost_usd": _usd(line.cost_pico),
+        "price_id": line.price_id,
+    }
+
+
+def _total_json(attempts: tuple[Attempt, ...]) -> dict[str, Any]:
+    """The receipt's cost: the one attempt's own, or every attempt's lines one after the other."""
+    if not attempts:
+        return cost_json(NO_COST)
+    if len(attempts) == 1:
+        return cost_json(attempts[0].cost)
+    return cost_json(total_cost(attempts))
+
+
+def total_cost(attempts: tuple[Attempt, ...]) -> Cost:
+    """All attempts as one cost. Null as soon as one billable attempt's cost is unknown."""
+    billed = [a.cost for a in attempts if a.delivery is not Delivery.NOT_SENT]
+    known = [cost.total_pico for cost in billed if cost.total_pico is not None]
+    reported = [cost.reported_pico for cost in billed if cost.reported_pico is not None]
+    last = attempts[-1].cost if attempts else NO_COST
+    return Cost(
+        lines=tuple(line for cost in billed for line in cost.lines),
+        total_pico=sum(known) if len(known) == len(billed) else None,
+        source=last.source,
+        price_id=last.price_id,
+        inexact=tuple(dict.fromkeys(reason for cost in billed for reason in cost.inexact)),
+        reported_pico=sum(reported) if reported else None,
+    )
+
+
+def _savings_json(savings: Savings | None) -> dict[str, Any] | None:
+    if savings is None:
+        return None
+    return {
+        "baseline_model": savings.baseline_model,
+        "baseline_cost_usd": _usd(savings.baseline_cost_pico),
+        **{f"{name}_usd": usd(pico) for name, pico in savings.by_mechanism.items()},
+    }
+
+
+def from_json(shape: Mapping[str, Any]) -> Receipt:
+    """The receipt that `to_json` wrote. Money must be `Decimal`, int or exact text.
+
+    Raises KeyError or ValueError when the shape is not a receipt's.
+    """
+    request, run = shape["request"], shape["execution"]
+    return Receipt(
+        receipt_id=shape["receipt_id"],
+        created_at_ms=from_iso(shape["created_at"]),
+        tenant=shape["tenant"],
+        workflow=shape["workflow"],
+        session_id=shape["session_id"],
+        session_source=shape["session_source"],
+        key_id=shape["key_id"],
+        tags=shape["tags"],
+        trace_id=shape["trace_id"],
+        span_id=shape["span_id"],
+        replay_of=shape["replay_of"],
+        request=RequestInfo(
+            dialect=request["dialect"],
+            path=request["path"],
+            model=request["model"],
+            stream=request["stream"],
+            sha256=request["sha256"],
+            size=request["size"],
+            answer_sha256=request["answer_sha256"],
+            answer_size=request["answer_size"],
+            splices=tuple(request["splices"]),
+        ),
+        classification=_classification_from(shape["classification"]),
+        candidates=tuple(_candidate_from(candidate) for candidate in shape["candidates"]),
+        decision=_decision_from(shape["decision"]),
+        attempts=tuple(_attempt_from(attempt) for attempt in shape["attempts"]),
+        savings=_savings_from(shape["savings"]),
+        execution=Execution(
+            status=Status(run["status"]),
+            actual_cost_pico=_pico(run["actual_cost_usd"]),
+            charged_pico=from_usd(run["charged_usd"]),
+            actual_latency_ms=float(run["actual_latency_ms"]),
+            ttft_ms=_float(run["ttft_ms"]),
+            overhead_ms=float(run["overhead_ms"]),
+            http_status=run["http_status"],
+            error=run["error"],
+        ),
+    )
+
+
+def _pico(amount: Any) -> int | None:
+    return None if amount is None else from_usd(amount)
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _classification_from(shape: Mapping[str, Any] | None) -> Classification | None:
+    if shape is None:
+        return None
+    return Classification(
+        category=shape["category"],
+        confidence=float(shape["confidence"]),
+        complexity=float(shape["complexity"]),
+        tier=shape["tier"],
+        risk_signals=shape["risk_signals"],
+    )
+
+
+def _candidate_from(shape: Mapping[str, Any]) -> Candidate:
+    return Candidate(
+        model_id=shape["model_id"],
+        provider=shape["provider"],
+        score=_float(shape["score"]),
+        est_cost_pico=_pico(shape["est_cost_usd"]),
+        reasons=tuple(shape["reasons"]),
+        filtered_out_by=shape["filtered_out_by"],
+    )
+
+
+def _decision_from(shape: Mapping[str, Any] | None) -> Decision | None:
+    if shape is None:
+        return None
+    return Decision(
+        model_id=shape["model_id"],
+        provider=shape["provider"],
+        mode=shape["mode"],
+        profile=shape["profile"],
+        strategy=shape["strategy"],
+        applied=shape["applied"],
+        fallback_chain=tuple(shape["fallback_chain"]),
+        prompt_rewritten=shape["prompt_rewritten"],
+        rationale=tuple(shape["rationale"]),
+    )
+
+
+def _attempt_from(shape: Mapping[str, Any]) -> Attempt:
+    return Attempt(
+        n=shape["n"],
+        provider=shape["provider"],
+        region=shape["region"],
+        model_id=shape["model_id"],
+        started_at_ms=from_iso(shape["started_at"]),
+        status=Status(shape["status"]),
+        delivery=Delivery(shape["delivery"]),
+        http_status=shape["http_status"],
+        failure_class=FailureClass(shape["failure_class"]) if shape["failure_class"] else None,
+        latency_ms=float(shape["latency_ms"]),
+        ttft_ms=_float(shape["ttft_ms"]),
+        upstream_request_id=shape["upstream_request_id"],
+        service_tier=shape["service_tier"],
+        finish_reason=shape["finish_reason"],
+        usage=_usage_from(shape["usage"], shape["raw_usage"]),
+        cost=_cost_from(shape["cost"], shape["cost_usd"]),
+        charged_pico=from_usd(shape["charged_usd"]),
+    )
+
+
+def _usage_from(shape: Mapping[str, Any], raw: Mapping[str, Any] | None) -> Usage:
+    return Usage(
+        quantities={bucket: shape[bucket] for bucket in BUCKETS if shape.get(bucket)},
+        reasoning_tokens=shape["reasoning_tokens"],
+        source=shape["source"],
+        raw=raw,
+        error_ratio=_float(shape["error_ratio"]),
+        problems=tuple(shape["problems"]),
+    )
+
+
+def _cost_from(shape: Mapping[str, Any], total: Any) -> Cost:
+    source: CostSource = shape["source"]
+    return Cost(
+        lines=tuple(
+            CostLine(
+                line["bucket"],
+                line["quantity"],
+                _pico(line["unit_price_usd"]),
+                _pico(line["cost_usd"]),
+                line["price_id"],
+            )
+            for line in shape["lines"]
+        ),
+        total_pico=_pico(total),
+        source=source,
+        price_id=shape["price_id"],
+        inexact=tuple(shape["inexact"]),
+        reported_pico=_pico(shape["reported_usd"]),
+    )
+
+
+def _savings_from(shape: Mapping[str, Any] | None) -> Savings | None:
+    if shape is None:
+        return None
+    fixed = {"baseline_model", "baseline_cost_usd"}
+    return Savings(
+        baseline_model=shape["baseline_model"],
+        baseline_cost_pico=_pico(shape["baseline_cost_usd"]),
+        by_mechanism={
+            key.removesuffix("_usd"): _signed_pico(value)
+            for key, value in shape.items()
+            if key not in fixed
+        },
+    )
+
+
+def _signed_pico(amount: Any) -> int:
+    exact = Decimal(amount)
+    return -from_usd(-exact) if exact < 0 else from_usd(exact)
