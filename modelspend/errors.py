@@ -26,7 +26,8 @@ class ExitCode(IntEnum):
 class ModelspendError(Exception):
     """The root of the family: a message that names the thing and the value, and a next step.
 
-    `field` is the dotted place in the request body, `retry_after_s` the wait that we advise.
+    `field` is the dotted place in the request body, `retry_after_s` the wait that we advise,
+    `receipt_id` the receipt that tells of it, once there is one.
     """
 
     code: ClassVar[str] = "internal"
@@ -47,11 +48,13 @@ class ModelspendError(Exception):
         self.hint = hint
         self.field = field
         self.retry_after_s = retry_after_s
+        self.receipt_id: str | None = None
 
     @property
     def text(self) -> str:
-        """Message and hint as one line for a person."""
-        return f"{self.message} {self.hint}".strip()
+        """Message and hint for a person: one line, unless the message has several."""
+        between = "\n" if "\n" in self.message else " "
+        return f"{self.message}{between}{self.hint}".strip()
 
 
 class BadRequest(ModelspendError):
@@ -143,7 +146,13 @@ class StreamTruncated(UpstreamFailed):
 
 
 class ConfigInvalid(ModelspendError):
+    """`problems` lists every fault, one sentence each, with its place in the file."""
+
     code, status, exit_code = "config_invalid", 400, ExitCode.USAGE
+
+    def __init__(self, message: str, hint: str = "", *, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.problems = problems or (message,)
 
 
 class ReceiptNotFound(ModelspendError):

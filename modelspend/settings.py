@@ -1,185 +1,332 @@
 """Settings: one frozen tree. Flags win over `MODELSPEND_*`, which win over the file, over defaults.
 
-Secrets never stand in the tree: it names the environment variables that hold them. `load` is the
-only place in the product's plain Python that reads a file.
+Hides where values come from; what they are is told in `sections`. Secrets never stand in the tree:
+it names the environment variables that hold them. `load` is the only place in the product's plain
+Python that reads a file.
 """
 
-import tomllib
+import os
 from collections.abc import Mapping
-from datetime import date
-from decimal import Decimal
+from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
+
+from modelspend import layers
+from modelspend.errors import ConfigInvalid
+from modelspend.layers import Layer, Problem
+from modelspend.sections import (
+    DialectName,
+    PriceOverride,
+    Profile,
+    Provider,
+    Rates,
+    Routing,
+    Server,
+    Settings,
+    Store,
+    Tenant,
+    Upstream,
+    View,
 )
 
-from modelspend.errors import ConfigInvalid
-
-DialectName = Literal[
-    "openai.chat",
-    "openai.responses",
-    "openai.embeddings",
-    "anthropic.messages",
-    "gemini.generate",
+__all__ = [
+    "DialectName",
+    "Loaded",
+    "PriceOverride",
+    "Profile",
+    "Provider",
+    "Rates",
+    "Routing",
+    "Server",
+    "Settings",
+    "Store",
+    "Tenant",
+    "Upstream",
+    "View",
+    "default_ledger",
+    "default_path",
+    "is_loopback",
+    "load",
+    "shown",
 ]
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
-PerMillion = Annotated[Decimal, Field(ge=0, le=1_000_000, max_digits=24)]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """The settings, the file they came from, and where each value came from.
+
+    `origins` maps dotted keys to `default`, `config.toml:3`, a variable's name, or `flag`. `notes`
+    are sentences about what is set but has no effect in this version: show them, never hide them.
+    """
+
+    settings: Settings
+    path: Path | None
+    origins: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ledger(self) -> Path:
+        """Where the ledger lies."""
+        return self.settings.store.path or default_ledger()
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+def default_path() -> Path:
+    """The configuration file that is read when none is named."""
+    from platformdirs import user_config_path
+
+    return user_config_path("modelspend", appauthor=False) / "config.toml"
 
 
-class Server(_Section):
-    """Where the sidecar listens and how much it takes in."""
+def default_ledger() -> Path:
+    from platformdirs import user_data_path
 
-    host: str = Field("127.0.0.1", description="Address to listen on; loopback unless remote use is allowed.")
-    port: int = Field(8787, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
-    allow_remote: bool = Field(False, description="Allow an address that is not loopback (needs tenant keys).")
-    allowed_hosts: tuple[str, ...] = Field((), description="Further names that a Host header may carry.")
-    max_body_mib: int = Field(32, ge=1, le=1024, description="Largest request body, in MiB.")
-    max_in_flight: int = Field(512, ge=1, le=100_000, description="Calls under way at once; beyond it 429.")
-    header_timeout_s: float = Field(10, gt=0, description="Seconds a client may take to send its headers.")
-    body_timeout_s: float = Field(15, gt=0, description="Seconds without a byte of a request body.")
-    body_total_s: float = Field(120, gt=0, description="Seconds for a whole request body.")
-    client_stall_s: float = Field(30, gt=0, description="Seconds a client may take no byte of its answer.")
-    drain_s: float = Field(30, ge=0, description="Seconds that open streams get after SIGTERM.")
+    return user_data_path("modelspend", appauthor=False) / "ledger.db"
 
 
-class Store(_Section):
-    """The ledger: one SQLite file."""
+def load(
+    path: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """The settings from a file, variables and flags (`overrides`: dotted key → value).
 
-    path: Path | None = Field(None, description="The ledger; by default in the platform's data folder.")
-    durability: Literal["full", "normal"] = Field(
-        "full", description="full survives a power cut; normal survives a crash of the process."
+    Without `path`, `MODELSPEND_CONFIG` names the file, else the platform's folder may hold one.
+    Raises ConfigInvalid with every problem found, each with its place and what to write instead.
+    """
+    env = os.environ if env is None else env
+    found = _find(path, env)
+    read = [_file(found)] if found else []
+    read += _variables(env, read[0].tree if read else {})
+    read += _flags(overrides or {})
+    problems = [problem for layer in read for problem in layer.problems]
+    for layer in read:
+        textual = layer.origin in env
+        problems += layers.check(Settings, layer, textual=textual)
+    _refuse(problems)
+    settings, origins = _merge(read, found)
+    _refuse(_contradictions(settings, read))
+    return Loaded(settings=settings, path=found, origins=origins, notes=_notes(settings))
+
+
+def _find(path: Path | None, env: Mapping[str, str]) -> Path | None:
+    named = env.get("MODELSPEND_CONFIG")
+    if path is None and not named:
+        default = default_path()
+        return default if default.exists() else None
+    chosen = path if path is not None else Path(named or "").expanduser()
+    if not chosen.is_file():
+        by = "--config" if path is not None else "MODELSPEND_CONFIG"
+        what = "is a folder" if chosen.is_dir() else "does not exist"
+        raise ConfigInvalid(
+            f"The configuration file {chosen} (named by {by}) {what}.",
+            "Name a file, or write one there: modelspend init",
+        )
+    return chosen
+
+
+def _file(path: Path) -> Layer:
+    try:
+        return layers.read_toml(str(path), path.read_text("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        problem = Problem(str(path), "", f"not UTF-8 text (byte {error.start}).")
+    except OSError as error:
+        problem = Problem(str(path), "", f"cannot be read: {error.strerror}.")
+    return Layer(str(path), {}, problems=(problem,))
+
+
+_PREFIX = "MODELSPEND_"
+_NOT_SETTINGS = ("CONFIG", "DEBUG", "DATA", "KEY_")
+"""What else begins with our prefix: the file's own path, and variables that hold keys."""
+
+
+def _variables(env: Mapping[str, str], tree: Mapping[str, Any]) -> list[Layer]:
+    """One layer for each variable that sets something, in the order of their names."""
+    held = {name for _, value in layers.leaves(tree) for name in _texts(value)}
+    ours = sorted(name for name, value in env.items() if name.startswith(_PREFIX) and value)
+    read = (_variable(name, env[name]) for name in ours if name not in held)
+    return [layer for layer in read if layer is not None]
+
+
+def _texts(value: Any) -> list[str]:
+    return [
+        text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)
+    ]
+
+
+class _Variables(Settings, BaseSettings):
+    """The same tree as pydantic-settings wants it, to read one variable at a time."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter="__")
+
+
+def _variable(name: str, value: str) -> Layer | None:
+    said = name.removeprefix(_PREFIX).lower()
+    section = said.partition("__")[0]
+    if section not in Settings.model_fields:
+        return _unknown_variable(name, said)
+    source = EnvSettingsSource(_Variables)
+    source.env_vars = {name.lower(): value}
+    try:
+        return Layer(name, source())
+    except SettingsError:
+        text = 'not readable; write a list as ["one", "two"] and a table as {"key": "value"}.'
+        return Layer(name, {}, problems=(Problem(name, said.replace("__", "."), text),))
+
+
+def _unknown_variable(name: str, said: str) -> Layer | None:
+    """A variable that looks like a setting and is none is refused; any other is left alone."""
+    if said.upper().startswith(_NOT_SETTINGS):
+        return None
+    known = [
+        f"{section}__{key}"
+        for section in Settings.model_fields
+        for key in layers.known_keys(Settings, (section,))
+    ]
+    near = layers.nearest(said, known)
+    if near is None and "__" not in said:
+        return None
+    hint = f"did you mean {_PREFIX}{near.upper()}?" if near else "see: modelspend help config."
+    return Layer(name, {}, problems=(Problem(name, "", f"sets nothing; {hint}"),))
+
+
+def _flags(overrides: Mapping[str, Any]) -> list[Layer]:
+    read = []
+    for key, value in overrides.items():
+        if value is not None:
+            tree: Any = str(value) if isinstance(value, Path) else value
+            for step in reversed(key.split(".")):
+                tree = {step: tree}
+            read.append(Layer("flag", tree))
+    return read
+
+
+def _merge(read: list[Layer], file: Path | None) -> tuple[Settings, dict[str, str]]:
+    """The tree of all layers, later ones over earlier ones, and where each leaf came from."""
+    tree: dict[str, Any] = {}
+    where: dict[str, str] = {}
+    for layer in read:
+        for path, value in layers.leaves(layer.tree):
+            _put(tree, path, value)
+            where[layers.dotted(path)] = layer.place(path)
+    store = tree.setdefault("store", {})
+    named = store.get("path")
+    beside = file.parent if file and where.get("store.path", "").startswith(f"{file}:") else Path()
+    store["path"] = (beside / Path(named).expanduser()).absolute() if named else default_ledger()
+    settings = Settings.model_validate(tree, context={"textual": True})
+    return settings, {key: where.get(key, "default") for key in shown(settings)}
+
+
+def _put(tree: dict[str, Any], path: layers.Path, value: Any) -> None:
+    for step in path[:-1]:
+        inner = tree.get(str(step))
+        tree[str(step)] = tree = dict(inner) if isinstance(inner, Mapping) else {}
+    if path:
+        tree[str(path[-1])] = value
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """Every setting by its dotted key, in the order of the schema; what is unset is null."""
+    tree = settings.model_dump(mode="python", by_alias=True)
+    return {layers.dotted(path): value for path, value in layers.leaves(tree)}
+
+
+def _refuse(problems: list[Problem]) -> None:
+    if not problems:
+        return
+    told = tuple(dict.fromkeys(str(problem) for problem in problems))
+    many = f"The configuration has {len(told)} problems:\n  " if len(told) > 1 else ""
+    raise ConfigInvalid(
+        many + "\n  ".join(told),
+        "Every key is explained in: modelspend help config",
+        problems=told,
     )
-    keep_bodies: Literal["full", "none"] = Field(
-        "full", description="Keep request and answer bodies, compressed, beside the receipts."
-    )
-    body_retention_days: int = Field(30, ge=0, le=36_500, description="Days that bodies are kept; 0 keeps them for ever.")
 
 
-class Upstream(_Section):
-    """Limits of time towards providers, one for each phase."""
-
-    connect_s: float = Field(5, gt=0, description="Seconds to open a connection.")
-    first_byte_s: float = Field(600, gt=0, description="Seconds to the first byte of an answer.")
-    stream_first_byte_s: float = Field(60, gt=0, description="Seconds to the first byte of a stream.")
-    idle_s: float = Field(60, gt=0, description="Seconds between two bytes of an answer.")
-    total_s: float = Field(1800, gt=0, description="Seconds for a whole answer.")
-
-
-class Routing(_Section):
-    """Which policy applies when a request names none."""
-
-    mode: Literal["observe", "shadow", "route"] = Field(
-        "observe", description="observe carries as asked; shadow also decides; route applies the decision."
-    )
-    profile: Name = Field("default", description="The profile that decisions follow.")
+def _contradictions(settings: Settings, read: list[Layer]) -> list[Problem]:
+    """What only the whole tree shows: an open door without keys, a ledger that cannot be."""
+    return [
+        *_open_door(settings, read),
+        *_shared_keys(settings, read),
+        *_unreachable(settings, read),
+    ]
 
 
-class Profile(_Section):
-    """A routing policy: candidate models for each tier, in order of preference."""
-
-    simple: tuple[str, ...] = Field((), description="Models for simple prompts.")
-    standard: tuple[str, ...] = Field((), description="Models for ordinary prompts.")
-    deep_reasoning: tuple[str, ...] = Field((), description="Models for prompts that need deep reasoning.")
-
-
-class Rates(_Section):
-    """Prices in USD per million tokens (searches and requests: USD per thousand)."""
-
-    input: PerMillion | None = Field(None, description="Fresh input.")
-    output: PerMillion | None = Field(None, description="Output, reasoning included.")
-    cache_read: PerMillion | None = Field(None, description="Input read from the provider's cache.")
-    cache_write_5m: PerMillion | None = Field(None, description="Input written to a 5-minute cache.")
-    cache_write_1h: PerMillion | None = Field(None, description="Input written to a 1-hour cache.")
-    input_audio: PerMillion | None = Field(None, description="Audio input.")
-    output_audio: PerMillion | None = Field(None, description="Audio output.")
-    cached_audio: PerMillion | None = Field(None, description="Audio input read from the cache.")
-    input_image: PerMillion | None = Field(None, description="Image input tokens.")
-    output_image: PerMillion | None = Field(None, description="Image output tokens.")
-    web_search_per_1k: PerMillion | None = Field(None, description="Web searches, per thousand.")
-    tool_call_per_1k: PerMillion | None = Field(None, description="Server-side tool calls, per thousand.")
-    request_per_1k: PerMillion | None = Field(None, description="Requests, per thousand.")
+def _place(read: list[Layer], *path: str) -> str:
+    """Where the last layer that sets a key sets it."""
+    for layer in reversed(read):
+        if any(found[: len(path)] == path for found, _ in layers.leaves(layer.tree)):
+            return layer.place(path)
+    return "default"
 
 
-class PriceOverride(Rates):
-    """A dated price of one's own for one model, named `provider/model`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    from_: date | None = Field(None, alias="from", description="First day (UTC) that it holds for.")
-    until: date | None = Field(None, description="First day (UTC) that it no longer holds for.")
-
-
-class Provider(_Section):
-    """A provider: an address, the dialects it speaks, and where its key is found."""
-
-    base_url: Url | None = Field(None, description="Address below which the dialects' paths lie.")
-    dialects: tuple[DialectName, ...] | None = Field(None, description="Dialects that it speaks.")
-    api_key_env: EnvName | None = Field(None, description="Name of the environment variable with its key.")
-    models: tuple[str, ...] = Field((), description="Models that are asked of it by their bare name.")
-    price: Literal["free"] | Rates | None = Field(None, description='"free", or USD per million tokens.')
-    region: str | None = Field(None, description="Region to note on attempts.")
-    on_disconnect: Literal["cancel", "drain"] | None = Field(
-        None, description="When the client leaves: cancel the upstream call, or drain it for its usage."
-    )
-    drain_s: float = Field(10, gt=0, le=600, description="Longest time to drain for.")
-    api_version: str | None = Field(None, description="Azure OpenAI's api-version.")
+def _open_door(settings: Settings, read: list[Layer]) -> list[Problem]:
+    server = settings.server
+    if is_loopback(server.host):
+        return []
+    place = _place(read, "server", "host")
+    if not server.allow_remote:
+        text = f"{server.host} is no loopback address; write 127.0.0.1, or set server.allow_remote."
+        return [Problem(place, "server.host", text)]
+    if not any(tenant.keys for tenant in settings.tenants.values()):
+        text = "remote callers need keys; name their variables in [tenants.NAME] keys = [...]."
+        return [Problem(_place(read, "server", "allow_remote"), "server.allow_remote", text)]
+    return []
 
 
-class Tenant(_Section):
-    """Who pays: its own keys, budget and keeping of bodies."""
-
-    budget_usd: Decimal | None = Field(None, ge=0, le=4_000_000, description="Cap per calendar month.")
-    keys: tuple[EnvName, ...] = Field((), description="Names of environment variables with its keys.")
-    keep_bodies: Literal["full", "none"] | None = Field(None, description="Overrides store.keep_bodies.")
-    body_retention_days: int | None = Field(None, ge=0, description="Overrides store.body_retention_days.")
-
-
-class View(_Section):
-    """A saved view: a named filter for `receipts list --view NAME`."""
-
-    tenant: str | None = Field(None, description="Only this tenant.")
-    workflow: str | None = Field(None, description="Only this workflow.")
-    model: str | None = Field(None, description="Only this model.")
-    provider: str | None = Field(None, description="Only this provider.")
-    category: str | None = Field(None, description="Only this category.")
-    status: tuple[str, ...] = Field((), description="Only these statuses.")
-    session: str | None = Field(None, description="Only this session.")
-    min_cost_usd: Decimal | None = Field(None, ge=0, description="At least this dear.")
-    min_latency_ms: float | None = Field(None, ge=0, description="At least this slow.")
-    unpriced: bool | None = Field(None, description="Only receipts without a known cost.")
-    since: str | None = Field(None, description="From this time on: 7d, 2026-11-01, mtd.")
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address to listen on."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
-class Settings(BaseSettings):
-    """The whole tree, frozen."""
+def _shared_keys(settings: Settings, read: list[Layer]) -> list[Problem]:
+    owner: dict[str, str] = {}
+    problems = []
+    for name, tenant in settings.tenants.items():
+        for key in tenant.keys:
+            if owner.setdefault(key, name) != name:
+                text = f"{key} already names a key of tenant {owner[key]}; each needs its own."
+                place = _place(read, "tenants", name, "keys")
+                problems.append(Problem(place, layers.dotted(("tenants", name, "keys")), text))
+    return problems
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        env_prefix="MODELSPEND_",
-        env_nested_delimiter="__",
-        nested_model_default_partial_update=True,
-    )
 
-    server: Server = Server()
-    store: Store = Store()
-    upstream: Upstream = Upstream()
-    routing: Routing = Routing()
-    profiles: dict[Name, Profile] = {}
-    providers: dict[Name, Provider] = {}
-    prices: dict[str, PriceOverride | tuple[PriceOverride, ...]] = {}
-    tenants: dict[Name, Tenant] = {}
-    views: dict[Name, View] = {}
+def _unreachable(settings: Settings, read: list[Layer]) -> list[Problem]:
+    """Why a ledger cannot lie where it should: a folder, below a file, or not ours to write."""
+    path = settings.store.path
+    if path is None:
+        return []
+    place = _place(read, "store", "path")
+    if path.is_dir():
+        return [Problem(place, "store.path", f"{path} is a folder; write {path / 'ledger.db'}.")]
+    above = next((folder for folder in path.parents if folder.exists()), path.parent)
+    if not above.is_dir():
+        return [Problem(place, "store.path", f"{above} is a file, so nothing can lie below it.")]
+    if not path.exists() and not os.access(above, os.W_OK | os.X_OK):
+        return [Problem(place, "store.path", f"{above} cannot be written; name another folder.")]
+    if path.exists() and not os.access(path, os.R_OK):
+        return [Problem(place, "store.path", f"{path} cannot be read by this user.")]
+    return []
+
+
+def _notes(settings: Settings) -> tuple[str, ...]:
+    """What is set but not acted on in this version."""
+    notes = []
+    if settings.routing.mode != "observe":
+        notes.append(
+            f'routing.mode is "{settings.routing.mode}", but this version only observes: '
+            "calls are carried as asked."
+        )
+    for name in settings.profiles:
+        key = layers.dotted(("profiles", name))
+        notes.append(f"{key} is read but not applied by this version.")
+    for name, tenant in settings.tenants.items():
+        if tenant.budget_usd is not None:
+            key = layers.dotted(("tenants", name, "budget_usd"))
+            notes.append(f"{key} is read but not enforced by this version.")
+    return tuple(notes)

@@ -1,0 +1,301 @@
+"""The sections of the settings: every key, its type, its limits, its default and what it means.
+
+`config.example.toml`, the errors about a bad file and `help config` are all made from what stands
+here. A value is taken for what it says: in a file the text "8787" is no number and `true` no 1;
+variables know only text, so for them (context `textual`) the usual conversions hold.
+"""
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from modelspend import periods
+from modelspend.money import from_usd, from_usd_per_million
+from modelspend.receipt import Status
+
+DialectName = Literal[
+    "openai.chat",
+    "openai.responses",
+    "openai.embeddings",
+    "anthropic.messages",
+    "gemini.generate",
+]
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+
+
+def _whole_per_million(price: Decimal) -> Decimal:
+    return _exact(price, from_usd_per_million)
+
+
+def _whole_per_thousand(price: Decimal) -> Decimal:
+    return _exact(price, lambda thousand: from_usd(thousand / 1000))
+
+
+def _exact(price: Decimal, read: Callable[[Decimal], int]) -> Decimal:
+    try:
+        read(price)
+    except ValueError:
+        raise ValueError(f"{price:f} is finer than a pico-dollar (1e-12 USD) apiece") from None
+    return price
+
+
+PerMillion = Annotated[Decimal, Field(ge=0, le=1_000_000), AfterValidator(_whole_per_million)]
+PerThousand = Annotated[Decimal, Field(ge=0, le=1_000_000), AfterValidator(_whole_per_thousand)]
+
+
+def _whole_pico(amount: Decimal) -> Decimal:
+    return _exact(amount, from_usd)
+
+
+def _an_instant(text: str) -> str:
+    periods.instant(text, 0)
+    return text
+
+
+def _a_model(name: str) -> str:
+    if not all(name.partition("/")[::2]):
+        raise ValueError('a price is named "provider/model", such as "openai/gpt-4.1"')
+    return name
+
+
+Cap = Annotated[Decimal, Field(ge=0, le=4_000_000), AfterValidator(_whole_pico)]
+Instant = Annotated[str, AfterValidator(_an_instant)]
+ModelKey = Annotated[str, AfterValidator(_a_model)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _no_quiet_conversion(
+        cls, value: Any, convert: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> Any:
+        """Refuse what pydantic would turn into another kind of value without a word."""
+        result = convert(value)
+        textual = bool(info.context and info.context.get("textual"))
+        if not textual and isinstance(result, (int, float, Decimal)) and not _same(value, result):
+            raise PydanticCustomError(
+                "quiet_conversion", "{said}", {"said": _unquote(value, result)}
+            )
+        return result
+
+
+def _same(value: object, result: object) -> bool:
+    """Whether a value already was what it became: a whole number may become any number."""
+    if isinstance(result, bool) or isinstance(value, bool):
+        return isinstance(result, bool) and isinstance(value, bool)
+    return isinstance(value, int if isinstance(result, int) else (int, float, Decimal))
+
+
+def _unquote(value: object, result: object) -> str:
+    shown = str(result).lower() if isinstance(result, bool) else f"{result}"
+    return f"found {_name_of(value)} where {_name_of(result)} belongs; write {shown}"
+
+
+def _name_of(value: object) -> str:
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int):
+        return "a whole number"
+    return "a text" if isinstance(value, str) else "a number"
+
+
+class Server(_Section):
+    """Where the sidecar listens and how much it takes in."""
+
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on; loopback unless remote use is allowed."
+    )
+    port: int = Field(8787, ge=0, le=65535, description="Port to listen on; 0 takes any free one.")
+    allow_remote: bool = Field(
+        False, description="Allow an address that is not loopback (needs tenant keys)."
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (), description="Further names that a Host header may carry."
+    )
+    max_body_mib: int = Field(32, ge=1, le=1024, description="Largest request body, in MiB.")
+    max_in_flight: int = Field(
+        512, ge=1, le=100_000, description="Calls under way at once; beyond it 429."
+    )
+    header_timeout_s: float = Field(
+        10, gt=0, description="Seconds a client may take to send its headers."
+    )
+    body_timeout_s: float = Field(15, gt=0, description="Seconds without a byte of a request body.")
+    body_total_s: float = Field(120, gt=0, description="Seconds for a whole request body.")
+    client_stall_s: float = Field(
+        30, gt=0, description="Seconds a client may take no byte of its answer."
+    )
+    drain_s: float = Field(30, ge=0, description="Seconds that open streams get after SIGTERM.")
+
+
+class Store(_Section):
+    """The ledger: one SQLite file."""
+
+    path: Path | None = Field(
+        None, description="The ledger; by default in the platform's data folder."
+    )
+    durability: Literal["full", "normal"] = Field(
+        "full", description="full survives a power cut; normal survives a crash of the process."
+    )
+    keep_bodies: Literal["full", "none"] = Field(
+        "full", description="Keep request and answer bodies, compressed, beside the receipts."
+    )
+    body_retention_days: int = Field(
+        30, ge=0, le=36_500, description="Days that bodies are kept; 0 keeps them for ever."
+    )
+
+
+class Upstream(_Section):
+    """Limits of time towards providers, one for each phase."""
+
+    connect_s: float = Field(5, gt=0, description="Seconds to open a connection.")
+    first_byte_s: float = Field(600, gt=0, description="Seconds to the first byte of an answer.")
+    stream_first_byte_s: float = Field(
+        60, gt=0, description="Seconds to the first byte of a stream."
+    )
+    idle_s: float = Field(60, gt=0, description="Seconds between two bytes of an answer.")
+    total_s: float = Field(1800, gt=0, description="Seconds for a whole answer.")
+
+
+class Routing(_Section):
+    """Which policy applies when a request names none."""
+
+    mode: Literal["observe", "shadow", "route"] = Field(
+        "observe",
+        description="observe carries as asked; shadow also decides; route applies the decision.",
+    )
+    profile: Name = Field("default", description="The profile that decisions follow.")
+
+
+class Profile(_Section):
+    """A routing policy: candidate models for each tier, in order of preference."""
+
+    simple: tuple[str, ...] = Field((), description="Models for simple prompts.")
+    standard: tuple[str, ...] = Field((), description="Models for ordinary prompts.")
+    deep_reasoning: tuple[str, ...] = Field(
+        (), description="Models for prompts that need deep reasoning."
+    )
+
+
+class Rates(_Section):
+    """Prices in USD per million tokens (searches and requests: USD per thousand)."""
+
+    input: PerMillion | None = Field(None, description="Fresh input.")
+    output: PerMillion | None = Field(None, description="Output, reasoning included.")
+    cache_read: PerMillion | None = Field(None, description="Input read from the provider's cache.")
+    cache_write_5m: PerMillion | None = Field(
+        None, description="Input written to a 5-minute cache."
+    )
+    cache_write_1h: PerMillion | None = Field(None, description="Input written to a 1-hour cache.")
+    input_audio: PerMillion | None = Field(None, description="Audio input.")
+    output_audio: PerMillion | None = Field(None, description="Audio output.")
+    cached_audio: PerMillion | None = Field(None, description="Audio input read from the cache.")
+    input_image: PerMillion | None = Field(None, description="Image input tokens.")
+    output_image: PerMillion | None = Field(None, description="Image output tokens.")
+    web_search_per_1k: PerThousand | None = Field(None, description="Web searches, per thousand.")
+    tool_call_per_1k: PerThousand | None = Field(
+        None, description="Server-side tool calls, per thousand."
+    )
+    request_per_1k: PerThousand | None = Field(None, description="Requests, per thousand.")
+
+
+class PriceOverride(Rates):
+    """A dated price of one's own for one model, named `provider/model`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    from_: date | None = Field(None, alias="from", description="First day (UTC) that it holds for.")
+    until: date | None = Field(None, description="First day (UTC) that it no longer holds for.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "PriceOverride":
+        if self.from_ and self.until and self.from_ >= self.until:
+            raise ValueError(f"from ({self.from_}) must be before until ({self.until})")
+        return self
+
+
+class Provider(_Section):
+    """A provider: an address, the dialects it speaks, and where its key is found."""
+
+    base_url: Url | None = Field(None, description="Address below which the dialects' paths lie.")
+    dialects: tuple[DialectName, ...] | None = Field(None, description="Dialects that it speaks.")
+    api_key_env: EnvName | None = Field(
+        None, description="Name of the environment variable with its key."
+    )
+    models: tuple[str, ...] = Field(
+        (), description="Models that are asked of it by their bare name."
+    )
+    price: Literal["free"] | Rates | None = Field(
+        None, description='"free", or USD per million tokens.'
+    )
+    region: str | None = Field(None, description="Region to note on attempts.")
+    on_disconnect: Literal["cancel", "drain"] | None = Field(
+        None,
+        description="When the client leaves: cancel the upstream call, or drain it for its usage.",
+    )
+    drain_s: float = Field(10, gt=0, le=600, description="Longest time to drain for.")
+    api_version: str | None = Field(None, description="Azure OpenAI's api-version.")
+
+
+class Tenant(_Section):
+    """Who pays: its own keys, budget and keeping of bodies."""
+
+    budget_usd: Cap | None = Field(None, description="Cap per calendar month.")
+    keys: tuple[EnvName, ...] = Field(
+        (), description="Names of environment variables with its keys."
+    )
+    keep_bodies: Literal["full", "none"] | None = Field(
+        None, description="Overrides store.keep_bodies."
+    )
+    body_retention_days: int | None = Field(
+        None, ge=0, description="Overrides store.body_retention_days."
+    )
+
+
+class View(_Section):
+    """A saved view: a named filter for `receipts list --view NAME`."""
+
+    tenant: str | None = Field(None, description="Only this tenant.")
+    workflow: str | None = Field(None, description="Only this workflow.")
+    model: str | None = Field(None, description="Only this model.")
+    provider: str | None = Field(None, description="Only this provider.")
+    category: str | None = Field(None, description="Only this category.")
+    status: tuple[Status, ...] = Field((), description="Only these statuses.")
+    session: str | None = Field(None, description="Only this session.")
+    min_cost_usd: Cap | None = Field(None, description="At least this dear.")
+    min_latency_ms: float | None = Field(None, ge=0, description="At least this slow.")
+    unpriced: bool | None = Field(None, description="Only receipts without a known cost.")
+    since: Instant | None = Field(None, description="From this time on: 7d, 2026-11-01, mtd.")
+
+
+class Settings(_Section):
+    """The whole tree, frozen."""
+
+    server: Server = Server()
+    store: Store = Store()
+    upstream: Upstream = Upstream()
+    routing: Routing = Routing()
+    profiles: dict[Name, Profile] = {}
+    providers: dict[Name, Provider] = {}
+    prices: dict[ModelKey, PriceOverride | tuple[PriceOverride, ...]] = {}
+    tenants: dict[Name, Tenant] = {}
+    views: dict[Name, View] = {}
