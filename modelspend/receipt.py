@@ -192,6 +192,7 @@ class Receipt:
     tags: Mapping[str, str] = field(default_factory=dict)
     trace_id: str | None = None
     span_id: str | None = None
+    parent_span_id: str | None = None
     replay_of: str | None = None
     classification: Classification | None = None
     candidates: tuple[Candidate, ...] = ()
@@ -226,6 +227,7 @@ class Intent:
     tags: Mapping[str, str] = field(default_factory=dict)
     trace_id: str | None = None
     span_id: str | None = None
+    parent_span_id: str | None = None
     replay_of: str | None = None
     hold_pico: int = 0
     attempts: tuple[tuple[int, str, str, int], ...] = ()
@@ -257,6 +259,7 @@ def interrupted(intent: Intent) -> Receipt:
         tags=intent.tags,
         trace_id=intent.trace_id,
         span_id=intent.span_id,
+        parent_span_id=intent.parent_span_id,
         replay_of=intent.replay_of,
         request=intent.request,
         decision=intent.decision,
@@ -288,6 +291,7 @@ def to_json(receipt: Receipt) -> dict[str, Any]:
         "tags": dict(receipt.tags),
         "trace_id": receipt.trace_id,
         "span_id": receipt.span_id,
+        "parent_span_id": receipt.parent_span_id,
         "replay_of": receipt.replay_of,
         "request": _request_json(receipt.request),
         "classification": _classification_json(receipt.classification),
@@ -500,6 +504,7 @@ def from_json(shape: Mapping[str, Any]) -> Receipt:
         tags=shape["tags"],
         trace_id=shape["trace_id"],
         span_id=shape["span_id"],
+        parent_span_id=shape.get("parent_span_id"),
         replay_of=shape["replay_of"],
         request=RequestInfo(
             dialect=request["dialect"],

@@ -35,3 +35,9 @@ def _ended(task: asyncio.Task[Any]) -> None:
 def running() -> int:
     """How many background tasks are alive: the leak tests count them."""
     return len(_running)
+
+
+async def finished() -> None:
+    """Wait until every background task has ended: nothing that was promised is left half-done."""
+    while _running:
+        await asyncio.wait(tuple(_running))

@@ -1,0 +1,244 @@
+"""One call under way: what was asked, what was tried, what was seen so far.
+
+This is the only mutable record on the request path. It turns into a `Receipt` once, in
+`receipt()`, from what it holds at that moment; whoever ends the call first wins.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from time import perf_counter
+
+from modelspend.catalog import Provider
+from modelspend.dialects.dialect import AnswerNote, Dialect, RequestView
+from modelspend.gateway.caller import Caller
+from modelspend.gateway.headers import Pairs
+from modelspend.gateway.upstream import Reply
+from modelspend.money import NO_COST, Cost
+from modelspend.receipt import (
+    NO_USAGE,
+    Attempt,
+    Decision,
+    Delivery,
+    Execution,
+    FailureClass,
+    Intent,
+    Receipt,
+    RequestInfo,
+    Status,
+    Usage,
+    total_cost,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What came in, without the web framework: `path` and `query` as the client wrote them."""
+
+    dialect: Dialect
+    path: str
+    query: str
+    headers: Pairs
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """Who answers: a provider, its name for the model, and the credential meant for it."""
+
+    provider: Provider
+    model: str
+    credential: Sequence[tuple[str, str]] = field(repr=False)
+    key_id: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Try:
+    """One attempt while it runs. Times are `perf_counter` seconds, `started_at_ms` UTC."""
+
+    n: int
+    target: Target
+    started_at_ms: int
+    started: float
+    note: AnswerNote = field(default_factory=AnswerNote)
+    status: Status = Status.INTERRUPTED
+    failure: FailureClass | None = None
+    delivery: Delivery = Delivery.NOT_SENT
+    http_status: int | None = None
+    request_id: str | None = None
+    region: str | None = None
+    first_content: float | None = None
+    ended: float | None = None
+    usage: Usage = NO_USAGE
+    cost: Cost = NO_COST
+    charged_pico: int = 0
+
+    def end(
+        self, status: Status, failure: FailureClass | None = None, delivery: Delivery | None = None
+    ) -> None:
+        """Say how it ended. The first word stands: what comes later is a consequence."""
+        if self.ended is not None:
+            return
+        self.ended = perf_counter()
+        self.status, self.failure = status, failure
+        if delivery is not None:
+            self.delivery = delivery
+
+    def attempt(self) -> Attempt:
+        ended = self.ended if self.ended is not None else perf_counter()
+        return Attempt(
+            n=self.n,
+            provider=self.target.provider.name,
+            model_id=self.note.model or self.target.model,
+            region=self.region,
+            started_at_ms=self.started_at_ms,
+            status=self.status,
+            delivery=self.delivery,
+            http_status=self.http_status,
+            failure_class=self.failure,
+            latency_ms=_ms(ended - self.started),
+            ttft_ms=None if self.first_content is None else _ms(self.first_content - self.started),
+            upstream_request_id=self.request_id or self.note.answer_id,
+            service_tier=self.note.service_tier,
+            finish_reason=self.note.finish_reason,
+            usage=self.usage,
+            cost=self.cost,
+            charged_pico=self.charged_pico,
+        )
+
+
+class Call:
+    """One client call, from its bytes to its receipt."""
+
+    def __init__(
+        self, request: Request, caller: Caller, *, receipt_id: str, now_ms: int, span_id: str
+    ) -> None:
+        self.request = request
+        self.caller = caller
+        self.receipt_id = receipt_id
+        self.created_at_ms = now_ms
+        self.span_id = span_id
+        self.started = perf_counter()
+        self.waited = 0.0
+        self.view: RequestView | None = None
+        self.session_id = caller.session
+        self.session_source = "header" if caller.session else None
+        self.decision: Decision | None = None
+        self.splices: list[str] = []
+        self.tries: list[Try] = []
+        self.reply: Reply | None = None
+        self.settled = False
+        self.status: Status | None = None
+        self.http_status: int | None = None
+        self.error: str | None = None
+        self._answer_hash = sha256()
+        self._answer_size = 0
+        self._kept: list[bytes] | None = []
+        self._kept_size = 0
+
+    @property
+    def last(self) -> Try:
+        return self.tries[-1]
+
+    def begin_try(self, target: Target, now_ms: int) -> Try:
+        one = Try(
+            n=len(self.tries) + 1, target=target, started_at_ms=now_ms, started=perf_counter()
+        )
+        self.tries.append(one)
+        return one
+
+    def answered(self, data: bytes, keep_up_to: int) -> None:
+        """Note bytes of the answer: hashed always, kept while they are within the bound."""
+        self._answer_hash.update(data)
+        self._answer_size += len(data)
+        if self._kept is None:
+            return
+        self._kept_size += len(data)
+        if self._kept_size > keep_up_to:
+            self._kept = None
+        else:
+            self._kept.append(data)
+
+    def kept_answer(self) -> bytes | None:
+        """The answer as the client got it; None when there is none, or it was too large to keep."""
+        return b"".join(self._kept) if self._kept else None
+
+    def overhead_ms(self) -> float:
+        """Our own time so far: all but the waiting for the provider and for the client."""
+        return _ms(perf_counter() - self.started - self.waited)
+
+    def request_info(self) -> RequestInfo:
+        view = self.view
+        return RequestInfo(
+            dialect=self.request.dialect.name,
+            path=self.request.path,
+            model=view.model if view else "",
+            stream=view.stream if view else False,
+            sha256=sha256(self.request.body).hexdigest(),
+            size=len(self.request.body),
+            answer_sha256=self._answer_hash.hexdigest() if self._answer_size else None,
+            answer_size=self._answer_size,
+            splices=tuple(self.splices),
+        )
+
+    def intent(self, hold_pico: int = 0) -> Intent:
+        """What must be durable before the first byte goes upstream."""
+        caller, one = self.caller, self.last
+        return Intent(
+            receipt_id=self.receipt_id,
+            created_at_ms=self.created_at_ms,
+            tenant=caller.tenant,
+            workflow=caller.workflow,
+            session_id=self.session_id,
+            session_source=self.session_source,
+            key_id=caller.key_id,
+            tags=caller.tags,
+            trace_id=caller.trace_id,
+            span_id=self.span_id,
+            parent_span_id=caller.parent_span_id,
+            request=self.request_info(),
+            decision=self.decision,
+            provider=one.target.provider.name,
+            model_id=one.target.model,
+            hold_pico=hold_pico,
+        )
+
+    def receipt(self) -> Receipt:
+        """The receipt of the call as it stands now."""
+        caller = self.caller
+        attempts = tuple(one.attempt() for one in self.tries)
+        final = self.tries[-1] if self.tries else None
+        status = self.status or (final.status if final else Status.ERROR)
+        ttft = None
+        if final is not None and final.first_content is not None:
+            ttft = _ms(final.first_content - self.started)
+        return Receipt(
+            receipt_id=self.receipt_id,
+            created_at_ms=self.created_at_ms,
+            tenant=caller.tenant,
+            workflow=caller.workflow,
+            session_id=self.session_id,
+            session_source=self.session_source,
+            key_id=caller.key_id,
+            tags=caller.tags,
+            trace_id=caller.trace_id,
+            span_id=self.span_id,
+            parent_span_id=caller.parent_span_id,
+            request=self.request_info(),
+            decision=self.decision,
+            attempts=attempts,
+            execution=Execution(
+                status=status,
+                actual_cost_pico=total_cost(attempts).total_pico,
+                charged_pico=sum(attempt.charged_pico for attempt in attempts),
+                actual_latency_ms=_ms(perf_counter() - self.started),
+                ttft_ms=ttft,
+                overhead_ms=self.overhead_ms(),
+                http_status=self.http_status,
+                error=self.error,
+            ),
+        )
+
+
+def _ms(seconds: float) -> float:
+    return round(max(seconds, 0.0) * 1000, 3)

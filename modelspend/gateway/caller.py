@@ -1,0 +1,153 @@
+"""Who is calling: tenant, key, session, tags, and the trace it belongs to.
+
+Order of the caller's key (DESIGN.md section 9): a tenant key first, which no header can override;
+else, with no tenant keys at all, loopback callers are trusted and may bring a provider's own key,
+which goes only to the native provider of the dialect it came in.
+"""
+
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b, sha256
+from urllib.parse import unquote
+
+from modelspend.errors import BadRequest, ConfigInvalid, NotAuthorised
+from modelspend.settings import Tenant
+
+DEFAULT_TENANT = "default"
+_HEADER_LIMIT = 256
+_NO_KEYS = frozenset({"", "x", "none", "dummy", "sk-none", "not-needed", "modelspend"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """`own_key` is a provider's key that the caller brought; it never enters a repr."""
+
+    tenant: str = DEFAULT_TENANT
+    workflow: str | None = None
+    session: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    mode: str | None = None
+    profile: str | None = None
+    key_id: str | None = None
+    own_key: str | None = field(default=None, repr=False)
+    trace_id: str | None = None
+    parent_span_id: str | None = None
+
+
+class Callers:
+    """Knows the tenants' keys, by hash, and the secret that fingerprints are keyed with."""
+
+    def __init__(
+        self, tenants: Mapping[str, Tenant], env: Mapping[str, str], fingerprint_key: bytes
+    ) -> None:
+        self._fingerprint_key = fingerprint_key
+        self._tenant_by_key: dict[bytes, str] = {}
+        for tenant, section in tenants.items():
+            for name in section.keys:
+                key = env.get(name, "")
+                if not key:
+                    raise ConfigInvalid(
+                        f"tenants.{tenant}.keys names {name}, which is not set.",
+                        f"Set {name} in the environment, or take it out of the file.",
+                    )
+                self._tenant_by_key[sha256(key.encode()).digest()] = tenant
+
+    @property
+    def keyed(self) -> bool:
+        """True when tenants have keys, so that every caller must bring one."""
+        return bool(self._tenant_by_key)
+
+    def identify(self, headers: Sequence[tuple[str, str]], query: str) -> Caller:
+        """The caller of a request. Raises NotAuthorised, or BadRequest for a malformed header."""
+        said = {name.lower(): value for name, value in headers}
+        key = _credential(said, query)
+        tenant = self._tenant(key)
+        if tenant is None and self.keyed:
+            raise NotAuthorised(
+                "This sidecar takes calls with a tenant's key only.",
+                "Send one of the keys named in [tenants.*] as the API key.",
+            )
+        trace_id, parent = _trace(said.get("traceparent", ""))
+        own = None if tenant is not None or not key or key.lower() in _NO_KEYS else key
+        return Caller(
+            tenant=tenant or _short(said, "x-modelspend-tenant") or DEFAULT_TENANT,
+            workflow=_short(said, "x-modelspend-workflow"),
+            session=_short(said, "x-modelspend-session"),
+            tags=_tags(said.get("x-modelspend-tags", "")),
+            mode=_short(said, "x-modelspend-mode"),
+            profile=_short(said, "x-modelspend-profile"),
+            key_id=self.fingerprint(key.encode(), "key") if key else None,
+            own_key=own,
+            trace_id=trace_id,
+            parent_span_id=parent,
+        )
+
+    def fingerprint(self, value: bytes, purpose: str) -> str:
+        """A keyed fingerprint: it joins equal values and cannot be turned back into them."""
+        mac = blake2b(value, key=self._fingerprint_key, person=purpose.encode()[:16], digest_size=8)
+        return mac.hexdigest()
+
+    def _tenant(self, key: str) -> str | None:
+        if not key or not self._tenant_by_key:
+            return None
+        digest = sha256(key.encode()).digest()
+        found = None
+        for known, tenant in self._tenant_by_key.items():
+            if hmac.compare_digest(known, digest):
+                found = tenant
+        return found
+
+
+def _credential(said: Mapping[str, str], query: str) -> str:
+    scheme, _, token = said.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    for name in ("x-api-key", "x-goog-api-key", "api-key"):
+        if said.get(name):
+            return said[name].strip()
+    for part in query.split("&"):
+        if part.startswith("key="):
+            return unquote(part[4:])
+    return ""
+
+
+def _short(said: Mapping[str, str], name: str) -> str | None:
+    value = said.get(name)
+    if value is None or not value.strip():
+        return None
+    if len(value) > _HEADER_LIMIT or not value.isprintable():
+        raise BadRequest(
+            f"Header {name} is not printable text of at most {_HEADER_LIMIT} characters.",
+            "Shorten it.",
+            field=name,
+        )
+    return value.strip()
+
+
+def _tags(text: str) -> dict[str, str]:
+    """`k=v,k2=v2`. Raises BadRequest when a part has no `=`, or there are more than 20."""
+    tags: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = part.partition("=")
+        if not equals or not name.strip() or len(part) > _HEADER_LIMIT or len(tags) >= 20:
+            raise BadRequest(
+                f"Header x-modelspend-tags is not `k=v,k2=v2`: {part[:40]!r}.",
+                "Write at most 20 tags, each as name=value.",
+                field="x-modelspend-tags",
+            )
+        tags[name.strip()] = value.strip()
+    return tags
+
+
+def _trace(traceparent: str) -> tuple[str | None, str | None]:
+    """(trace id, parent span id) of a W3C traceparent; a malformed one is as good as none."""
+    parts = traceparent.strip().split("-")
+    if len(parts) < 4 or len(parts[1]) != 32 or len(parts[2]) != 16 or parts[0] == "ff":
+        return None, None
+    try:
+        if not int(parts[1], 16) or not int(parts[2], 16):
+            return None, None
+    except ValueError:
+        return None, None
+    return parts[1].lower(), parts[2].lower()

@@ -1,0 +1,370 @@
+"""The life of one request, told in order. Read `Gateway.open` from top to bottom.
+
+Two writes frame every call: the intent, durable before the first byte goes upstream, and the
+receipt, final before the client sees the end. What a reader would not guess: the end of the
+`open` block covers only abnormal ends; a call that went well was settled before its last bytes
+were handed out.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from modelspend import tasks
+from modelspend.catalog import Catalog
+from modelspend.errors import (
+    BadRequest,
+    Draining,
+    LedgerUnavailable,
+    ModelspendError,
+    Overloaded,
+    Unsupported,
+    UpstreamFailed,
+)
+from modelspend.gateway.call import Call, Request, Target
+from modelspend.gateway.caller import Caller
+from modelspend.gateway.headers import downward, strip_key, upward
+from modelspend.gateway.relay import Relay
+from modelspend.gateway.settle import Settler
+from modelspend.gateway.target import choose
+from modelspend.gateway.upstream import AttemptFailed, Reply, Timeouts, Upstream
+from modelspend.gateway.whole import WholeReader, read_whole
+from modelspend.ids import Ids
+from modelspend.money import usd_text
+from modelspend.receipt import Decision, Delivery, FailureClass, Status
+from modelspend.store import Store
+
+
+class ClientStalled(Exception):
+    """The client took nothing of its answer for too long; the server says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server passes on: `body` when it is whole already, else `relay` to iterate."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes | None = None
+    relay: Relay | None = None
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Carries calls. One for each process; it holds no state of a call between calls."""
+
+    catalog: Catalog
+    store: Store
+    upstream: Upstream
+    settler: Settler
+    ids: Ids
+    now_ms: Callable[[], int]
+    random: Callable[[int], bytes]
+    fingerprint: Callable[[bytes, str], str]
+    whole_timeouts: Timeouts
+    stream_timeouts: Timeouts
+    max_in_flight: int = 512
+    draining: bool = False
+    in_flight: int = 0
+    _relays: set[Relay] = field(default_factory=set)
+    _rejects_usage: set[str] = field(default_factory=set)
+
+    @asynccontextmanager
+    async def open(self, request: Request, caller: Caller) -> AsyncIterator[Answer]:
+        """Carry one call; the block's body copies the answer to the client.
+
+        Raises ModelspendError when there is no answer to carry: its `receipt_id` names the
+        receipt that tells of it.
+        """
+        self._admit()
+        call = Call(
+            request,
+            caller,
+            receipt_id=self.ids.receipt(),
+            now_ms=self.now_ms(),
+            span_id=self.random(8).hex(),
+        )
+        relay: Relay | None = None
+        self.in_flight += 1
+        try:
+            # Reading what is asked for.
+            self._read(call)
+
+            # Choosing who answers. (Classification and routing come before this line.)
+            target = self._choose(call)
+
+            # Writing the intent. (The hold joins it in the same transaction.)
+            body = self._body_for(call, target)
+            call.begin_try(target, self.now_ms())
+            await self.store.calls.begin(call.intent())
+
+            # Sending it. (Failover goes round here, before the first content byte.)
+            reply = await self._send(call, body)
+
+            # Passing the answer on; its receipt is final before its last bytes are.
+            if self._streams(call, reply):
+                relay = self._relay(call, reply)
+                yield self._answer(call, reply, relay=relay)
+            else:
+                answer = await self._whole(call, reply)
+                relay = answer.relay
+                yield answer
+        except AttemptFailed as failed:
+            raise await self._failed(call, failed) from None
+        except ClientStalled:
+            call.last.end(Status.CLIENT_DISCONNECT, FailureClass.CLIENT_STALLED)
+            raise
+        except ModelspendError as error:
+            raise await self._refused(call, error) from None
+        finally:
+            # Only abnormal ends are still open here: a hang-up, a shutdown, a fault of ours.
+            self.in_flight -= 1
+            if call.settled:
+                self._let_go(call, relay)
+            else:
+                self._leave(call, relay)
+
+    async def drained(self, limit_s: float) -> None:
+        """Wait for the calls under way; at the limit, end the open streams with an error event."""
+        self.draining = True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + limit_s
+        while self.in_flight and loop.time() < until:
+            await asyncio.sleep(min(0.05, limit_s))
+        for relay in tuple(self._relays):
+            relay.stop(FailureClass.SHUTDOWN)
+
+    def _admit(self) -> None:
+        """The one admission of every billable route."""
+        if self.draining:
+            raise Draining("The sidecar is stopping.", "Try again in a moment.", retry_after_s=1)
+        if self.in_flight >= self.max_in_flight:
+            raise Overloaded(
+                f"{self.in_flight} calls are under way already.",
+                "Try again in a moment, or raise server.max_in_flight.",
+                retry_after_s=1,
+            )
+        if not self.store.healthy:
+            raise LedgerUnavailable(
+                "The ledger cannot be written, so no call may be sent.",
+                "See `modelspend doctor`; service resumes by itself.",
+                retry_after_s=2,
+            )
+
+    def _read(self, call: Call) -> None:
+        caller, request = call.caller, call.request
+        call.view = view = request.dialect.read(request.path, request.body)
+        _refuse_what_is_not_there(caller, request, view.model)
+        if call.session_id is None:
+            if view.session:
+                call.session_id, call.session_source = view.session, view.session_source
+            elif prefix := request.dialect.prefix(view):
+                call.session_id = self.fingerprint(caller.tenant.encode() + b"\0" + prefix, "prefix")
+                call.session_source = "prefix"
+
+    def _choose(self, call: Call) -> Target:
+        assert call.view is not None
+        target = choose(self.catalog, call.request.dialect, call.view.model, call.caller)
+        call.decision = Decision(model_id=target.model, provider=target.provider.name)
+        return target
+
+    def _body_for(self, call: Call, target: Target) -> bytes:
+        """The client's own bytes, with at most the stated splices; each is named on the receipt."""
+        assert call.view is not None
+        dialect, view, body = call.request.dialect, call.view, call.request.body
+        if target.model != view.model:
+            renamed = dialect.with_model(body, view, target.model)
+            if renamed != body:
+                body = renamed
+                call.splices.append("model")
+        if target.provider.takes_usage_option and target.provider.name not in self._rejects_usage:
+            spliced = dialect.with_usage(body, view)
+            if spliced is not None:
+                body = spliced
+                call.splices.append("stream_options.include_usage")
+        return body
+
+    async def _send(self, call: Call, body: bytes) -> Reply:
+        """One try; a provider that rejects the usage option gets a second one without it."""
+        reply = await self._try(call, body)
+        if reply.status != 400 or "stream_options.include_usage" not in call.splices:
+            return reply
+        refusal = await read_whole(reply)
+        if b"stream_options" not in refusal and b"include_usage" not in refusal:
+            reply.replay(refusal)
+            return reply
+        reply.close()
+        first = call.last
+        first.http_status = reply.status
+        first.end(Status.ERROR, FailureClass.CLIENT_ERROR, Delivery.DONE)
+        self._rejects_usage.add(first.target.provider.name)
+        call.splices.remove("stream_options.include_usage")
+        again = call.begin_try(first.target, self.now_ms())
+        await self.store.calls.hop(
+            call.receipt_id, again.n, again.target.provider.name, again.target.model,
+            again.started_at_ms,
+        )
+        return await self._try(call, self._body_for(call, first.target))
+
+    async def _try(self, call: Call, body: bytes) -> Reply:
+        assert call.view is not None
+        one, request = call.last, call.request
+        provider = one.target.provider
+        path = request.dialect.target(call.view, one.target.model)
+        before = perf_counter()
+        one.delivery = Delivery.MAYBE_ACCEPTED  # until we learn more, it may have been billed
+        try:
+            reply = await self.upstream.send(
+                provider.name,
+                provider.url(request.dialect.name, path, one.target.model, strip_key(request.query)),
+                headers=upward(request.headers, one.target.credential),
+                body=body,
+                timeouts=self.stream_timeouts if call.view.stream else self.whole_timeouts,
+            )
+        finally:
+            call.waited += perf_counter() - before
+        call.reply = reply
+        one.delivery = Delivery.RESPONDING
+        one.http_status = reply.status
+        one.request_id = provider.request_id(reply.header)
+        one.region = provider.region_of(reply.header)
+        return reply
+
+    def _streams(self, call: Call, reply: Reply) -> bool:
+        assert call.view is not None
+        if reply.status != 200 or not call.view.stream:
+            return False
+        whole_json = reply.content_type.startswith("application/json")
+        return not whole_json or call.request.dialect.streams_json
+
+    def _relay(self, call: Call, reply: Reply) -> Relay:
+        assert call.view is not None
+        spliced = "stream_options.include_usage" in call.splices
+        reader = call.request.dialect.reader(call.view, hide_usage=spliced)
+        relay = Relay(call, reply, reader, self._settle, self.settler.keep_up_to(call.caller.tenant))
+        self._relays.add(relay)
+        call.http_status = reply.status
+        return relay
+
+    async def _whole(self, call: Call, reply: Reply) -> Answer:
+        """An answer that is read to its end before the client sees its head, so it has a cost."""
+        before = perf_counter()
+        reader = WholeReader(call.request.dialect, reply)
+        try:
+            body = await reader.read()
+        finally:
+            call.waited += perf_counter() - before
+        call.last.note = reader.note
+        if body is None:  # beyond the bound: it streams through with its last bytes held back
+            relay = Relay(
+                call, reply, reader, self._settle, self.settler.keep_up_to(call.caller.tenant)
+            )
+            self._relays.add(relay)
+            call.http_status = reply.status
+            return self._answer(call, reply, relay=relay)
+        reply.close()
+        status, failure = reader.verdict(reply.status)
+        call.last.end(status, failure, Delivery.DONE)
+        call.last.first_content = perf_counter() if status is Status.SUCCESS else None
+        call.http_status = reply.status
+        if failure is not None and reader.note.error is not None:
+            call.error = f"{reader.note.error.kind}: HTTP {reply.status}"
+        if 300 <= reply.status < 400:
+            raise UpstreamFailed(
+                f"Provider {reply.provider} answered with a redirect, which is never followed.",
+                "Set its base_url to the address that it should answer from.",
+                failure_class=FailureClass.PROTOCOL,
+            )
+        call.answered(body, self.settler.keep_up_to(call.caller.tenant))
+        await self._settle(call)
+        return self._answer(call, reply, body=body)
+
+    def _answer(
+        self, call: Call, reply: Reply, *, body: bytes | None = None, relay: Relay | None = None
+    ) -> Answer:
+        one = call.last
+        headers = downward(reply.headers, encoding_kept=not reply.decoded)
+        headers += [
+            ("x-modelspend-receipt", call.receipt_id),
+            ("x-modelspend-model", one.note.model or one.target.model),
+            ("x-modelspend-provider", one.target.provider.name),
+            ("x-modelspend-tier", "unclassified"),
+            ("x-modelspend-overhead-ms", f"{call.overhead_ms():.3f}"),
+        ]
+        if body is not None and one.cost.total_pico is not None:
+            headers.append(("x-modelspend-cost-usd", usd_text(one.cost.total_pico)))
+        return Answer(reply.status, headers, body=body, relay=relay)
+
+    async def _settle(self, call: Call) -> None:
+        """Price the call and make its receipt durable; the first to settle wins."""
+        if call.settled:
+            return
+        call.settled = True
+        await self.settler.settle(call)
+
+    async def _failed(self, call: Call, failed: AttemptFailed) -> ModelspendError:
+        call.last.end(Status.ERROR, failed.failure, failed.delivery)
+        return await self._refused(call, failed.told())
+
+    async def _refused(self, call: Call, error: ModelspendError) -> ModelspendError:
+        """The receipt of a call that has no answer; the error goes on to the client."""
+        if isinstance(error, LedgerUnavailable) or call.settled:
+            call.settled = True  # without an intent nothing was sent, and nothing can be written
+            return error
+        if call.tries:
+            call.last.end(Status.ERROR, FailureClass.PROTOCOL)
+        call.status = Status.ERROR
+        call.http_status = error.status
+        call.error = f"{error.code}: {error.message}"
+        error.receipt_id = call.receipt_id
+        await self._settle(call)
+        return error
+
+    def _leave(self, call: Call, relay: Relay | None) -> None:
+        """The client has gone: cut the provider off or drain it, and still leave the receipt."""
+        call.settled = True
+        provider = call.last.target.provider if call.tries else None
+        drains = relay is not None and provider is not None and provider.on_disconnect == "drain"
+        if not drains:
+            self._let_go(call, relay)
+        tasks.spawn(self._left(call, relay if drains else None), f"settle {call.receipt_id}")
+
+    async def _left(self, call: Call, draining: Relay | None) -> None:
+        if draining is not None:
+            await draining.drain(call.last.target.provider.drain_s)
+            self._let_go(call, draining)
+        if call.tries:
+            call.last.end(Status.CLIENT_DISCONNECT, FailureClass.CLIENT_GONE)
+        call.status = Status.CLIENT_DISCONNECT
+        call.error = "client_gone: the client left before the end of its answer"
+        await self.settler.settle(call)
+
+    def _let_go(self, call: Call, relay: Relay | None) -> None:
+        if call.reply is not None:
+            call.reply.close()
+        if relay is not None:
+            self._relays.discard(relay)
+
+
+def _refuse_what_is_not_there(caller: Caller, request: Request, model: str) -> None:
+    """Features of later versions are refused, never silently left out."""
+    if model == "auto" or model.startswith("auto:"):
+        raise Unsupported(
+            f"Model {model!r} asks for routing, which this version does not have.",
+            "Name a model, or provider/model; `GET /v1/models` lists them.",
+            field="model",
+        )
+    if caller.mode not in (None, "observe"):
+        raise Unsupported(
+            f"Mode {caller.mode!r} asks for routing, which this version does not have.",
+            "Leave x-modelspend-mode out, or send observe.",
+            field="x-modelspend-mode",
+        )
+    if any(name.lower() == "x-modelspend-max-usd" for name, _ in request.headers):
+        raise Unsupported(
+            "x-modelspend-max-usd asks for a cap, which this version cannot hold.",
+            "Leave the header out.",
+            field="x-modelspend-max-usd",
+        )

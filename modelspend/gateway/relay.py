@@ -1,0 +1,149 @@
+"""A streamed answer on its way to the client.
+
+Bytes pass as they come, read beside their way. From the first byte of the terminal event on they
+are held until the receipt is final. A stream that ends in any other way is told as an error in
+the client's own dialect, and `broken` asks the server to close without a proper end, so that no
+client can take it for whole.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from time import perf_counter
+
+from modelspend.dialects.dialect import StreamReader
+from modelspend.errors import ModelspendError, StreamTruncated
+from modelspend.gateway.call import Call, Try
+from modelspend.gateway.upstream import AttemptFailed, Reply
+from modelspend.receipt import Delivery, FailureClass, Status
+
+Settle = Callable[[Call], Awaitable[None]]
+
+_AFTER_END_S = 1.0
+"""How long a provider may take to close after its terminal event before we stop listening."""
+
+
+class Relay:
+    """Iterate it once; `close` it whatever happened."""
+
+    def __init__(
+        self, call: Call, reply: Reply, reader: StreamReader, settle: Settle, keep_up_to: int
+    ) -> None:
+        self.call = call
+        self.broken = False
+        self.drained = False
+        self._try: Try = call.last
+        self._try.note = reader.note
+        self._reply = reply
+        self._reader = reader
+        self._settle = settle
+        self._keep_up_to = keep_up_to
+        self._trailing = call.request.dialect.usage_may_follow
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The bytes for the client, the terminal ones only after the receipt is final."""
+        held = b""
+        try:
+            while chunk := await self._more():
+                now, later = self._reader.feed(chunk)
+                if now:
+                    yield self._passing(now)
+                held += later
+                if self._reader.note.ended and not self._trailing:
+                    break
+            else:
+                now, later = self._reader.close()
+                if now:
+                    yield self._passing(now)
+                held += later
+        except AttemptFailed as failed:
+            now = await self._broke_off(failed)
+            yield now
+            return
+        if not self._reader.note.ended and self._reader.note.error is None:
+            now = await self._truncated()
+            yield now
+            return
+        self._whole()
+        self.call.answered(held, self._keep_up_to)
+        await self._settle(self.call)
+        if held:
+            yield held
+        async for rest in self._after_end():
+            yield rest
+
+    def stop(self, failure: FailureClass) -> None:
+        """End it from outside: the client is told, the receipt says why."""
+        self._reply.cut(failure)
+
+    async def drain(self, limit_s: float) -> None:
+        """Read on without a client, for the usage at the end; never longer than the limit."""
+        self.drained = True
+        try:
+            async with asyncio.timeout(limit_s):
+                while chunk := await self._reply.more():
+                    self._reader.feed(chunk)
+                    if self._reader.note.ended and not self._trailing:
+                        return
+                self._reader.close()
+        except (TimeoutError, AttemptFailed):
+            return
+
+    def close(self) -> None:
+        self._reply.close()
+
+    async def _more(self) -> bytes:
+        """The next bytes of the provider; the waiting is its time, not ours."""
+        before = perf_counter()
+        try:
+            return await self._reply.more()
+        finally:
+            self.call.waited += perf_counter() - before
+
+    def _passing(self, data: bytes) -> bytes:
+        if self._try.first_content is None and self._reader.note.content:
+            self._try.first_content = perf_counter()
+        self.call.answered(data, self._keep_up_to)
+        return data
+
+    def _whole(self) -> None:
+        if self._try.first_content is None and self._reader.note.content:
+            self._try.first_content = perf_counter()
+        if self._reader.note.error is None:
+            self._try.end(Status.SUCCESS, delivery=Delivery.DONE)
+        else:
+            self.call.error = f"{self._reader.note.error.kind}: told inside the stream"
+            self._try.end(Status.ERROR, FailureClass.ERROR_IN_STREAM, Delivery.RESPONDING)
+
+    async def _truncated(self) -> bytes:
+        self._try.end(Status.TRUNCATED, FailureClass.TRUNCATED, Delivery.RESPONDING)
+        error = StreamTruncated(
+            f"Provider {self._reply.provider} ended its stream without its terminal event.",
+            "What came so far is incomplete; try again.",
+            failure_class=FailureClass.TRUNCATED,
+        )
+        return await self._told(error)
+
+    async def _broke_off(self, failed: AttemptFailed) -> bytes:
+        status = Status.TRUNCATED if self._reader.note.content else Status.ERROR
+        self._try.end(status, failed.failure, Delivery.RESPONDING)
+        return await self._told(failed.told())
+
+    async def _told(self, error: ModelspendError) -> bytes:
+        """Our own error as the last event of the stream."""
+        self.broken = True
+        self.call.error = f"{error.code}: {error.message}"
+        event = self.call.request.dialect.error_event(error)
+        self.call.answered(event, self._keep_up_to)
+        await self._settle(self.call)
+        return event
+
+    async def _after_end(self) -> AsyncIterator[bytes]:
+        """What a provider still says after its terminal event, and its closing."""
+        try:
+            async with asyncio.timeout(_AFTER_END_S):
+                while chunk := await self._reply.more():
+                    now, later = self._reader.feed(chunk)
+                    if now or later:
+                        yield now + later
+        except (TimeoutError, AttemptFailed):
+            return

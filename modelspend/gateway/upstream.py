@@ -1,0 +1,300 @@
+"""The one door to providers: this file alone knows the HTTP client.
+
+It hides aiohttp's exceptions, its pool and its time-outs behind `Upstream.send` and `Reply.more`.
+Two things that a reader would not guess: a connection that broke after the request was written is
+`maybe_accepted` (the provider may bill it), and a reply that was not read to its end is closed,
+never returned to the pool, since its unread bytes would spoil the next call.
+"""
+
+import asyncio
+import ssl
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+import aiohttp
+from yarl import URL
+
+from modelspend.errors import UpstreamFailed
+from modelspend.receipt import Delivery, FailureClass
+
+Headers = Sequence[tuple[str, str]]
+
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+_MAX_HEADER_BYTES = 16 * 1024
+_READ_BUFFER = 64 * 1024  # a client that reads slowly costs twice this and no more
+_MAX_INFLATION = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds for each phase; every phase has a failure class of its own."""
+
+    connect_s: float
+    first_byte_s: float
+    idle_s: float
+    total_s: float
+
+
+class AttemptFailed(Exception):
+    """A try at a provider that broke: `failure` says how, `delivery` how far it had got."""
+
+    def __init__(self, failure: FailureClass, delivery: Delivery, provider: str) -> None:
+        super().__init__(failure)
+        self.failure = failure
+        self.delivery = delivery
+        self.provider = provider
+
+    def told(self) -> UpstreamFailed:
+        """The same in words for the caller."""
+        words = _WORDS.get(self.failure, "broke off the exchange")
+        return UpstreamFailed(
+            f"Provider {self.provider} {words}.",
+            "Try again, or see `modelspend receipts list --view on-call`.",
+            failure_class=self.failure,
+        )
+
+
+_WORDS = {
+    FailureClass.CONNECT: "could not be reached",
+    FailureClass.CONNECT_TIMEOUT: "took too long to accept a connection",
+    FailureClass.FIRST_BYTE_TIMEOUT: "sent nothing within the limit for a first byte",
+    FailureClass.IDLE_TIMEOUT: "stopped sending in the middle of its answer",
+    FailureClass.TOTAL_TIMEOUT: "did not finish within the limit for a whole answer",
+    FailureClass.DISCONNECTED: "closed the connection before its answer was whole",
+    FailureClass.PROTOCOL: "sent something that is not valid HTTP",
+    FailureClass.SHUTDOWN: "was cut off because the sidecar is stopping",
+}
+
+
+class Upstream:
+    """A pool of connections to every provider; open it once, close it last."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._urls: dict[str, URL] = {}
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, ssl=_tls()),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            timeout=_NO_TIMEOUT,
+            read_bufsize=_READ_BUFFER,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(
+        self,
+        provider: str,
+        url: str,
+        *,
+        headers: Headers,
+        body: bytes,
+        timeouts: Timeouts,
+    ) -> "Reply":
+        """POST `body` and wait for the head of the answer.
+
+        Raises AttemptFailed. The reply must be closed by whoever got it.
+        """
+        assert self._session is not None, "Upstream is used before it is open"
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeouts.total_s
+        limit = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s)
+        try:
+            async with asyncio.timeout(timeouts.first_byte_s):
+                response = await self._session.post(
+                    self._url(url),
+                    data=body,
+                    headers=headers,  # type: ignore[arg-type]  # a list of pairs is taken as it is
+                    allow_redirects=False,
+                    timeout=limit,
+                )
+        except TimeoutError as error:
+            raise _renamed(error, provider, waiting=True) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _renamed(error, provider, waiting=True) from None
+        return Reply(provider, response, timeouts.idle_s, deadline)
+
+    def _url(self, url: str) -> URL:
+        parsed = self._urls.get(url)
+        if parsed is None:
+            if len(self._urls) > 4096:  # a client may ask for any model name in a path
+                self._urls.clear()
+            parsed = self._urls[url] = URL(url, encoded=True)
+        return parsed
+
+
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+class Reply:
+    """The head of an answer, and its bytes as they come."""
+
+    def __init__(
+        self, provider: str, response: aiohttp.ClientResponse, idle_s: float, deadline: float
+    ) -> None:
+        self.provider = provider
+        self.status = response.status
+        self.headers: Headers = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in response.raw_headers
+        ]
+        self.content_type = response.headers.get("Content-Type", "")
+        self._response = response
+        self._decode = _decoder(response.headers.get("Content-Encoding", ""))
+        self.decoded = self._decode is not None
+        self._put_back = b""
+        self._idle_s = idle_s
+        self._deadline = deadline
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+        self._reading = True
+        self._broken: FailureClass | None = None
+        self._timer = self._loop.call_at(self._next_check(), self._check)
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, whatever its case."""
+        return self._response.headers.get(name)
+
+    async def more(self) -> bytes:
+        """The next bytes, decoded; b"" at the end. Raises AttemptFailed."""
+        if self._put_back:
+            data, self._put_back = self._put_back, b""
+            return data
+        content = self._response.content
+        self._heard_at = self._loop.time()
+        self._reading = True
+        while True:
+            try:
+                chunk = await content.readany()
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                if self._broken is not None:
+                    raise AttemptFailed(
+                        self._broken, Delivery.RESPONDING, self.provider
+                    ) from None
+                raise _renamed(error, self.provider, waiting=False) from None
+            if self._broken is not None:
+                raise AttemptFailed(self._broken, Delivery.RESPONDING, self.provider)
+            if not chunk:
+                self._timer.cancel()
+                return b""
+            plain = chunk if self._decode is None else self._decoded(chunk)
+            if plain:
+                self._reading = False
+                return plain
+            self._heard_at = self._loop.time()
+
+    def _decoded(self, chunk: bytes) -> bytes:
+        assert self._decode is not None
+        try:
+            return self._decode(chunk)
+        except (zlib.error, ValueError):
+            raise AttemptFailed(
+                FailureClass.PROTOCOL, Delivery.RESPONDING, self.provider
+            ) from None
+
+    def replay(self, data: bytes) -> None:
+        """Put bytes back that were read to look at them; `more` gives them first."""
+        self._put_back = data
+
+    def close(self) -> None:
+        """Let go of the answer: back to the pool if it was read to its end, else cut."""
+        self._timer.cancel()
+        self._response.close()
+
+    def cut(self, failure: FailureClass) -> None:
+        """Break the answer off from outside: a waiting `more` raises with this class."""
+        self._broken = failure
+        self._timer.cancel()
+        if self._response.connection is not None and self._response.connection.transport:
+            self._response.connection.transport.abort()
+        self._response.content.set_exception(aiohttp.ClientPayloadError("cut"))
+
+    def _next_check(self) -> float:
+        return min(self._heard_at + self._idle_s, self._deadline)
+
+    def _check(self) -> None:
+        """One timer a reply: it looks when it fires, so a chunk costs only a clock reading.
+
+        A client that reads slowly does not make the provider idle: only our waiting counts.
+        """
+        now = self._loop.time()
+        if now >= self._deadline:
+            self.cut(FailureClass.TOTAL_TIMEOUT)
+        elif self._reading and now >= self._heard_at + self._idle_s:
+            self.cut(FailureClass.IDLE_TIMEOUT)
+        else:
+            self._timer = self._loop.call_at(max(self._next_check(), now + 0.05), self._check)
+
+
+def _renamed(error: Exception, provider: str, *, waiting: bool) -> AttemptFailed:
+    """aiohttp's error as ours; `waiting` is true until the head of the answer is there."""
+    sent = Delivery.MAYBE_ACCEPTED if waiting else Delivery.RESPONDING
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            return AttemptFailed(FailureClass.CONNECT_TIMEOUT, Delivery.NOT_SENT, provider)
+        case aiohttp.ClientConnectorError() | aiohttp.InvalidURL():
+            return AttemptFailed(FailureClass.CONNECT, Delivery.NOT_SENT, provider)
+        case TimeoutError():
+            return AttemptFailed(FailureClass.FIRST_BYTE_TIMEOUT, sent, provider)
+        case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
+            return AttemptFailed(FailureClass.DISCONNECTED, sent, provider)
+        case _:
+            return AttemptFailed(FailureClass.PROTOCOL, sent, provider)
+
+
+class _Decoder(Protocol):
+    def __call__(self, chunk: bytes, /) -> bytes: ...
+
+
+def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:
+    """A decoder for an answer that was compressed although we asked for identity.
+
+    None for identity and for encodings that the standard library lacks: those pass as they are.
+    """
+    match encoding.strip().lower():
+        case "gzip" | "x-gzip" | "deflate":
+            return _Inflate()
+        case _:
+            return None
+
+
+class _Inflate:
+    """gzip or zlib, several members, with a bound against bombs."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        self._out = 0
+        self._in = 0
+
+    def __call__(self, chunk: bytes) -> bytes:
+        out = bytearray()
+        self._in += len(chunk)
+        while chunk:
+            out += self._inner.decompress(chunk, _MAX_INFLATION)
+            if len(out) >= _MAX_INFLATION or self._inner.unconsumed_tail:
+                raise ValueError("the answer inflates beyond the bound")
+            chunk = self._inner.unused_data
+            if chunk:
+                self._inner = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+        self._out += len(out)
+        if self._out > _MAX_INFLATION and self._out > 200 * self._in:
+            raise ValueError("the answer inflates beyond the bound")
+        return bytes(out)

@@ -1,0 +1,211 @@
+"""The application: its routes, in one table, and the start and end of its parts.
+
+What is started is stopped in reverse order. The ledger is opened first and closed last: calls that
+are cut at the end still leave their receipts.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+
+from modelspend import tasks
+from modelspend.catalog import Catalog
+from modelspend.catalog.prices import PriceBook
+from modelspend.errors import ConfigInvalid
+from modelspend.gateway.caller import Callers
+from modelspend.gateway.life import Gateway
+from modelspend.gateway.settle import Settler
+from modelspend.gateway.upstream import Timeouts, Upstream
+from modelspend.ids import Ids
+from modelspend.server import control, jobs, models
+from modelspend.server.chat import carry
+from modelspend.server.guard import Handler, guard
+from modelspend.server.keys import LIVE, RELOAD, STORE, Live
+from modelspend.settings import Loaded, Settings
+from modelspend.store import Store
+
+CALL_ROUTES: tuple[tuple[str, str], ...] = (
+    ("/chat/completions", "openai.chat"),
+    ("/responses", "openai.responses"),
+    ("/messages", "anthropic.messages"),
+    ("/messages/count_tokens", "anthropic.count_tokens"),
+    ("/embeddings", "openai.embeddings"),
+    ("/models/{rest:.+:(?:generateContent|streamGenerateContent)}", "gemini.generate"),
+    ("/tunedModels/{rest:.+:(?:generateContent|streamGenerateContent)}", "gemini.generate"),
+)
+"""The billable routes; every one is served by `carry`, whose gateway has one admission."""
+
+ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    *(
+        ("POST", prefix + path, carry(dialect))
+        for path, dialect in CALL_ROUTES
+        for prefix in (("", "/v1", "/v1beta") if dialect == "gemini.generate" else ("", "/v1"))
+    ),
+    *(("GET", prefix + "/models", models.models) for prefix in ("", "/v1", "/v1beta")),
+    *(("GET", prefix + "/models/{model:.+}", models.model) for prefix in ("", "/v1", "/v1beta")),
+    ("HEAD", "/", models.head),
+    ("GET", "/healthz", control.healthz),
+    ("GET", "/readyz", control.readyz),
+    ("GET", "/v1/status", control.guarded(control.status)),
+    ("GET", "/v1/receipts", control.guarded(control.receipts)),
+    ("GET", "/v1/receipts/{receipt_id}", control.guarded(control.receipt)),
+    ("POST", "/v1/reload", control.guarded(control.reload)),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What `build` needs of the world: settings as loaded, and where secrets are found."""
+
+    loaded: Loaded
+    ledger: Path
+    env: Mapping[str, str]
+    reload: Callable[[], Loaded]
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def build(started: Started, store: Store) -> web.Application:
+    """The application over an open ledger. Raises ConfigInvalid."""
+    settings = started.loaded.settings
+    app = web.Application(middlewares=[guard], client_max_size=0)
+    for method, path, handler in ROUTES:
+        app.router.add_route(method, path, handler)
+    await store.calls.recover(now_ms())
+    prices = PriceBook(
+        rows=await store.prices.rows(),
+        overrides=await store.prices.overrides(),
+        settings=settings,
+    )
+    app[STORE] = store
+    app[LIVE] = await _live(started, store, prices)
+    app[RELOAD] = lambda: _reload(app, started)
+    app.cleanup_ctx.extend((_upstream, _background(prices)))
+    app.on_shutdown.append(_drain)
+    return app
+
+
+async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
+    settings, env = started.loaded.settings, started.env
+    token_file = started.ledger.with_name("token")
+    callers = _callers(settings, env, await store.secret("fingerprint"))
+    catalog = Catalog.load(settings.providers, env)
+    gateway = Gateway(
+        catalog=catalog,
+        store=store,
+        upstream=Upstream(),
+        settler=Settler(store, prices, await store.ratios.load(), settings),
+        ids=Ids(now_ms, os.urandom),
+        now_ms=now_ms,
+        random=os.urandom,
+        fingerprint=callers.fingerprint,
+        whole_timeouts=_timeouts(settings, settings.upstream.first_byte_s),
+        stream_timeouts=_timeouts(settings, settings.upstream.stream_first_byte_s),
+        max_in_flight=settings.server.max_in_flight,
+    )
+    return Live(
+        settings=settings,
+        catalog=catalog,
+        callers=callers,
+        gateway=gateway,
+        config_path=str(started.loaded.path) if started.loaded.path else None,
+        token=read_token(token_file),
+        token_file=str(token_file),
+        ledger=str(started.ledger),
+        pid=os.getpid(),
+        started_at_ms=now_ms(),
+    )
+
+
+def _callers(settings: Settings, env: Mapping[str, str], key: bytes) -> Callers:
+    callers = Callers(settings.tenants, env, key)
+    if settings.server.host not in ("127.0.0.1", "localhost", "::1"):
+        if not settings.server.allow_remote:
+            raise ConfigInvalid(
+                f"server.host is {settings.server.host}, which others can reach.",
+                "Use 127.0.0.1, or set server.allow_remote = true and give tenants keys.",
+            )
+        if not callers.keyed:
+            raise ConfigInvalid(
+                "server.allow_remote is set but no tenant has a key.",
+                "Name the environment variables of their keys under [tenants.NAME] keys = […].",
+            )
+    return callers
+
+
+def _timeouts(settings: Settings, first_byte_s: float) -> Timeouts:
+    limits = settings.upstream
+    return Timeouts(
+        connect_s=limits.connect_s,
+        first_byte_s=first_byte_s,
+        idle_s=limits.idle_s,
+        total_s=limits.total_s,
+    )
+
+
+def read_token(path: Path) -> str:
+    """The local token, made at the first start: 256 random bits in a file for this user alone."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        token = secrets.token_urlsafe(32)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(token + "\n")
+        return token
+
+
+async def _reload(app: web.Application, started: Started) -> list[str]:
+    """Validate the file whole, then swap; whatever raises leaves the old settings in place."""
+    loaded = started.reload()
+    live, settings = app[LIVE], loaded.settings
+    old = live.settings
+    if settings.server.model_dump(include={"host", "port"}) != old.server.model_dump(
+        include={"host", "port"}
+    ) or settings.store.model_dump(include={"path", "durability"}) != old.store.model_dump(
+        include={"path", "durability"}
+    ):
+        raise ConfigInvalid(
+            "The address or the ledger changed, which takes a restart.",
+            "Restart `modelspend serve`.",
+        )
+    callers = _callers(settings, started.env, await app[STORE].secret("fingerprint"))
+    catalog = Catalog.load(settings.providers, started.env)
+    gateway = live.gateway
+    gateway.settler.reconfigure(settings)
+    gateway.catalog, gateway.fingerprint = catalog, callers.fingerprint
+    gateway.max_in_flight = settings.server.max_in_flight
+    gateway.whole_timeouts = _timeouts(settings, settings.upstream.first_byte_s)
+    gateway.stream_timeouts = _timeouts(settings, settings.upstream.stream_first_byte_s)
+    live.settings, live.catalog, live.callers = settings, catalog, callers
+    return list(loaded.notes)
+
+
+async def _upstream(app: web.Application) -> AsyncIterator[None]:
+    async with app[LIVE].gateway.upstream:
+        yield
+
+
+def _background(prices: PriceBook) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        stop = jobs.start(app[LIVE], app[STORE], prices)
+        yield
+        await stop()
+        await tasks.finished()
+        await prices.close()
+
+    return run
+
+
+async def _drain(app: web.Application) -> None:
+    """New calls are refused at once; open streams get their time, then an error event."""
+    live = app[LIVE]
+    live.gateway.draining = True
+    await live.gateway.drained(live.settings.server.drain_s)

@@ -1,0 +1,106 @@
+"""The control plane: what the operator's tools ask of a running sidecar."""
+
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from modelspend import __version__
+from modelspend.errors import ReceiptNotFound, Usage
+from modelspend.money import dumps
+from modelspend.receipt import to_json
+from modelspend.server.guard import Handler, require_token
+from modelspend.server.keys import LIVE, RELOAD, STORE
+from modelspend.store import Filter
+
+_MOST_RECEIPTS = 1000
+
+
+def guarded(handler: Callable[[web.Request], Awaitable[object]]) -> Handler:
+    """A handler that needs the local token and whose value is sent as JSON."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        require_token(request)
+        return _json(await handler(request))
+
+    return handle
+
+
+async def healthz(request: web.Request) -> web.StreamResponse:
+    """Alive. Tells nothing else, needs no token."""
+    return web.Response(text="ok\n")
+
+
+async def readyz(request: web.Request) -> web.StreamResponse:
+    """200 when calls are taken: the ledger can be written and we are not stopping."""
+    live = request.app[LIVE]
+    ready = request.app[STORE].healthy and not live.gateway.draining
+    return web.Response(status=200 if ready else 503, text="ready\n" if ready else "not ready\n")
+
+
+async def status(request: web.Request) -> object:
+    live = request.app[LIVE]
+    gateway = live.gateway
+    now_ms = gateway.now_ms()
+    return {
+        "url": live.url,
+        "pid": live.pid,
+        "version": __version__,
+        "config": live.config_path,
+        "ledger": live.ledger,
+        "token_file": live.token_file,
+        "mode": live.settings.routing.mode,
+        "uptime_s": round((now_ms - live.started_at_ms) / 1000, 3),
+        "in_flight": gateway.in_flight,
+        "draining": gateway.draining,
+        "ledger_healthy": request.app[STORE].healthy,
+        "providers": sorted(live.catalog.providers),
+        "rejected": live.rejected,
+    }
+
+
+async def receipts(request: web.Request) -> object:
+    """`GET /v1/receipts?tenant=&model=&status=&limit=&after=`: newest first, after a `seq`."""
+    asked = dict(request.query)
+    limit = _whole_number(asked.pop("limit", "50"), "limit")
+    after = asked.pop("after", None)
+    known = {"tenant", "workflow", "model", "provider", "category", "status", "session"}
+    unknown = sorted(set(asked) - known)
+    if unknown:
+        raise Usage(f"Unknown filter {unknown[0]!r}.", f"Known ones: {', '.join(sorted(known))}.")
+    store = request.app[STORE].receipts
+    wanted = Filter(**{**asked, "status": tuple(filter(None, asked.get("status", "").split(",")))})
+    found = (
+        await store.list(wanted, limit=min(limit, _MOST_RECEIPTS))
+        if after is None
+        else await store.after(
+            _whole_number(after, "after"), wanted, limit=min(limit, _MOST_RECEIPTS)
+        )
+    )
+    return [
+        {**to_json(one.receipt), "seq": one.seq, "body_kept": one.body_kept} for one in found
+    ]
+
+
+async def receipt(request: web.Request) -> object:
+    wanted = request.match_info["receipt_id"]
+    found = await request.app[STORE].receipts.get(wanted)
+    if found is None:
+        raise ReceiptNotFound(f"No receipt {wanted}.", "See `modelspend receipts list`.")
+    shape = to_json(found.receipt)
+    shape["request"]["body_kept"] = found.body_kept
+    return {**shape, "seq": found.seq}
+
+
+async def reload(request: web.Request) -> object:
+    """Read the configuration again; a bad one is refused and the old one stays."""
+    return {"reloaded": True, "notes": await request.app[RELOAD]()}
+
+
+def _whole_number(text: str, name: str) -> int:
+    if not text.isdigit() or len(text) > 18:
+        raise Usage(f"{name} must be a whole number, not {text!r}.", f"Write {name}=50.")
+    return int(text)
+
+
+def _json(value: object) -> web.Response:
+    return web.Response(body=dumps(value), content_type="application/json")

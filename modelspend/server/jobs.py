@@ -1,0 +1,66 @@
+"""Periodic work: one row each, all of it small enough to never hold up a request."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from modelspend import tasks
+from modelspend.catalog.prices import PriceBook
+from modelspend.server.keys import Live
+from modelspend.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """`run` is called every `every_s` seconds, one call at a time."""
+
+    name: str
+    every_s: float
+    run: Callable[[], Awaitable[None]]
+
+
+def start(live: Live, store: Store, prices: PriceBook) -> Callable[[], Awaitable[None]]:
+    """Start every job; the value stops them and waits."""
+    stop = asyncio.Event()
+    running = [
+        tasks.spawn(_repeat(job, stop), f"job {job.name}") for job in _jobs(live, store, prices)
+    ]
+
+    async def stopped() -> None:
+        stop.set()
+        await asyncio.wait(running)
+
+    return stopped
+
+
+def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
+    async def notice_overrides() -> None:
+        """Prices that another process set in the ledger."""
+        if await store.changed_outside():
+            prices.override(await store.prices.overrides())
+
+    async def expire_bodies() -> None:
+        settings = live.settings
+        await store.bodies.expire(
+            live.gateway.now_ms(),
+            days=settings.store.body_retention_days,
+            tenant_days={
+                name: tenant.body_retention_days
+                for name, tenant in settings.tenants.items()
+                if tenant.body_retention_days is not None
+            },
+        )
+
+    return (
+        Job("notice-overrides", 1.0, notice_overrides),
+        Job("expire-bodies", 600.0, expire_bodies),
+    )
+
+
+async def _repeat(job: Job, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            async with asyncio.timeout(job.every_s):
+                await stop.wait()
+        except TimeoutError:
+            await job.run()

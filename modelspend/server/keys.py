@@ -1,0 +1,35 @@
+"""What handlers find in the application: typed keys, set once when it is built."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from modelspend.catalog import Catalog
+from modelspend.gateway.caller import Callers
+from modelspend.gateway.life import Gateway
+from modelspend.settings import Settings
+from modelspend.store import Store
+
+
+@dataclass(slots=True)
+class Live:
+    """The parts that a reload swaps whole, and what the process knows of itself."""
+
+    settings: Settings
+    catalog: Catalog
+    callers: Callers
+    gateway: Gateway
+    config_path: str | None
+    token: str
+    token_file: str
+    ledger: str
+    pid: int
+    started_at_ms: int
+    url: str = ""
+    rejected: dict[str, int] = field(default_factory=dict)
+
+
+LIVE: web.AppKey[Live] = web.AppKey("live", Live)
+RELOAD: web.AppKey[Callable[[], Awaitable[list[str]]]] = web.AppKey("reload")
+STORE: web.AppKey[Store] = web.AppKey("store", Store)
