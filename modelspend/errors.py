@@ -150,8 +150,15 @@ class ConfigInvalid(ModelspendError):
 
     code, status, exit_code = "config_invalid", 400, ExitCode.USAGE
 
-    def __init__(self, message: str, hint: str = "", *, problems: tuple[str, ...] = ()) -> None:
-        super().__init__(message, hint)
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        field: str | None = None,
+        problems: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, hint, field=field)
         self.problems = problems or (message,)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 
-from modelspend import layers
+from modelspend import layers, places
 from modelspend.errors import ConfigInvalid
 from modelspend.layers import Layer, Problem
 from modelspend.sections import (
@@ -46,8 +46,6 @@ __all__ = [
     "Tenant",
     "Upstream",
     "View",
-    "default_ledger",
-    "default_path",
     "is_loopback",
     "load",
     "shown",
@@ -70,20 +68,7 @@ class Loaded:
     @property
     def ledger(self) -> Path:
         """Where the ledger lies."""
-        return self.settings.store.path or default_ledger()
-
-
-def default_path() -> Path:
-    """The configuration file that is read when none is named."""
-    from platformdirs import user_config_path
-
-    return user_config_path("modelspend", appauthor=False) / "config.toml"
-
-
-def default_ledger() -> Path:
-    from platformdirs import user_data_path
-
-    return user_data_path("modelspend", appauthor=False) / "ledger.db"
+        return self.settings.store.path or places.default_ledger()
 
 
 def load(
@@ -112,13 +97,9 @@ def load(
 
 
 def _find(path: Path | None, env: Mapping[str, str]) -> Path | None:
-    named = env.get("MODELSPEND_CONFIG")
-    if path is None and not named:
-        default = default_path()
-        return default if default.exists() else None
-    chosen = path if path is not None else Path(named or "").expanduser()
-    if not chosen.is_file():
-        by = "--config" if path is not None else "MODELSPEND_CONFIG"
+    chosen = places.config(path, env)
+    if chosen is not None and not chosen.is_file():
+        by = "--config" if path is not None else places.CONFIG_VARIABLE
         what = "is a folder" if chosen.is_dir() else "does not exist"
         raise ConfigInvalid(
             f"The configuration file {chosen} (named by {by}) {what}.",
@@ -211,12 +192,18 @@ def _merge(read: list[Layer], file: Path | None) -> tuple[Settings, dict[str, st
         for path, value in layers.leaves(layer.tree):
             _put(tree, path, value)
             where[layers.dotted(path)] = layer.place(path)
-    store = tree.setdefault("store", {})
-    named = store.get("path")
-    beside = file.parent if file and where.get("store.path", "").startswith(f"{file}:") else Path()
-    store["path"] = (beside / Path(named).expanduser()).absolute() if named else default_ledger()
+    tree["store"] = {**tree.get("store", {}), "path": _ledger(tree, file, where)}
     settings = Settings.model_validate(tree, context={"textual": True})
     return settings, {key: where.get(key, "default") for key in shown(settings)}
+
+
+def _ledger(tree: Mapping[str, Any], file: Path | None, where: Mapping[str, str]) -> Path:
+    named = tree.get("store", {}).get("path")
+    if not named:
+        return places.default_ledger()
+    if file and where["store.path"].startswith(f"{file}:"):
+        return places.beside(file, named)
+    return Path(named).expanduser().absolute()
 
 
 def _put(tree: dict[str, Any], path: layers.Path, value: Any) -> None:

@@ -1,0 +1,72 @@
+"""The command line: one file for each command, listed in `COMMANDS` in the order of the help.
+
+A command file imports only Typer and its neighbours here; whatever is heavy is imported inside the
+command, so that help, errors and completions answer at once.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from modelspend import __version__
+from modelspend.cli import config
+from modelspend.cli.context import Commands, ConfigFile, here, take_config
+
+Command = Callable[..., None] | typer.Typer
+
+COMMANDS: tuple[tuple[str, Command], ...] = (("config", config.app),)
+"""Every command by its name; a group of commands is a `typer.Typer`."""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"modelspend {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    ctx: typer.Context,
+    config: ConfigFile = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """A sidecar for language-model calls: every call leaves one exact receipt in dollars.
+
+    Start here: modelspend demo. Longer help: modelspend help.
+    """
+    here(ctx).config = config
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def _build() -> typer.Typer:
+    """The program as one Typer application, every command with `--config`."""
+    root = typer.Typer(
+        cls=Commands,
+        invoke_without_command=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    root.callback()(_root)
+    for name, command in COMMANDS:
+        if isinstance(command, typer.Typer):
+            for each in command.registered_commands:
+                if each.callback is not None:
+                    each.callback = take_config(each.callback)
+            root.add_typer(command, name=name, no_args_is_help=True)
+        else:
+            root.command(name)(take_config(command))
+    return root
+
+
+app = _build()
+
+
+def main() -> None:
+    """The `modelspend` program."""
+    app(prog_name="modelspend", args=sys.argv[1:])

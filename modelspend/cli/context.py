@@ -1,0 +1,148 @@
+"""What every command shares: the configuration that was named, and the one end of every error.
+
+Hides how an error becomes words and an exit code. With `--json` the words are one JSON object on
+stderr. A pipe that is closed early is no error; an error that is not ours is shown by its kind and
+place alone, for its text may hold a key.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from inspect import Parameter, signature
+from pathlib import Path
+from traceback import walk_tb
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from modelspend.errors import ExitCode, ModelspendError
+
+if TYPE_CHECKING:
+    from modelspend.settings import Loaded
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="PATH", help="The configuration file.", show_default=False),
+]
+
+
+@dataclass(slots=True)
+class Here:
+    """Where a command runs: the configuration that was named, the environment, the clock."""
+
+    config: Path | None = None
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    errors_as_json: bool = False
+
+    def load(self, overrides: Mapping[str, Any] | None = None) -> "Loaded":
+        """The settings, checked whole; notes about them go to stderr. Raises ConfigInvalid."""
+        from modelspend import settings
+
+        loaded = settings.load(self.config, self.env, overrides)
+        for text in loaded.notes:
+            note(text)
+        return loaded
+
+    @property
+    def ledger(self) -> Path:
+        """Where the ledger lies, found without checking the rest of the configuration."""
+        from modelspend import places
+
+        return places.ledger(self.config, self.env)
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+def here(ctx: typer.Context) -> Here:
+    """The place that a command runs in."""
+    root = ctx.find_root()
+    if not isinstance(root.obj, Here):
+        root.obj = Here()
+    return root.obj
+
+
+def note(text: str) -> None:
+    """Talk, which goes to stderr: stdout is the result and nothing else."""
+    typer.echo(f"Note: {text}", err=True)
+
+
+def take_config(run: Callable[..., None]) -> Callable[..., None]:
+    """The same command with `--config`, so that it may stand after the command's name too."""
+    shape = signature(run)
+
+    @wraps(run)
+    def with_config(ctx: typer.Context, config: Path | None = None, **rest: Any) -> None:
+        if config is not None:
+            here(ctx).config = config
+        run(**({"ctx": ctx} if "ctx" in shape.parameters else {}), **rest)
+
+    own = [each for name, each in shape.parameters.items() if name != "ctx"]
+    ctx = Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    config = Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=ConfigFile)
+    named = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in own]
+    with_config.__signature__ = shape.replace(parameters=[ctx, *named, config])  # type: ignore[attr-defined]
+    with_config.__annotations__ = {each.name: each.annotation for each in (ctx, *own, config)}
+    return with_config
+
+
+class Commands(TyperGroup):
+    """The root of all commands, where every error ends."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ours = args[: args.index("--")] if "--" in args else args
+        ctx.obj = Here(errors_as_json="--json" in ours)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except BrokenPipeError:
+            _hush()
+            raise typer.Exit(ExitCode.DONE) from None
+        except ModelspendError as error:
+            raise _ended(error, ctx.obj) from None
+        except Exception as error:
+            if isinstance(error, typer.Exit | typer.Abort) or hasattr(error, "format_message"):
+                raise  # Typer's own: a usage error, or an end that was asked for
+            if ctx.obj.env.get("MODELSPEND_DEBUG"):
+                raise
+            raise _ended(_foreign(error), ctx.obj) from None
+        return result
+
+
+def _ended(error: ModelspendError, where: Here) -> typer.Exit:
+    """The error in words on stderr; its exit code as the end of the command."""
+    if where.errors_as_json:
+        from modelspend.money import dumps
+
+        shape = {"code": error.code, "message": error.message, "hint": error.hint}
+        typer.echo(dumps({"error": {**shape, "exit_code": int(error.exit_code)}}), err=True)
+    else:
+        typer.echo(f"Error: {error.text}", err=True)
+    return typer.Exit(error.exit_code)
+
+
+def _foreign(error: Exception) -> ModelspendError:
+    if isinstance(error, OSError) and error.strerror:
+        of = f"{error.filename}: " if error.filename else ""
+        return ModelspendError(f"{of}{error.strerror}.")
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    ours = [frame for frame in frames if "modelspend" in frame.f_code.co_filename] or frames
+    place = f"{Path(ours[-1].f_code.co_filename).name}:{ours[-1].f_lineno}"
+    return ModelspendError(
+        f"This is a fault of modelspend itself: {type(error).__name__} at {place}.",
+        "Set MODELSPEND_DEBUG=1 to see all of it.",
+    )
+
+
+def _hush() -> None:
+    """Send what is still in the buffers nowhere, or the interpreter complains as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
