@@ -7,7 +7,7 @@ appear only at the doors: `from_usd` on the way in, `usd` and `dumps` on the way
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -16,8 +16,8 @@ import orjson
 PICO_PER_USD = 10**12
 MAX_PICO = 4_000_000 * PICO_PER_USD  # caps and prices above this are refused: sums stay in 64 bits
 
-_PICO = Decimal(PICO_PER_USD)
-_TOKENS_PER_PRICE = Decimal(1_000_000)
+_HIGHEST = Decimal(MAX_PICO // PICO_PER_USD)
+_EXACT = Context(prec=80, traps=[Inexact, InvalidOperation, Overflow])  # never rounds in silence
 
 BUCKETS = (
     "input_tokens",
@@ -57,23 +57,32 @@ def from_usd(amount: Decimal | str | int) -> int:
     Raises ValueError when it is not a number, is negative, above 4 million dollars, or finer than
     a pico-dollar. Floats are not taken: they have been rounded already.
     """
-    try:
-        exact = Decimal(amount) * _PICO
-    except InvalidOperation:
-        raise ValueError(f"not an amount of money: {amount!r}") from None
-    if not exact.is_finite() or exact < 0 or exact > MAX_PICO:
-        raise ValueError(f"an amount must be between 0 and 4,000,000 USD, not {amount}")
-    if exact != int(exact):
-        raise ValueError(f"{amount} USD is finer than a pico-dollar (1e-12 USD)")
-    return int(exact)
+    return _pico(amount, 12)
 
 
 def from_usd_per_million(price: Decimal | str | int) -> int:
     """Pico-dollars per token of a price published in dollars per million tokens."""
+    return _pico(price, 6)
+
+
+def from_usd_per_thousand(price: Decimal | str | int) -> int:
+    """Pico-dollars apiece of a price published in dollars per thousand (searches, requests)."""
+    return _pico(price, 9)
+
+
+def _pico(amount: Decimal | str | int, places: int) -> int:
+    """`amount` with its point moved `places` to the right, whole and within bounds."""
     try:
-        return from_usd(Decimal(price) / _TOKENS_PER_PRICE)
-    except InvalidOperation:
-        raise ValueError(f"not a price: {price!r}") from None
+        said = Decimal(amount)
+        if not said.is_finite() or said < 0 or said > _HIGHEST:
+            raise ValueError(f"an amount must be between 0 and 4,000,000 USD, not {amount}")
+        exact = _EXACT.scaleb(said, places)
+        whole = _EXACT.to_integral_value(exact)
+    except DecimalException:
+        raise ValueError(f"not an amount of money: {str(amount)[:40]!r}") from None
+    if exact != whole:
+        raise ValueError(f"{str(amount)[:40]} USD is finer than a pico-dollar (1e-12 USD)")
+    return int(whole)
 
 
 def usd(pico: int) -> Decimal:
@@ -204,35 +213,41 @@ def price_usage(quantities: Mapping[str, int], price: Price | None) -> Cost:
     """What a usage costs at a price; `quantities` maps buckets to whole, non-negative counts.
 
     A non-zero bucket without a price of its own gives a line without a cost and an inexact total:
-    it is never billed as another bucket, and never as nothing.
+    it is never billed as another bucket, and never as nothing. Where no bucket has a price, the
+    total is null.
     """
     used = [(bucket, quantities[bucket]) for bucket in BUCKETS if quantities.get(bucket)]
     if price is None:
         lines = tuple(CostLine(bucket, n, None, None, None) for bucket, n in used)
         return Cost(lines=lines, source="unpriced", inexact=("no price for this model",))
     rates = price.rates_at(sum(quantities.get(bucket, 0) for bucket in INPUT_BUCKETS))
-    price_id = price.price_id
-    lines_out: list[CostLine] = []
-    total = 0
-    missing: list[str] = []
-    for bucket, n in used:
-        unit = 0 if price.free else rates.get(bucket)
-        if unit is None:
-            if bucket in _UNBILLED_UNLESS_PRICED:
-                continue
-            missing.append(bucket)
-            lines_out.append(CostLine(bucket, n, None, None, price_id))
-            continue
-        lines_out.append(CostLine(bucket, n, unit, n * unit, price_id))
-        total += n * unit
+    lines = tuple(
+        _line(bucket, n, 0 if price.free else rates.get(bucket), price.price_id)
+        for bucket, n in used
+        if price.free or bucket in rates or bucket not in _UNBILLED_UNLESS_PRICED
+    )
+    return _total(lines, price)
+
+
+def _line(bucket: str, n: int, unit: int | None, price_id: str) -> CostLine:
+    return CostLine(bucket, n, unit, None if unit is None else n * unit, price_id)
+
+
+def _total(lines: tuple[CostLine, ...], price: Price) -> Cost:
+    known = [line.cost_pico for line in lines if line.cost_pico is not None]
+    total = sum(known) if known or not lines else None
+    inexact = [f"no price for {line.bucket}" for line in lines if line.cost_pico is None]
+    if total is not None and total > MAX_PICO:
+        total = None
+        inexact.append("more than 4 million dollars for one call: not believed")
     return Cost(
-        lines=tuple(lines_out),
+        lines=lines,
         total_pico=total,
-        source="free" if price.free else "calculated",
-        price_id=price_id,
-        inexact=tuple(f"no price for {bucket}" for bucket in missing),
+        source="unpriced" if total is None else "free" if price.free else "calculated",
+        price_id=price.price_id,
+        inexact=tuple(inexact),
     )
 
 
-_UNBILLED_UNLESS_PRICED = frozenset({"requests", "tool_calls"})
-"""Counts that most providers do not bill: without a price they are shown, and cost nothing."""
+_UNBILLED_UNLESS_PRICED = frozenset({"requests"})
+"""What most providers do not bill: without a price it is no line."""
