@@ -68,6 +68,7 @@ class Gateway:
     max_in_flight: int = 512
     draining: bool = False
     in_flight: int = 0
+    _now: bool = False
     _relays: set[Relay] = field(default_factory=set)
     _rejects_usage: set[str] = field(default_factory=set)
 
@@ -131,10 +132,14 @@ class Gateway:
         self.draining = True
         loop = asyncio.get_running_loop()
         until = loop.time() + limit_s
-        while self.in_flight and loop.time() < until:
-            await asyncio.sleep(min(0.05, limit_s))
+        while self.in_flight and loop.time() < until and not self._now:
+            await asyncio.sleep(0.02)
         for relay in tuple(self._relays):
             relay.stop(FailureClass.SHUTDOWN)
+
+    def stop_now(self) -> None:
+        """Cut the draining short."""
+        self._now = True
 
     def _admit(self) -> None:
         """The one admission of every billable route."""
@@ -179,7 +184,7 @@ class Gateway:
             if renamed != body:
                 body = renamed
                 call.splices.append("model")
-        if target.provider.takes_usage_option and target.provider.name not in self._rejects_usage:
+        if target.provider.stream_usage and target.provider.name not in self._rejects_usage:
             spliced = dialect.with_usage(body, view)
             if spliced is not None:
                 body = spliced
@@ -213,12 +218,14 @@ class Gateway:
         one, request = call.last, call.request
         provider = one.target.provider
         path = request.dialect.target(call.view, one.target.model)
+        if query := strip_key(request.query):
+            path = f"{path}?{query}"
         before = perf_counter()
         one.delivery = Delivery.MAYBE_ACCEPTED  # until we learn more, it may have been billed
         try:
             reply = await self.upstream.send(
                 provider.name,
-                provider.url(request.dialect.name, path, one.target.model, strip_key(request.query)),
+                provider.url(request.dialect.name, path, one.target.model),
                 headers=upward(request.headers, one.target.credential),
                 body=body,
                 timeouts=self.stream_timeouts if call.view.stream else self.whole_timeouts,
@@ -228,8 +235,10 @@ class Gateway:
         call.reply = reply
         one.delivery = Delivery.RESPONDING
         one.http_status = reply.status
-        one.request_id = provider.request_id(reply.header)
-        one.region = provider.region_of(reply.header)
+        one.request_id = next(filter(None, map(reply.header, provider.request_id_headers)), None)
+        one.region = provider.region
+        if provider.region_header:
+            one.region = reply.header(provider.region_header) or provider.region
         return reply
 
     def _streams(self, call: Call, reply: Reply) -> bool:

@@ -48,7 +48,7 @@ class Relay:
                 if now:
                     yield self._passing(now)
                 held += later
-                if self._reader.note.ended and not self._trailing:
+                if self._over():
                     break
             else:
                 now, later = self._reader.close()
@@ -82,7 +82,7 @@ class Relay:
             async with asyncio.timeout(limit_s):
                 while chunk := await self._reply.more():
                     self._reader.feed(chunk)
-                    if self._reader.note.ended and not self._trailing:
+                    if self._over():
                         return
                 self._reader.close()
         except (TimeoutError, AttemptFailed):
@@ -90,6 +90,11 @@ class Relay:
 
     def close(self) -> None:
         self._reply.close()
+
+    def _over(self) -> bool:
+        """All is said: an error, or the terminal event of a dialect in which it is the last."""
+        note = self._reader.note
+        return note.error is not None or (note.ended and not self._trailing)
 
     async def _more(self) -> bytes:
         """The next bytes of the provider; the waiting is its time, not ours."""
@@ -132,7 +137,7 @@ class Relay:
         """Our own error as the last event of the stream."""
         self.broken = True
         self.call.error = f"{error.code}: {error.message}"
-        event = self.call.request.dialect.error_event(error)
+        event = self._reader.error_event(error)
         self.call.answered(event, self._keep_up_to)
         await self._settle(self.call)
         return event

@@ -13,29 +13,21 @@ from modelspend.gateway.caller import Caller
 
 
 def choose(catalog: Catalog, dialect: Dialect, model: str, caller: Caller) -> Target:
-    """The one target of a call. Raises UnknownModel or NoCredential."""
+    """The one target of a call. Raises UnknownModel, Unsupported or NoCredential."""
     own = caller.own_key
     provider, upstream_model = catalog.resolve_model(
-        model, dialect.name, caller_key_for=dialect.native_provider if own else None
+        model, dialect.name, caller_key=own is not None
     )
-    return Target(
-        provider=provider,
-        model=upstream_model,
-        credential=_credential(provider, dialect, own),
-    )
+    native = provider.name == dialect.native_provider
+    if not provider.has_key and not (own and native):
+        raise _no_key(provider, native)
+    headers = provider.headers(dialect.name, own if native else None)
+    return Target(provider=provider, model=upstream_model, credential=tuple(headers.items()))
 
 
-def _credential(provider: Provider, dialect: Dialect, own: str | None) -> list[tuple[str, str]]:
-    if own is not None and provider.name == dialect.native_provider:
-        return [provider.auth_header(own)]
-    configured = provider.key()
-    if configured:
-        return [provider.auth_header(configured)]
-    if not provider.needs_key:
-        return []
-    own_too = provider.name == dialect.native_provider
-    raise NoCredential(
+def _no_key(provider: Provider, native: bool) -> NoCredential:
+    return NoCredential(
         f"No key for provider {provider.name}.",
-        f"Set {' or '.join(provider.key_env)} in the environment of the sidecar"
-        + (", or send your own key in the request." if own_too else "."),
+        f"Set {' or '.join(provider.keys)} in the environment of the sidecar"
+        + (", or send your own key in the request." if native else "."),
     )

@@ -5,6 +5,7 @@ to 64 MiB of it is read for its usage; beyond that the usage is estimated.
 """
 
 from modelspend.dialects.dialect import AnswerNote, Dialect
+from modelspend.errors import ModelspendError
 from modelspend.gateway.upstream import Reply
 from modelspend.receipt import FailureClass, Status
 
@@ -57,6 +58,10 @@ class WholeReader:
             self._take(b"".join(self._seen))
         self.note.ended = True
         return b"", self._last
+
+    def error_event(self, error: ModelspendError) -> bytes:
+        """Nothing can be said in the middle of a JSON body: the connection tells it."""
+        return b""
 
     def verdict(self, http_status: int) -> tuple[Status, FailureClass | None]:
         """How the attempt ended. 200 is not success: an error inside it counts as one."""

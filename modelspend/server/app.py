@@ -58,6 +58,11 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
+def wall_clock() -> int:
+    """Milliseconds UTC."""
+    return time.time_ns() // 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
     """What `build` needs of the world: settings as loaded, and where secrets are found."""
@@ -66,10 +71,7 @@ class Started:
     ledger: Path
     env: Mapping[str, str]
     reload: Callable[[], Loaded]
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    now_ms: Callable[[], int] = wall_clock
 
 
 async def build(started: Started, store: Store) -> web.Application:
@@ -78,7 +80,7 @@ async def build(started: Started, store: Store) -> web.Application:
     app = web.Application(middlewares=[guard], client_max_size=0)
     for method, path, handler in ROUTES:
         app.router.add_route(method, path, handler)
-    await store.calls.recover(now_ms())
+    await store.calls.recover(started.now_ms())
     prices = PriceBook(
         rows=await store.prices.rows(),
         overrides=await store.prices.overrides(),
@@ -95,15 +97,15 @@ async def build(started: Started, store: Store) -> web.Application:
 async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
     settings, env = started.loaded.settings, started.env
     token_file = started.ledger.with_name("token")
-    callers = _callers(settings, env, await store.secret("fingerprint"))
+    callers = Callers(settings.tenants, env, await store.secret("fingerprint"))
     catalog = Catalog.load(settings.providers, env)
     gateway = Gateway(
         catalog=catalog,
         store=store,
         upstream=Upstream(),
         settler=Settler(store, prices, await store.ratios.load(), settings),
-        ids=Ids(now_ms, os.urandom),
-        now_ms=now_ms,
+        ids=Ids(started.now_ms, os.urandom),
+        now_ms=started.now_ms,
         random=os.urandom,
         fingerprint=callers.fingerprint,
         whole_timeouts=_timeouts(settings, settings.upstream.first_byte_s),
@@ -120,24 +122,8 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
         token_file=str(token_file),
         ledger=str(started.ledger),
         pid=os.getpid(),
-        started_at_ms=now_ms(),
+        started_at_ms=started.now_ms(),
     )
-
-
-def _callers(settings: Settings, env: Mapping[str, str], key: bytes) -> Callers:
-    callers = Callers(settings.tenants, env, key)
-    if settings.server.host not in ("127.0.0.1", "localhost", "::1"):
-        if not settings.server.allow_remote:
-            raise ConfigInvalid(
-                f"server.host is {settings.server.host}, which others can reach.",
-                "Use 127.0.0.1, or set server.allow_remote = true and give tenants keys.",
-            )
-        if not callers.keyed:
-            raise ConfigInvalid(
-                "server.allow_remote is set but no tenant has a key.",
-                "Name the environment variables of their keys under [tenants.NAME] keys = […].",
-            )
-    return callers
 
 
 def _timeouts(settings: Settings, first_byte_s: float) -> Timeouts:
@@ -176,7 +162,7 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
             "The address or the ledger changed, which takes a restart.",
             "Restart `modelspend serve`.",
         )
-    callers = _callers(settings, started.env, await app[STORE].secret("fingerprint"))
+    callers = Callers(settings.tenants, started.env, await app[STORE].secret("fingerprint"))
     catalog = Catalog.load(settings.providers, started.env)
     gateway = live.gateway
     gateway.settler.reconfigure(settings)

@@ -1,0 +1,106 @@
+"""One running sidecar: the ledger's lock, the socket, the signals.
+
+SIGTERM and SIGINT drain; a second one ends the open streams at once. SIGHUP reloads. The address
+is written beside the lock as soon as it is known, so that commands find us.
+"""
+
+import asyncio
+import gc
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from modelspend import tasks
+from modelspend.errors import ConfigInvalid, ModelspendError
+from modelspend.server.app import Started, build
+from modelspend.server.keys import LIVE, RELOAD, Live
+from modelspend.store import Store
+
+log = logging.getLogger("modelspend")
+
+_BACKLOG = 4096
+_LINE_LIMIT = 16 * 1024
+_KEEP_ALIVE_S = 75
+
+
+async def run(started: Started, ready: Callable[[str], None]) -> None:
+    """Serve until a signal says stop; `ready` gets the URL once calls are taken."""
+    stop = asyncio.Event()
+    async with serving(started) as app:
+        _listen_to_signals(app, stop)
+        gc.freeze()
+        ready(app[LIVE].url)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def serving(started: Started) -> AsyncIterator[web.Application]:
+    """A sidecar that takes calls while the block runs, and drains at its end.
+
+    Raises LedgerHeld, LedgerCorrupt or ConfigInvalid before anything is served.
+    """
+    settings = started.loaded.settings
+    store = await Store.open(started.ledger, durability=settings.store.durability)
+    try:
+        app = await build(started, store)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            max_line_size=_LINE_LIMIT,
+            max_field_size=_LINE_LIMIT,
+            auto_decompress=False,
+            shutdown_timeout=2.0,
+        )
+        await runner.setup()
+        try:
+            app[LIVE].url = await _listen(runner, settings.server.host, settings.server.port)
+            store.lock.update(url=app[LIVE].url)
+            yield app
+        finally:
+            await runner.cleanup()
+    finally:
+        await store.close()
+
+
+def live_of(app: web.Application) -> Live:
+    """What a running sidecar knows of itself; for whoever started it in this process."""
+    return app[LIVE]
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
+    site = web.TCPSite(runner, host.strip("[]"), port, backlog=_BACKLOG)
+    try:
+        await site.start()
+    except OSError as error:
+        raise ConfigInvalid(
+            f"Port {port} on {host} cannot be listened on: {error.strerror or 'it is taken'}.",
+            "Choose another with --port (0 takes any free one); `modelspend status` shows a"
+            " sidecar that runs already.",
+        ) from None
+    name, bound = runner.addresses[0][:2]
+    return f"http://[{name}]:{bound}" if ":" in name else f"http://{name}:{bound}"
+
+
+def _listen_to_signals(app: web.Application, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    def told_to_stop() -> None:
+        if stop.is_set():
+            app[LIVE].gateway.stop_now()
+        stop.set()
+
+    async def reload() -> None:
+        try:
+            notes = await app[RELOAD]()
+            log.warning("configuration reloaded%s", "".join(f"; {note}" for note in notes))
+        except ModelspendError as error:
+            log.error("configuration not reloaded, the old one stays: %s", error.text)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told_to_stop)
+    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.spawn(reload(), "reload"))
