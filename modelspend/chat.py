@@ -149,6 +149,7 @@ class Started:
     answer_id: str
     model: str
     usage: Mapping[str, int] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,10 +44,12 @@ class ProviderError:
 class AnswerNote:
     """What was learnt from an answer; a stream's reader fills it as it goes.
 
-    `usage` is the provider's raw usage object (merged, where a stream tells it in parts), `counts`
-    what only the output items show (`web_searches`, `tool_calls`). `content` turns true with the
-    first text, tool or reasoning delta; `ended` with the terminal event. `output_chars` counts
-    what the model wrote, for the estimate when usage is missing.
+    `usage` is the provider's raw usage object (merged, where a stream tells it in parts; empty for
+    a call that uses nothing, null when it was not told), `service_tier` the tier served ("" is the
+    standard one, whatever its provider calls it), `counts` what only the output items show
+    (`web_searches`, `tool_calls`). `content` turns true with the first text, tool or reasoning
+    delta; `ended` with the terminal event, and never after an `error`. `output_chars` counts what
+    the model wrote, for the estimate when usage is missing.
     """
 
     model: str | None = None
@@ -66,7 +68,8 @@ class StreamReader(Protocol):
     """Reads one streamed answer beside its way to the client.
 
     Byte law: all that `feed` and `close` return, concatenated, is all that was fed, save hidden
-    usage (where the flag was spliced) and a broken last event.
+    usage (where the flag was spliced) and a broken last event. From the first event that ends the
+    answer, well (`note.ended`) or badly (`note.error`), all bytes are in the second part.
     """
 
     note: AnswerNote
@@ -77,6 +80,10 @@ class StreamReader(Protocol):
 
     def close(self) -> tuple[bytes, bytes]:
         """At the end of the upstream's bytes: what was still waiting, as in `feed`."""
+        ...
+
+    def error_event(self, error: ModelspendError) -> bytes:
+        """The bytes that end this stream as an error, in the framing that it has used so far."""
         ...
 
 
@@ -133,6 +140,11 @@ class Dialect(Protocol):
 
     def encode_answer(self, answer: chat.Answer) -> bytes: ...
 
-    def encode_stream(self, events: Iterable[chat.StreamEvent]) -> Iterator[bytes]:
-        """One item for each wire event, blank line included."""
+    def encode_stream(
+        self, events: Iterable[chat.StreamEvent], *, include_usage: bool = True
+    ) -> Iterator[bytes]:
+        """One item for each wire event, blank line included.
+
+        `include_usage` matters where a client has to ask for the usage of a stream.
+        """
         ...

@@ -1,0 +1,136 @@
+"""Server-sent events by bytes: where one event ends, and what it says.
+
+Framing follows the WHATWG grammar (html.spec.whatwg.org, section 9.2.6): lines end with LF, CR or
+CRLF, in any mixture, and nothing else (U+2028 inside data is text). A CR at the end of a chunk may
+be half of a CRLF, so an event that seems to end there waits for one more byte; that is what makes
+the result independent of how the bytes were cut into chunks.
+"""
+
+import re
+from dataclasses import dataclass
+
+MAX_EVENT = 8 * 2**20
+"""Bytes of one event that are kept for reading it; a bigger one passes unread."""
+
+_BOM = b"\xef\xbb\xbf"
+_END = re.compile(rb"(?:\n|\r(?!\n))(?:\r\n|\n|\r)")
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_EDGE = 1024
+
+SIMPLE = re.compile(
+    rb"(?:event:[ ]?([^\r\n]*+)\r?\n)?data:[ ]?([^\r\n]*+)(?:\r?\n\r?\n|\r\r)",
+)
+"""The shape of nearly every event that providers send: one name at most, one line of data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of an event that is too big to be read.
+
+    `head` and `tail` are its first and last bytes so far; `last` says that the event ends here.
+    """
+
+    raw: bytes
+    head: bytes
+    tail: bytes
+    last: bool
+
+
+class SseSplitter:
+    """Cuts a byte stream into whole events, each with the blank line that ends it."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._scanned = 0
+        self._has_cr = False
+        self._fresh = True
+        self._head = b""  # not empty: we are inside an event that is too big
+        self._tail = b""
+
+    def feed(self, chunk: bytes) -> list[bytes | Piece]:
+        """The events that this chunk completes, in order; their bytes are the stream's own."""
+        found: list[bytes | Piece] = []
+        if not self._has_cr and b"\r" in chunk:
+            self._has_cr = True
+        text: bytes | bytearray = chunk
+        if self._rest:
+            self._rest += chunk
+            text = self._rest
+        start = self._skip_bom(text, found) if self._fresh else 0
+        scan = max(start, self._scanned)
+        while (end := self._event_end(text, scan)) >= 0:
+            found.append(self._whole(bytes(text[start:end])))
+            start = scan = end
+        if text is not chunk:
+            del self._rest[:start]
+        elif start < len(chunk):
+            self._rest += memoryview(chunk)[start:]
+        self._scanned = max(0, len(self._rest) - 2)
+        if self._head or len(self._rest) > MAX_EVENT:
+            self._let_pass(found)
+        return found
+
+    def close(self) -> bytes:
+        """What is left without its blank line."""
+        rest = bytes(self._rest)
+        self._rest.clear()
+        return rest
+
+    def _skip_bom(self, text: bytes | bytearray, found: list[bytes | Piece]) -> int:
+        """A byte order mark may stand at the very start; it becomes an item without data."""
+        if text.startswith(_BOM):
+            self._fresh = False
+            found.append(_BOM)
+            return len(_BOM)
+        self._fresh = _BOM.startswith(bytes(text[:3]))
+        return 0
+
+    def _event_end(self, text: bytes | bytearray, at: int) -> int:
+        if not self._has_cr:
+            end = text.find(b"\n\n", at)
+            return end + 2 if end >= 0 else -1
+        end_found = _END.search(text, at)
+        if not end_found:
+            return -1
+        end = end_found.end()
+        unsure = end == len(text) and text[-1] == 13  # its LF may come with the next chunk
+        return -1 if unsure else end
+
+    def _whole(self, raw: bytes) -> bytes | Piece:
+        if not self._head:
+            return raw
+        piece = Piece(raw, self._head, (self._tail + raw)[-_EDGE:], True)
+        self._head = self._tail = b""
+        return piece
+
+    def _let_pass(self, found: list[bytes | Piece]) -> None:
+        """Hand on all but the two bytes that may begin the blank line."""
+        raw = bytes(self._rest[:-2])
+        if not raw:
+            return
+        self._head = self._head or raw[:_EDGE]
+        self._tail = (self._tail + raw)[-_EDGE:]
+        found.append(Piece(raw, self._head, self._tail, False))
+        del self._rest[:-2]
+        self._scanned = 0
+
+
+def parse_event(raw: bytes) -> tuple[bytes, bytes | None]:
+    """(name, data) of one event; data is None when it has no data line."""
+    if simple := SIMPLE.fullmatch(raw):
+        return simple[1] or b"", simple[2]
+    name, data = b"", []
+    for line in _LINE_END.split(raw):
+        key, _, value = line.partition(b":")
+        if key == b"data":
+            data.append(value.removeprefix(b" "))
+        elif key == b"event":
+            name = value.removeprefix(b" ")
+    return name, b"\n".join(data) if data else None
+
+
+def event(data: bytes, name: str = "") -> bytes:
+    """One event on the wire."""
+    if name:
+        return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+    return b"data: %b\n\n" % data
