@@ -246,7 +246,7 @@ def _expected(fault: ErrorDetails) -> str:
         return next(starts, "another form")
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         word = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
-        return " and ".join(f"{word[name]} {limit}" for name, limit in limits.items())
+        return " and ".join(f"{word[name]} {limit:.15g}" for name, limit in limits.items())
     for start, words in _EXPECTED.items():
         if kind.startswith(start):
             return words
@@ -268,20 +268,20 @@ def _example(found: FieldInfo | None) -> str:
 
 def known_keys(model: type[BaseModel], path: Path) -> list[str]:
     """The keys that may stand in the table at a path, as they are written."""
-    table = _table_at(model, path)
+    table = table_at(model, path)
     return [] if table is None else [f.alias or name for name, f in table.model_fields.items()]
 
 
 def field_at(model: type[BaseModel], path: Path) -> FieldInfo | None:
     """The declaration of the setting at a path."""
     names = tuple(step for step in path if isinstance(step, str))
-    table = _table_at(model, names[:-1]) if names else None
+    table = table_at(model, names[:-1]) if names else None
     if table is None:
         return None
     return next((f for name, f in table.model_fields.items() if names[-1] in (name, f.alias)), None)
 
 
-def _table_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
+def table_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
     """The model of a table: through fields, through the values of maps, through lists."""
     kind: Any = model
     for step in path:
