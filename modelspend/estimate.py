@@ -24,19 +24,31 @@ _NOT_TEXT = (
     "output_image_tokens",
 )
 
-RatioRow = tuple[str, str, str, int, int, int, float]
-"""(provider, model, "input" or "output", chars, tokens, calls, sum of relative errors)."""
-
-_Key = tuple[str, str, str]
-_OVERALL = ("", "")
+_OVERALL = "*"
 
 
-@dataclass(slots=True)
-class _Ratio:
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Sums over `samples` answers whose usage the provider told; learning is adding.
+
+    `key` is `input provider/model` or `output provider/model`, with `*` for all models together.
+    `error_sum` adds up the relative errors (0.1 is 10 %) that the estimates would have had.
+    """
+
+    key: str
+    samples: int = 0
     chars: int = 0
     tokens: int = 0
-    calls: int = 0
-    errors: float = 0.0
+    error_sum: float = 0.0
+
+    def plus(self, more: "Ratio") -> "Ratio":
+        return Ratio(
+            self.key,
+            self.samples + more.samples,
+            self.chars + more.chars,
+            self.tokens + more.tokens,
+            self.error_sum + more.error_sum,
+        )
 
     def chars_per_token(self, wider: float) -> float:
         """Its own ratio, drawn towards the wider one while it has seen little."""
@@ -47,10 +59,8 @@ class _Ratio:
 class Estimator:
     """Guesses tokens from characters, and learns from every usage that a provider told."""
 
-    def __init__(self, rows: Iterable[RatioRow] = ()) -> None:
-        self._ratios: dict[_Key, _Ratio] = {}
-        for provider, model, side, *sums in rows:
-            self._ratios[provider, model, side] = _Ratio(*sums)
+    def __init__(self, ratios: Iterable[Ratio] = ()) -> None:
+        self._ratios = {ratio.key: ratio for ratio in ratios}
 
     def usage(
         self,
@@ -62,20 +72,20 @@ class Estimator:
         problems: tuple[str, ...] = (),
     ) -> Usage:
         """The estimated usage of a call; `problems` are those of the usage that it replaces."""
-        given = self._tokens((provider, model, "input"), input_chars)
-        written = self._tokens((provider, model, "output"), output_chars)
+        given = self._tokens("input", f"{provider}/{model}", input_chars)
+        written = self._tokens("output", f"{provider}/{model}", output_chars)
         quantities = {"input_tokens": given, "output_tokens": written}
         return Usage(
             quantities={bucket: n for bucket, n in quantities.items() if n},
             source="estimated",
-            error_ratio=self._error(provider, model, given, written),
+            error_ratio=self._error(f"{provider}/{model}", given, written),
             problems=problems,
         )
 
     def learn(
         self, provider: str, model: str, usage: Usage, *, input_chars: int, output_chars: int
-    ) -> tuple[RatioRow, ...]:
-        """Learn from a usage that the provider told; the rows that changed, to be kept.
+    ) -> tuple[Ratio, ...]:
+        """Learn from a usage that the provider told; what is to be added to the sums kept.
 
         Nothing is learnt from sound and pictures, whose characters nobody wrote, nor from a usage
         that made no sense.
@@ -86,44 +96,37 @@ class Estimator:
         given = sum(told.get(bucket, 0) for bucket in INPUT_BUCKETS)
         written = sum(told.get(bucket, 0) for bucket in _OUTPUT_BUCKETS)
         return (
-            *self._learn(provider, model, "input", input_chars, given),
-            *self._learn(provider, model, "output", output_chars, written),
+            *self._learn("input", f"{provider}/{model}", input_chars, given),
+            *self._learn("output", f"{provider}/{model}", output_chars, written),
         )
 
-    def rows(self) -> tuple[RatioRow, ...]:
-        """All that was learnt."""
-        return tuple(map(self._row, self._ratios))
-
-    def _learn(
-        self, provider: str, model: str, side: str, chars: int, tokens: int
-    ) -> list[RatioRow]:
+    def _learn(self, side: str, model: str, chars: int, tokens: int) -> list[Ratio]:
         if chars <= 0 or tokens <= 0:
             return []
-        keys = ((provider, model, side), (*_OVERALL, side))
-        error = abs(self._tokens(keys[0], chars) - tokens) / tokens
-        for key in keys:
-            ratio = self._ratios.setdefault(key, _Ratio())
-            ratio.chars += chars
-            ratio.tokens += tokens
-            ratio.calls += 1
-            ratio.errors += error
-        return [self._row(key) for key in keys]
+        error = abs(self._tokens(side, model, chars) - tokens) / tokens
+        learnt = [Ratio(f"{side} {name}", 1, chars, tokens, error) for name in (model, _OVERALL)]
+        for each in learnt:
+            self._ratios[each.key] = self._ratios.get(each.key, Ratio(each.key)).plus(each)
+        return learnt
 
-    def _row(self, key: _Key) -> RatioRow:
-        ratio = self._ratios[key]
-        return (*key, ratio.chars, ratio.tokens, ratio.calls, ratio.errors)
+    def _tokens(self, side: str, model: str, chars: int) -> int:
+        overall = self._of(side, _OVERALL).chars_per_token(PRIOR_CHARS_PER_TOKEN)
+        return math.ceil(max(chars, 0) / self._of(side, model).chars_per_token(overall))
 
-    def _tokens(self, key: _Key, chars: int) -> int:
-        overall = self._ratios.get((*_OVERALL, key[2]), _Ratio())
-        wider = overall.chars_per_token(PRIOR_CHARS_PER_TOKEN)
-        return math.ceil(max(chars, 0) / self._ratios.get(key, _Ratio()).chars_per_token(wider))
+    def _of(self, side: str, name: str) -> Ratio:
+        return self._ratios.get(f"{side} {name}", _UNSEEN)
 
-    def _error(self, provider: str, model: str, given: int, written: int) -> float | None:
+    def _error(self, model: str, given: int, written: int) -> float | None:
         """The mean relative error seen so far, input and output weighed by what was estimated."""
         weighed, weight = 0.0, 0
         for side, tokens in (("input", given), ("output", written)):
-            ratio = self._ratios.get((provider, model, side)) or self._ratios.get((*_OVERALL, side))
-            if ratio is not None and ratio.calls and tokens:
-                weighed += ratio.errors / ratio.calls * tokens
+            ratio = self._of(side, model)
+            if not ratio.samples:
+                ratio = self._of(side, _OVERALL)
+            if ratio.samples and tokens:
+                weighed += ratio.error_sum / ratio.samples * tokens
                 weight += tokens
         return round(weighed / weight, 4) if weight else None
+
+
+_UNSEEN = Ratio("")
