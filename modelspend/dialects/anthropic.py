@@ -71,6 +71,12 @@ class AnthropicMessages:
 
     name = NAME
     native_provider = "anthropic"
+    billable = True
+    streams_json = False
+    usage_may_follow = False
+    billable = True
+    streams_json = False
+    usage_may_follow = False
 
     def read(self, path: str, body: bytes) -> RequestView:
         fields = jsonbody.decode(body)
@@ -156,6 +162,8 @@ class AnthropicCountTokens(AnthropicMessages):
     """The `anthropic.count_tokens` dialect: the same body, an answer of one number, no charge."""
 
     name = "anthropic.count_tokens"
+    billable = False
+    billable = False
 
     def read(self, path: str, body: bytes) -> RequestView:
         fields = jsonbody.decode(body)

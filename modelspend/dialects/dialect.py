@@ -93,6 +93,12 @@ class Dialect(Protocol):
     name: str
     native_provider: str
     """The provider whose own key a caller of this dialect may bring."""
+    billable: bool
+    """False for what providers answer free of charge, such as counting tokens."""
+    streams_json: bool
+    """A streamed answer may come as plain JSON instead of server-sent events."""
+    usage_may_follow: bool
+    """More may follow the terminal event: the answer is whole only where its bytes end."""
 
     # What the gateway asks of it.
 

@@ -64,6 +64,12 @@ class Gemini:
 
     name = NAME
     native_provider = "google"
+    billable = True
+    streams_json = True
+    usage_may_follow = True
+    billable = True
+    streams_json = True
+    usage_may_follow = True
 
     def read(self, path: str, body: bytes) -> RequestView:
         model, operation = _model_and_operation(path)
@@ -205,8 +211,14 @@ class GeminiReader(EventReader):
             return
         for part in value if isinstance(value, list) else [value]:
             self._take(b"", as_object(part), b"")
-        if not self.note.ended and self.note.usage is None:
-            self.note.error = self.note.error or provider_error(value)
+        if self.note.error is None and self.note.usage is None and not self._finished:
+            self.note.error = provider_error(value)
+        if isinstance(value, dict) and not self._lacks_answer(value):
+            self._end()
+
+    @staticmethod
+    def _lacks_answer(value: Mapping[str, Any]) -> bool:
+        return not value.keys() & {"candidates", "promptFeedback", "usageMetadata"}
 
     def _failure(self, error: ModelspendError) -> bytes:
         return event(_error(error))

@@ -6,6 +6,7 @@ bracket over whole strings, so its cost is a step for each bracket and not for e
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ _TO_BRACKET = re.compile(
     rb'[^"{}\[\]]*+(?:' + _STRING_TEXT + rb'[^"{}\[\]]*+)*+',
     re.DOTALL,
 )
+_WORD_KEYS = re.compile(rb'"(\w++)"\s*+:')
 _ESCAPED_WORD = re.compile(rb"\\u00(?:3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])", re.IGNORECASE)
 _OPEN, _CLOSE = frozenset(b"{["), frozenset(b"}]")
 _QUOTE = ord('"')
@@ -71,6 +73,11 @@ def member(text: bytes, key: str, at: int = 0) -> Member | None:
     return next((found for found in members(text, at) if found.key == key), None)
 
 
+def there(text: bytes, key: str, at: int = 0) -> Member:
+    """The member of that name, which the parsed tree is known to have."""
+    return next(found for found in members(text, at) if found.key == key)
+
+
 def replace(text: bytes, place: Member, value: bytes) -> bytes:
     """The same bytes with another value there."""
     return text[: place.value] + value + text[place.end :]
@@ -109,14 +116,33 @@ def _value_end(text: bytes, at: int) -> int:
 
 
 def _suspicious(body: bytes, fields: Mapping[str, Any]) -> bool:
-    """Whether a key may be told twice: cheap, and true too often rather than too seldom."""
-    for key in fields:
-        if not (key.isascii() and key.isidentifier()) or body.count(b'"%b"' % key.encode()) != 1:
-            return True
+    """Whether a key may be told twice: cheap, and true too often rather than too seldom.
+
+    Every key is once in the bytes for each time it is in the tree, save one that replaced another.
+    """
+    told = Counter(_WORD_KEYS.findall(body))
     options = fields.get("stream_options")
-    if isinstance(options, dict) and _suspicious(body, options):
-        return True
+    names = [*fields, *options] if isinstance(options, dict) else fields
+    doubtful = [name for name in names if told[name.encode()] != 1]
+    if doubtful:
+        known = _occurrences(fields, frozenset(doubtful))
+        if any(told[name.encode()] != known[name] for name in doubtful):
+            return True
     return b"\\u00" in body and _ESCAPED_WORD.search(body) is not None
+
+
+def _occurrences(tree: Mapping[str, Any], names: frozenset[str]) -> Counter[str]:
+    """How often each name is a key, anywhere in the tree."""
+    found: Counter[str] = Counter()
+    waiting: list[Any] = [tree]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            found.update(names & item.keys())
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+    return found
 
 
 def _refuse_duplicates(body: bytes, fields: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ from modelspend.dialects.reader import (
     provider_error,
     served_tier,
 )
-from modelspend.dialects.sse import SIMPLE, event
+from modelspend.dialects.sse import event, parse_event
 from modelspend.errors import ModelspendError
 
 NAME = "openai.chat"
@@ -75,6 +75,12 @@ class OpenAIChat:
 
     name = NAME
     native_provider = "openai"
+    billable = True
+    streams_json = False
+    usage_may_follow = False
+    billable = True
+    streams_json = False
+    usage_may_follow = False
 
     def read(self, path: str, body: bytes) -> RequestView:
         fields = jsonbody.decode(body)
@@ -102,9 +108,9 @@ class OpenAIChat:
     def with_usage(self, body: bytes, view: RequestView) -> bytes | None:
         if view.wants_usage:
             return None
-        options = jsonbody.member(body, "stream_options")
-        if options is None:
+        if "stream_options" not in view.body:
             return jsonbody.prepend(body, _OPTION)
+        options = jsonbody.there(body, "stream_options")
         if not isinstance(view.body["stream_options"], dict):
             return jsonbody.replace(body, options, b"{" + _ASKED + b"}")
         asked = jsonbody.member(body, "include_usage", options.value)
@@ -184,11 +190,8 @@ class OpenAIChat:
 
 
 def splice_model(body: bytes, model: str) -> bytes:
-    """The same bytes with another top-level `model`."""
-    place = jsonbody.member(body, "model")
-    if place is None:
-        return jsonbody.prepend(body, b'"model":' + orjson.dumps(model))
-    return jsonbody.replace(body, place, orjson.dumps(model))
+    """The same bytes with another top-level `model`; `read` has seen that there is one."""
+    return jsonbody.replace(body, jsonbody.there(body, "model"), orjson.dumps(model))
 
 
 class ChatReader(EventReader):
@@ -234,11 +237,14 @@ class ChatReader(EventReader):
 
     def _identify(self, value: Mapping[str, Any]) -> None:
         note = self.note
-        note.answer_id = note.answer_id or as_text(value.get("id"))
-        note.model = as_text(value.get("model")) or note.model
+        if note.model is None or note.answer_id is None:  # Azure's first chunk leaves both empty
+            note.answer_id = as_text(value.get("id")) or note.answer_id
+            note.model = as_text(value.get("model")) or note.model
         if tier := value.get("service_tier"):
             note.service_tier = served_tier(tier)
-        usage = value.get("usage") or as_object(value.get("x_groq")).get("usage")
+        usage = value.get("usage")
+        if usage is None and "x_groq" in value:
+            usage = as_object(value["x_groq"]).get("usage")
         if isinstance(usage, dict):
             note.usage = usage
 
@@ -253,7 +259,7 @@ class ChatReader(EventReader):
                 self._wrote(content)
             else:
                 self._parts(content)
-        if len(said) > 1:
+        if len(said) > 1 or not content:
             self._wrote(said.get("reasoning_content") or said.get("reasoning"))
             self._wrote(said.get("refusal"))
             self._calls(said)
@@ -283,14 +289,12 @@ def _without_usage(raw: bytes, usage: object, choices: object) -> bytes:
     """An event without what asking for usage caused; the extra chunk goes away whole."""
     if usage is not None:
         return b"" if choices == [] else raw
-    simple = SIMPLE.fullmatch(raw)
-    if not simple:
-        return raw
-    data = simple[2]
+    data = parse_event(raw)[1] or b""
     place = jsonbody.member(data, "usage")
-    if place is None:
-        return raw
-    return raw[: simple.start(2)] + jsonbody.cut(data, place) + raw[simple.end(2) :]
+    start = raw.find(data)
+    if place is None or start < 0:
+        return raw  # data told in several lines: no provider does, and cutting there is no splice
+    return raw[:start] + jsonbody.cut(data, place) + raw[start + len(data) :]
 
 
 def usage_object(usage: Mapping[str, int]) -> dict[str, Any]:

@@ -25,6 +25,12 @@ class OpenAIEmbeddings:
 
     name = NAME
     native_provider = "openai"
+    billable = True
+    streams_json = False
+    usage_may_follow = False
+    billable = True
+    streams_json = False
+    usage_may_follow = False
 
     def read(self, path: str, body: bytes) -> RequestView:
         fields = jsonbody.decode(body)

@@ -64,6 +64,12 @@ class OpenAIResponses:
 
     name = NAME
     native_provider = "openai"
+    billable = True
+    streams_json = False
+    usage_may_follow = False
+    billable = True
+    streams_json = False
+    usage_may_follow = False
 
     def read(self, path: str, body: bytes) -> RequestView:
         fields = jsonbody.decode(body)
@@ -242,9 +248,11 @@ class ResponsesReader(EventReader):
         note.finish_reason = as_text(reason) or status
         if told := response.get("error"):
             note.error = error_of(told)
-        elif status == "failed":
-            note.error = ProviderError("failed", "The provider says that the response failed.")
-        elif status in ("completed", "incomplete"):
+        elif status in ("failed", "cancelled"):
+            note.error = ProviderError(
+                status, f"The provider tells the status {status} and no reason."
+            )
+        elif status not in ("queued", "in_progress"):
             self._end()
 
     def _read_item(self, item: Mapping[str, Any]) -> None:

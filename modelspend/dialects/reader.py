@@ -167,9 +167,10 @@ def error_of(told: object) -> ProviderError:
     """An error from what stands under `error`: an object of some sort, or plain words."""
     if not isinstance(told, dict):
         return ProviderError("error", str(told))
-    names = (told.get(key) for key in ("type", "status", "code"))
-    kind = next((str(name) for name in names if name and name != "error"), "error")
-    return ProviderError(kind, str(told.get("message") or ""))
+    names = [told.get(key) for key in ("type", "status", "code")]
+    words = (name for name in names if isinstance(name, str) and name not in ("", "error"))
+    number = next((str(name) for name in names if isinstance(name, int)), "error")
+    return ProviderError(next(words, number), str(told.get("message") or ""))
 
 
 def count_chars(value: object) -> int:

@@ -17,10 +17,10 @@ _END = re.compile(rb"(?:\n|\r(?!\n))(?:\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _EDGE = 1024
 
-SIMPLE = re.compile(
-    rb"(?:event:[ ]?([^\r\n]*+)\r?\n)?data:[ ]?([^\r\n]*+)(?:\r?\n\r?\n|\r\r)",
-)
-"""The shape of nearly every event that providers send: one name at most, one line of data."""
+# The shape of nearly every event that providers send: one name at most, one line of data. One
+# pattern for each line end, because a class of two characters scans three times slower.
+_SIMPLE_LF = re.compile(rb"(?:event:[ ]?([^\n]*+)\n)?data:[ ]?([^\n]*+)\n\n")
+_SIMPLE_CRLF = re.compile(rb"(?:event:[ ]?([^\r]*+)\r\n)?data:[ ]?([^\r]*+)\r\n\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,13 @@ class SseSplitter:
         if not self._has_cr:
             end = text.find(b"\n\n", at)
             return end + 2 if end >= 0 else -1
-        end_found = _END.search(text, at)
-        if not end_found:
+        crlf = text.find(b"\r\n\r\n", at)
+        if crlf >= 0 and _only_crlf(text, at, crlf):
+            return crlf + 4
+        found = _END.search(text, at)
+        if not found:
             return -1
-        end = end_found.end()
+        end = found.end()
         unsure = end == len(text) and text[-1] == 13  # its LF may come with the next chunk
         return -1 if unsure else end
 
@@ -115,9 +118,18 @@ class SseSplitter:
         self._scanned = 0
 
 
+def _only_crlf(text: bytes | bytearray, at: int, end: int) -> bool:
+    """Whether every line in this stretch ends with CRLF: then none of them is blank."""
+    pairs = text.count(b"\r\n", at, end)
+    return pairs == text.count(b"\n", at, end) == text.count(b"\r", at, end)
+
+
 def parse_event(raw: bytes) -> tuple[bytes, bytes | None]:
     """(name, data) of one event; data is None when it has no data line."""
-    if simple := SIMPLE.fullmatch(raw):
+    if b"\r" not in raw:
+        if simple := _SIMPLE_LF.fullmatch(raw):
+            return simple[1] or b"", simple[2]
+    elif (simple := _SIMPLE_CRLF.fullmatch(raw)) and raw.count(b"\n") == raw.count(b"\r"):
         return simple[1] or b"", simple[2]
     name, data = b"", []
     for line in _LINE_END.split(raw):
