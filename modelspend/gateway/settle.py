@@ -1,21 +1,164 @@
 """From what was seen to what it cost: usage, price, receipt, and the durable write.
 
-Nothing here may lose a receipt: the write is queued before the first time this code gives way, or
-runs in a task of its own that no client can cancel.
+Nothing here may lose a receipt. Where all is at hand the write is queued before this code first
+gives way; where a price must be asked for, a task of its own does it, which no client can cancel.
+A ledger that cannot be written holds up an answer for a moment only: the write goes on being
+retried, and until it succeeds no new call is admitted.
 """
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 
 from modelspend import tasks
 from modelspend.catalog import usage as usage_rules
-from modelspend.catalog.prices import MISSING, PriceBook
-from modelspend.errors import LedgerUnavailable
+from modelspend.catalog.prices import MISSING, Bill, PriceBook
 from modelspend.estimate import Estimator
 from modelspend.gateway.call import Call, Try
-from modelspend.money import NO_COST, Cost, Price
-from modelspend.receipt import Delivery, Status, Usage
+from modelspend.money import Cost
+from modelspend.receipt import NO_USAGE, Delivery, Status, Usage
 from modelspend.settings import Settings
 from modelspend.store import Bodies, Store
+from modelspend.store.ratios import Ratio
 
 _FREE_OF_CHARGE = Cost(total_pico=0)
 _KEEP_UP_TO = 8 * 1024 * 1024
+_PATIENCE_S = 2.0
+_LARGE = 256 * 1024
+
+
+class Settler:
+    """Prices calls and writes their receipts."""
+
+    def __init__(
+        self, store: Store, prices: PriceBook, estimator: Estimator, settings: Settings
+    ) -> None:
+        self._store = store
+        self._prices = prices
+        self._estimator = estimator
+        self._settings = settings
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Take new settings; calls that are settling keep what they began with."""
+        self._prices.configure(settings)
+        self._settings = settings
+
+    def prepare(self, call: Call) -> None:
+        """Look for the price while the provider thinks."""
+        target = call.last.target
+        self._prices.prepare(target.provider, target.model, call.created_at_ms)
+
+    def keep_up_to(self, tenant: str) -> int:
+        """Bytes of an answer that are kept for this tenant; 0 keeps none."""
+        section = self._settings.tenants.get(tenant)
+        keep = (section.keep_bodies if section else None) or self._settings.store.keep_bodies
+        return _KEEP_UP_TO if keep == "full" else 0
+
+    async def settle(self, call: Call) -> None:
+        """Make the call's receipt final and durable; the caller may be cancelled at any moment."""
+        bills = [(one, self._bill(call, one)) for one in call.tries]
+        missing = any(bill and self._prices.cost(bill) is MISSING for _, bill in bills)
+        if missing or len(call.request.body) > _LARGE:
+            work = tasks.spawn(self._price_and_write(call, bills), f"settle {call.receipt_id}")
+            await asyncio.shield(work)
+        else:
+            for one, bill in bills:
+                _charge(one, self._prices.cost(bill) if bill else _FREE_OF_CHARGE)
+            await self._write(call)
+
+    async def _price_and_write(self, call: Call, bills: Sequence[tuple[Try, Bill | None]]) -> None:
+        for one, bill in bills:
+            _charge(one, await self._prices.settle(bill) if bill else _FREE_OF_CHARGE)
+        await self._write(call)
+
+    async def _write(self, call: Call) -> None:
+        receipt = call.receipt()
+        write = self._store.calls.finish(
+            receipt,
+            self._bodies(call),
+            prices=self._prices.unsaved(),
+            ratios=self._lessons(call),
+        )
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await write
+        except TimeoutError:
+            return  # the writer keeps it and tries again; the client need not wait for the disk
+        self._prices.saved(())
+
+    def _bodies(self, call: Call) -> Bodies | None:
+        if not self.keep_up_to(call.caller.tenant):
+            return None
+        return Bodies(request=call.request.body, answer=call.kept_answer())
+
+    def _bill(self, call: Call, one: Try) -> Bill | None:
+        """What an attempt used, ready to be priced; None when it can have cost nothing."""
+        if not call.request.dialect.billable or not _may_be_billed(one):
+            return None
+        provider, note = one.target.provider, one.note
+        one.usage = self._usage(call, one)
+        if one.usage.source == "none" and one.delivery is Delivery.MAYBE_ACCEPTED:
+            one.usage = replace(one.usage, problems=("the provider may have accepted it",))
+        return Bill(
+            provider=provider,
+            dialect=call.request.dialect.name,
+            usage=one.usage,
+            asked=one.target.model,
+            served=note.model,
+            told=note.service_tier,
+            at_ms=call.created_at_ms,
+        )
+
+    def _usage(self, call: Call, one: Try) -> Usage:
+        """What the provider reported; else an estimate from the content, and said to be one."""
+        provider, note = one.target.provider, one.note
+        rules = provider.usage[call.request.dialect.name]
+        told = NO_USAGE
+        if note.usage is not None:
+            told = usage_rules.read(rules, note.usage, note.counts)
+            if told.source == "provider" and (note.ended or one.status is Status.SUCCESS):
+                return told
+        if one.delivery is Delivery.MAYBE_ACCEPTED or call.view is None:
+            return told
+        model = note.model or one.target.model
+        guess = self._estimator.estimate(
+            provider.name,
+            model,
+            input_chars=call.request.dialect.input_chars(call.view),
+            output_chars=note.output_chars,
+        )
+        return _completed(told, guess)
+
+    def _lessons(self, call: Call) -> tuple[Ratio, ...]:
+        """What this call teaches the estimator about characters and tokens."""
+        if not call.tries or call.view is None:
+            return ()
+        one = call.last
+        if one.usage.source != "provider" or one.status is not Status.SUCCESS:
+            return ()
+        if not self._estimator.wants(one.target.provider.name, one.note.model or ""):
+            return ()
+        return ()
+
+
+def _may_be_billed(one: Try) -> bool:
+    """A clean refusal is not billed; what broke off, or answered, may be."""
+    if one.delivery is Delivery.NOT_SENT:
+        return False
+    return one.http_status is None or one.http_status < 300
+
+
+def _completed(told: Usage, guess: Usage) -> Usage:
+    """An estimate that does not fall below what the provider had told before it was cut off."""
+    if told.source != "provider":
+        return replace(guess, raw=told.raw, problems=told.problems)
+    quantities = dict(told.quantities)
+    written = guess.quantities.get("output_tokens", 0)
+    quantities["output_tokens"] = max(quantities.get("output_tokens", 0), written)
+    return replace(told, quantities=quantities, source="estimated", error_ratio=guess.error_ratio)
+
+
+def _charge(one: Try, cost: object) -> None:
+    assert isinstance(cost, Cost)
+    one.cost = cost
+    one.charged_pico = cost.total_pico or 0
