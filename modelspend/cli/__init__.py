@@ -11,12 +11,15 @@ from typing import Annotated
 import typer
 
 from modelspend import __version__
-from modelspend.cli import config
+from modelspend.cli import config, simulate
 from modelspend.cli.context import Commands, ConfigFile, here, take_config
 
 Command = Callable[..., None] | typer.Typer
 
-COMMANDS: tuple[tuple[str, Command], ...] = (("config", config.app),)
+COMMANDS: tuple[tuple[str, Command], ...] = (
+    ("config", config.app),
+    ("simulate", simulate.simulate),
+)
 """Every command by its name; a group of commands is a `typer.Typer`."""
 
 

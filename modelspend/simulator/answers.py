@@ -69,7 +69,9 @@ def compose(request: chat.Request, plan: Plan, seed: int, n: int, spent: dict[st
     fill = size if size >= _FILL_FROM and not calls else 0
     text = "" if calls else FILL_MARK if fill else _text(request, plan, key)
     reasoning = _reasoning(request, plan, key)
-    text, stop = _limited(request, text, "tool_calls" if calls else plan.stop or "stop")
+    stop: chat.StopReason = "tool_calls" if calls else plan.stop or "stop"
+    if plan.size is None and plan.words is None:
+        text, stop = _limited(request, text, stop)
     said: tuple[chat.Part, ...] = calls or (chat.Text(text=text),)
     parts = (*reasoning, *said)
     chars = fill or sum(len(part_text(p)) for p in said)
@@ -218,7 +220,7 @@ def _text_pieces(text: str, reply: Reply) -> Iterator[str]:
         for start in range(0, reply.fill, _FILL_PIECE):
             yield "x" * min(_FILL_PIECE, reply.fill - start)
     else:
-        yield from _pieces(text, None)
+        yield from _pieces(text, None if len(text) < 4 * _FILL_PIECE else _FILL_PIECE)
 
 
 def _pieces(text: str, size: int | None) -> Iterator[str]:

@@ -4,12 +4,12 @@ A model named `sim-` and terms joined by `+` chooses among them: `sim-crlf+cut-5
 is a healthy model (with `-reason` at its end it thinks), so priced names work in a demo.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from modelspend.simulator import hostile, shapers
-from modelspend.simulator.plan import Asked, Check, Cut, Fault, Hostile, Plan, Shaper, Stall
+from modelspend.simulator.plan import Asked, Check, Cut, Fault, Hostile, Plan, Shaper, Stall, Step
 from modelspend.simulator.terms import Behaviour, read_terms
 
 _REASONING_TOKENS = 64
@@ -57,8 +57,12 @@ def _broken_off(after: int, fault: Fault) -> dict[str, Any]:
     return {"faults": (shapers.error(after, fault),), "whole_fault": fault, "ends": "error"}
 
 
-def _raw(what: Hostile) -> dict[str, Any]:
-    return {"hostile": what}
+def _raw(what: Hostile, ends: str = "cut") -> dict[str, Any]:
+    return {"hostile": what, "ends": ends}
+
+
+def _silence(_: bytes) -> Iterator[Step]:
+    return iter(())
 
 
 def _spent(**usage: int) -> dict[str, Any]:
@@ -227,6 +231,7 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     ),
     # how it breaks off
     Behaviour("hangup", "closes the connection instead of answering", lambda: {"instead": Cut()}),
+    Behaviour("lost", "does the work, charges it, and hangs up unheard", lambda: _raw(_silence)),
     Behaviour(
         "reset", "resets the connection instead of answering", lambda: {"instead": Cut(True)}
     ),
@@ -311,7 +316,9 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     ),
     Behaviour("raw-odd-status", "status 99999", lambda: _raw(hostile.odd_status)),
     Behaviour("raw-101", "switches protocols unasked", lambda: _raw(hostile.switching_protocols)),
-    Behaviour("raw-early-hints", "100 and 103 first; legal", lambda: _raw(hostile.early_hints)),
+    Behaviour(
+        "raw-early-hints", "100 and 103 first; legal", lambda: _raw(hostile.early_hints, "complete")
+    ),
     Behaviour("raw-1xx-flood", "a thousand 103s first", lambda: _raw(hostile.informational_flood)),
     Behaviour("raw-huge-header", "a header of 16 MiB", lambda: _raw(hostile.huge_header)),
     Behaviour("raw-many-headers", "20,000 headers", lambda: _raw(hostile.many_headers)),
@@ -336,7 +343,9 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
     ),
     Behaviour("raw-bad-chunk", "a chunk size that is no number", lambda: _raw(hostile.bad_chunk)),
     Behaviour("raw-huge-chunk", "a chunk size of 40 digits", lambda: _raw(hostile.huge_chunk_size)),
-    Behaviour("raw-trailers", "trailers after the body; legal", lambda: _raw(hostile.trailers)),
+    Behaviour(
+        "raw-trailers", "trailers after the body; legal", lambda: _raw(hostile.trailers, "complete")
+    ),
     Behaviour("raw-endless-body", "a body without end", lambda: _raw(hostile.endless_body)),
     Behaviour("raw-unread-end", "no length and no end", lambda: _raw(hostile.unread_end)),
 )

@@ -83,7 +83,7 @@ class Provider:
             return await self._whole(exchange, plan, self._error(exchange, plan.whole_fault))
         reply, document = self._reply(route, request, plan, exchange)
         if plan.hostile is not None:
-            await exchange.wire.raw(plan.hostile(document))
+            return await self._defy(exchange, plan.hostile(document))
         if request.stream and route.kind == "generate":
             return await self._stream(exchange, request, plan, reply, document)
         return await self._whole(exchange, plan, document, reply.fill)
@@ -111,6 +111,14 @@ class Provider:
         stream = request.stream and route.kind == "generate"
         exchange.progress = Progress(total=reply.whole(), ended=not stream)
         return reply, document
+
+    async def _defy(self, exchange: Exchange, steps: Iterator[Step]) -> web.StreamResponse:
+        """Raw bytes in place of an answer; what they hold has been generated and is charged."""
+        if exchange.progress is not None:
+            exchange.progress.ended = True
+        await exchange.wire.raw(steps)
+        exchange.outcome = exchange.ends
+        return web.Response()
 
     async def _whole(
         self, exchange: Exchange, plan: Plan, document: bytes, fill: int = 0

@@ -103,10 +103,10 @@ class Wire:
         return response
 
     async def raw(self, steps: Iterable[Step]) -> None:
-        """Bytes that are an answer only in name, then the close. Always raises Broken."""
+        """Bytes that are an answer only in name, then the close of the connection."""
         for step in steps:
             await self._step(step, self._http.writer)
-        self.close()
+        self.hang_up()
 
     async def _step(self, step: Step, to: Any) -> None:
         match step:
