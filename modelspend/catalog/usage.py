@@ -253,8 +253,9 @@ class _Reader:
         left = whole
         parts: dict[str, int] = {}
         for name, n in inside.items():
-            parts[name] = self._within(n, left, name.removesuffix("_tokens"), bucket)
-            left -= parts[name]
+            if n:
+                parts[name] = self._within(n, left, name.removesuffix("_tokens"), bucket)
+                left -= parts[name]
         return {bucket: left} | parts
 
     def _within(self, part: int, whole: int, name: str, of: str) -> int:
@@ -295,25 +296,26 @@ class _Reader:
         """The sum of the counts that are there; null when none is, or none makes sense."""
         total: int | None = None
         for path in paths:
-            value = self._value(path)
-            if value is not None:
-                total = value + (total or 0)
+            for steps in path:
+                value = _walk(self.raw, steps)
+                if value is _ABSENT or value is None:
+                    continue
+                if type(value) is not int or not 0 <= value <= MAX_COUNT:
+                    value = self._odd(value, steps)
+                if value is not None:
+                    total = value + (total or 0)
+                break
         return total
 
-    def _value(self, path: Path) -> int | None:
-        for steps in path:
-            value = _walk(self.raw, steps)
-            if value is _ABSENT or value is None:
-                continue
-            if isinstance(value, _Wrong):
-                self.problems.append(str(value))
-                continue
-            name = ".".join(step for step in steps if isinstance(step, str))
-            if isinstance(value, list):
-                counts = [self._count(item, name) for item in value]
-                return sum(n for n in counts if n is not None)
-            return self._count(value, name)
-        return None
+    def _odd(self, value: Any, steps: Steps) -> int | None:
+        """What can be used of a value that is no plain count."""
+        if isinstance(value, _Wrong):
+            self.problems.append(str(value))
+            return None
+        name = ".".join(step for step in steps if isinstance(step, str))
+        if isinstance(value, list):
+            return sum(self._count(item, name) or 0 for item in value)
+        return self._count(value, name)
 
     def _count(self, value: Any, name: str) -> int | None:
         if type(value) is int and 0 <= value <= MAX_COUNT:
@@ -334,15 +336,18 @@ class _Wrong(str):
 def _walk(value: Any, steps: Steps) -> Any:
     """What lies at the path: a value, a list of values after a test, `_ABSENT` or a `_Wrong`."""
     for at, step in enumerate(steps):
-        if value is None:
+        if type(value) is dict and type(step) is str:  # nearly always
+            value = value.get(step, _ABSENT)
+        elif value is None:
             return _ABSENT
-        if not isinstance(step, str):
+        elif not isinstance(step, str):
             if not isinstance(value, list):
                 return _Wrong(f"{steps[at - 1]} is {_kind(value)}, not a list")
             return _matching(value, step, steps[at + 1 :])
-        if not isinstance(value, Mapping):
+        elif isinstance(value, Mapping):
+            value = value.get(step, _ABSENT)
+        else:
             return _Wrong(f"{steps[at - 1]} is {_kind(value)}, not an object")
-        value = value.get(step, _ABSENT)
         if value is _ABSENT:
             return _ABSENT
     return value
