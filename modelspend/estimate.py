@@ -82,6 +82,14 @@ class Estimator:
             problems=problems,
         )
 
+    def samples(self, provider: str, model: str) -> int:
+        """How many answers of a model it has learnt from."""
+        return self._of("input", f"{provider}/{model}").samples
+
+    def samples(self, provider: str, model: str) -> int:
+        """From how many answers of a model it has learnt."""
+        return self._of("input", f"{provider}/{model}").samples
+
     def learn(
         self, provider: str, model: str, usage: Usage, *, input_chars: int, output_chars: int
     ) -> tuple[Ratio, ...]:

@@ -118,6 +118,8 @@ class PriceBook:
     def _listed(
         self, provider: Provider, models: tuple[str, ...], at_ms: int, tier: str
     ) -> Found | Missing:
+        if provider.declares_free(models[0]):
+            return Found(Price(provider=provider.name, model=models[0], source="free"))
         if not may_ask(provider):
             return Found(None)
         for n, model in enumerate(models):

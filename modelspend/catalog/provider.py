@@ -54,11 +54,13 @@ class Names:
 class Correction:
     """What the price table lacks or cannot say about some models.
 
-    `same` prices one bucket like another (unless it has a price of its own); `at_most` bounds a
-    count; `peak_from` and `weekends_off_peak_from` bound time-of-day prices.
+    `free` declares them free; `same` prices one bucket like another (unless it has a price of its
+    own); `at_most` bounds a count; `peak_from` and `weekends_off_peak_from` bound time-of-day
+    prices.
     """
 
     models: Names
+    free: bool = False
     same: Mapping[str, str] = field(default_factory=dict)
     at_most: Mapping[str, int] = field(default_factory=dict)
     peak_from: date | None = None
@@ -126,6 +128,9 @@ class Provider:
             return {}
         style = self.auth.get(dialect.replace("count_tokens", "messages"), "bearer")
         return {"authorization": f"Bearer {key}"} if style == "bearer" else {style: key}
+
+    def declares_free(self, model: str) -> bool:
+        return any(each.free and model in each.models for each in self.corrections)
 
     def at_most(self, model: str, quantities: Mapping[str, int]) -> dict[str, int]:
         """The quantities that are billed, where the provider bounds a count."""

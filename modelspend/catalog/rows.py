@@ -76,7 +76,7 @@ def source_of(provider: Provider | None, model: str) -> str:
         f"{each.models.patterns}{sorted(each.same.items())}{each.peak_from}"
         f"{each.weekends_off_peak_from}"
         for each in (provider.corrections if provider else ())
-        if model in each.models and not each.at_most
+        if model in each.models and not each.at_most and not each.free
     ]
     base = f"{_LIBRARY} {library_version()}"
     if not corrected:
