@@ -1,0 +1,26 @@
+"""The ledger: one SQLite file in which every call leaves exactly one receipt.
+
+Hides SQL, threads and the ways in which disks fail; what crosses this door are the product's own
+values. A reader would not guess that nothing here is imported for a command that does not need it:
+sqlite_utils is loaded only when a migration is pending.
+"""
+
+from modelspend.store.bodies import Bodies
+from modelspend.store.ledger import Store
+from modelspend.store.lock import Holder, read_lock
+from modelspend.store.meta import Info
+from modelspend.store.ratios import Ratio
+from modelspend.store.receipts import ALL, Filter, Stored, Totals
+
+__all__ = [
+    "ALL",
+    "Bodies",
+    "Filter",
+    "Holder",
+    "Info",
+    "Ratio",
+    "Store",
+    "Stored",
+    "Totals",
+    "read_lock",
+]

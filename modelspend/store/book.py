@@ -1,0 +1,75 @@
+"""The open ledger in the writer's hands: one connection, the next number, the end of the chain.
+
+Everything that must be undone together with a rolled-back transaction lives here. `facets` is a
+cache of a table that only the writer fills, so it is forgotten, not repaired, after a rollback.
+"""
+
+import sqlite3
+
+Facet = tuple[str, str | None, str | None, str | None, str | None, str, int]
+
+Mark = tuple[int, int, bytes, int]
+
+_FACETS_KEPT = 20_000
+
+
+class Book:
+    """One write connection and what it has to remember between statements."""
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self.conn = conn
+        self.execute = conn.execute
+        self._facets: dict[Facet, int] = {}
+        row = self.execute("SELECT seq, receipts, hash FROM head").fetchone()
+        self.seq: int = row[0]
+        self.receipts: int = row[1]
+        self.head: bytes = row[2]
+        self._sealed = self.seq
+
+    def mark(self) -> Mark:
+        """Where we are; `back_to` it after a rollback."""
+        return self.seq, self.receipts, self.head, self._sealed
+
+    def back_to(self, mark: Mark) -> None:
+        self.seq, self.receipts, self.head, self._sealed = mark
+        self._facets.clear()
+
+    def next_seq(self) -> int:
+        self.seq += 1
+        return self.seq
+
+    def seal(self) -> None:
+        """The last statement of a transaction: the counter and the end of the chain."""
+        if self.seq != self._sealed:
+            self.execute(
+                "UPDATE head SET seq = ?, receipts = ?, hash = ?",
+                (self.seq, self.receipts, self.head),
+            )
+            self._sealed = self.seq
+
+    def facet(self, key: Facet) -> int:
+        """The number of a combination of columns; a new one is added."""
+        known = self._facets.get(key)
+        if known is None:
+            known = self._find(key) or self._add(key)
+            if len(self._facets) >= _FACETS_KEPT:
+                self._facets.clear()
+            self._facets[key] = known
+        return known
+
+    def _find(self, key: Facet) -> int | None:
+        row = self.execute(
+            "SELECT id FROM facets WHERE tenant = ? AND workflow IS ? AND model IS ?"
+            " AND provider IS ? AND category IS ? AND status = ? AND unpriced = ?",
+            key,
+        ).fetchone()
+        return None if row is None else int(row[0])
+
+    def _add(self, key: Facet) -> int:
+        added = self.execute(
+            "INSERT INTO facets (tenant, workflow, model, provider, category, status, unpriced)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            key,
+        ).lastrowid
+        assert added is not None
+        return added

@@ -1,0 +1,320 @@
+"""The life of a call in the ledger: an intent before it, its receipt after it, never neither.
+
+`begin` makes an intent durable; `finish` replaces it with the receipt, its attempts, events and
+bodies, and the next link of the hash chain, in one transaction. Both may be repeated: a receipt
+that is there already is not written again, so a commit of unknown outcome can be tried once more.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from modelspend.events import Event
+from modelspend.receipt import Decision, Intent, Receipt, RequestInfo, canonical, interrupted
+from modelspend.store import detail
+from modelspend.store.bodies import LARGE, Bodies, Packed, pack, write_bodies
+from modelspend.store.book import Book
+from modelspend.store.events import write_event
+from modelspend.store.ratios import Ratio, add_ratios
+from modelspend.store.readers import Readers
+from modelspend.store.writer import Writer, needed
+
+_RECOVER_BATCH = 200
+
+log = logging.getLogger("modelspend.store")
+
+
+class Calls:
+    def __init__(self, writer: Writer | None, readers: Readers, boot_id: str) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._boot_id = boot_id
+
+    async def begin(self, intent: Intent) -> None:
+        """Durable when it returns. Raises LedgerUnavailable when it cannot be; ValueError for an
+        id that has an intent already."""
+        boot_id = self._boot_id
+        try:
+            await needed(self._writer).do(
+                lambda book: _write_intent(book, intent, boot_id),
+                undo=lambda book: _drop_intent(book, intent.receipt_id),
+            )
+        except sqlite3.IntegrityError:
+            raise ValueError(f"{intent.receipt_id} has an intent already") from None
+
+    async def hop(self, receipt_id: str, n: int, provider: str, model: str, at_ms: int) -> None:
+        """A later attempt of an open call, durable before its first byte goes out."""
+        try:
+            await needed(self._writer).do(
+                lambda book: _write_hop(book, receipt_id, n, provider, model, at_ms),
+                undo=lambda book: _drop_hop(book, receipt_id, n),
+            )
+        except sqlite3.IntegrityError:
+            raise ValueError(f"{receipt_id} has no open intent, or attempt {n} already") from None
+
+    async def finish(
+        self,
+        receipt: Receipt,
+        bodies: Bodies | None = None,
+        events: Sequence[Event] = (),
+        ratios: Sequence[Ratio] = (),
+    ) -> int:
+        """The final receipt; its number once all of it is durable, however long that takes."""
+        kept: Bodies | Packed | None = bodies
+        if bodies is not None and bodies.size > LARGE:
+            kept = await asyncio.get_running_loop().run_in_executor(None, pack, bodies)
+        return await needed(self._writer).keep(
+            lambda book: _finish(book, receipt, kept, events, ratios)
+        )
+
+    def finish_later(
+        self,
+        receipt: Receipt,
+        bodies: Bodies | None = None,
+        events: Sequence[Event] = (),
+        ratios: Sequence[Ratio] = (),
+    ) -> None:
+        """The same for a context that may not wait: a hang-up, a shutdown."""
+        needed(self._writer).keep_untold(
+            lambda book: _finish(book, receipt, bodies, events, ratios)
+        )
+
+    async def recover(self, now_ms: int) -> list[str]:
+        """Close what dead processes left open: one `interrupted` receipt for each intent."""
+        closed: list[str] = []
+        while batch := await needed(self._writer).do(lambda book: _recover(book, self._boot_id)):
+            closed += batch
+        if closed:
+            told = Event(
+                kind="ledger.recovered", at_ms=now_ms, level="warn", data={"calls": len(closed)}
+            )
+            await needed(self._writer).do(lambda book: write_event(book, told))
+        return closed
+
+    async def open_count(self) -> int:
+        """How many calls have an intent and no receipt yet."""
+        return await self._readers.ask(
+            lambda conn: int(conn.execute("SELECT count(*) FROM intents").fetchone()[0])
+        )
+
+
+def _write_intent(book: Book, intent: Intent, boot_id: str) -> None:
+    book.execute(
+        "INSERT INTO intents (receipt_id, boot_id, created_at, tenant, hold_pico, detail)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            intent.receipt_id,
+            boot_id,
+            intent.created_at_ms,
+            intent.tenant,
+            intent.hold_pico,
+            orjson.dumps(intent, default=dict).decode(),
+        ),
+    )
+
+
+def _drop_intent(book: Book, receipt_id: str) -> None:
+    book.execute("DELETE FROM intents WHERE receipt_id = ?", (receipt_id,))
+
+
+def _write_hop(book: Book, receipt_id: str, n: int, provider: str, model: str, at_ms: int) -> None:
+    book.execute(
+        "INSERT INTO intent_attempts (receipt_id, n, provider, model_id, started_at)"
+        " VALUES (?, ?, ?, ?, ?)",
+        (receipt_id, n, provider, model, at_ms),
+    )
+
+
+def _drop_hop(book: Book, receipt_id: str, n: int) -> None:
+    book.execute("DELETE FROM intent_attempts WHERE receipt_id = ? AND n = ?", (receipt_id, n))
+
+
+def _finish(
+    book: Book,
+    receipt: Receipt,
+    bodies: Bodies | Packed | None,
+    events: Sequence[Event],
+    ratios: Sequence[Ratio],
+) -> int:
+    seq = write_receipt(book, receipt)
+    if seq is None:
+        (seq,) = book.execute(
+            "SELECT seq FROM receipts WHERE receipt_id = ?", (receipt.receipt_id,)
+        ).fetchone()
+        return int(seq)
+    if bodies is not None:
+        packed = bodies if isinstance(bodies, Packed) else pack(bodies)
+        write_bodies(book, seq, receipt.tenant, receipt.created_at_ms, packed)
+    for event in events:
+        write_event(book, event)
+    if ratios:
+        add_ratios(book, ratios)
+    return seq
+
+
+def write_receipt(book: Book, receipt: Receipt) -> int | None:
+    """Intent out, receipt and attempts in, the chain one link longer; None when it was there."""
+    _drop_intent(book, receipt.receipt_id)
+    body = canonical(receipt)
+    seq = book.seq + 1
+    link = chain_hash(book.head, seq, body)
+    return seq if restore_receipt(book, seq, receipt, body, book.head, link) else None
+
+
+def restore_receipt(
+    book: Book, seq: int, receipt: Receipt, body: bytes, prev_link: bytes, link: bytes
+) -> bool:
+    """Rows for a receipt whose place in the chain is known; False when its id is there already."""
+    columns = receipt_columns(receipt)
+    packed = detail.pack(body, dictionary_of(columns))
+    row = (seq, *columns, book.facet(facet_of(columns)), prev_link, link, packed)
+    if not book.execute(_INSERT_RECEIPT, row).rowcount:
+        return False
+    book.seq = seq
+    book.receipts += 1
+    book.head = link
+    for attempt in attempt_rows(seq, receipt):
+        book.execute(_INSERT_ATTEMPT, attempt)
+    return True
+
+
+def chain_hash(previous: bytes, seq: int, body: bytes) -> bytes:
+    """The link of a receipt: SHA-256 of the link before, the number, the canonical bytes."""
+    return sha256(previous + seq.to_bytes(8, "big") + body).digest()
+
+
+RECEIPT_COLUMNS = (
+    "seq, receipt_id, created_at, tenant, workflow, session_id, category, tier, provider, model,"
+    " model_asked, dialect, status, stream, cost_pico, charged_pico, exact, latency_ms, ttft_ms,"
+    " input_tokens, cache_read_tokens, cache_write_tokens, output_tokens, usage_source, price_id,"
+    " key_id, replay_of, trace_id, facet_id, prev_hash, hash, detail"
+)
+_INSERT_RECEIPT = (
+    f"INSERT INTO receipts ({RECEIPT_COLUMNS}) VALUES ({', '.join('?' * 32)})"
+    " ON CONFLICT (receipt_id) DO NOTHING"
+)
+ATTEMPT_COLUMNS = (
+    "seq, n, provider, region, model_id, started_at, status, delivery, http_status, failure_class,"
+    " latency_ms, ttft_ms, cost_pico, charged_pico"
+)
+_INSERT_ATTEMPT = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES ({', '.join('?' * 14)})"
+
+
+def receipt_columns(receipt: Receipt) -> tuple[Any, ...]:
+    """The searchable columns, from `receipt_id` to `trace_id`; `verify` derives them again."""
+    run, asked = receipt.execution, receipt.request
+    last = receipt.attempts[-1] if receipt.attempts else None
+    sorted_into, plan = receipt.classification, receipt.decision
+    usage = receipt.usage
+    tokens = usage.quantities.get
+    cost = run.actual_cost_pico
+    return (
+        receipt.receipt_id,
+        receipt.created_at_ms,
+        receipt.tenant,
+        receipt.workflow,
+        receipt.session_id,
+        sorted_into.category if sorted_into else None,
+        sorted_into.tier if sorted_into else None,
+        last.provider if last else plan.provider if plan else None,
+        last.model_id if last else plan.model_id if plan else asked.model,
+        asked.model,
+        asked.dialect,
+        run.status.value,
+        int(asked.stream),
+        cost,
+        run.charged_pico,
+        int(cost is not None and not any(a.cost.inexact for a in receipt.attempts)),
+        round(run.actual_latency_ms),
+        None if run.ttft_ms is None else round(run.ttft_ms),
+        tokens("input_tokens", 0),
+        tokens("cache_read_tokens", 0),
+        tokens("cache_write_5m_tokens", 0) + tokens("cache_write_1h_tokens", 0),
+        tokens("output_tokens", 0),
+        usage.source,
+        last.cost.price_id if last else None,
+        receipt.key_id,
+        receipt.replay_of,
+        receipt.trace_id,
+    )
+
+
+def facet_of(columns: Sequence[Any]) -> Any:
+    """tenant, workflow, model, provider, category, status, unpriced."""
+    tenant, workflow, _, category, _, provider, model, _, _, status, _, cost = columns[2:14]
+    return tenant, workflow, model, provider, category, status, int(cost is None)
+
+
+def dictionary_of(columns: Sequence[Any]) -> detail.Columns:
+    """The columns that the detail's dictionary repeats (see `detail.Columns`)."""
+    return (
+        columns[0],
+        columns[2],
+        columns[3],
+        columns[4],
+        columns[24],
+        columns[26],
+        columns[23],
+        columns[8],
+        columns[9],
+    )
+
+
+def attempt_rows(seq: int, receipt: Receipt) -> list[tuple[Any, ...]]:
+    """The rows of `attempts`; `verify` derives them again."""
+    return [
+        (
+            seq,
+            attempt.n,
+            attempt.provider,
+            attempt.region,
+            attempt.model_id,
+            attempt.started_at_ms,
+            attempt.status.value,
+            attempt.delivery.value,
+            attempt.http_status,
+            attempt.failure_class.value if attempt.failure_class else None,
+            round(attempt.latency_ms),
+            None if attempt.ttft_ms is None else round(attempt.ttft_ms),
+            attempt.cost.total_pico,
+            attempt.charged_pico,
+        )
+        for attempt in receipt.attempts
+    ]
+
+
+def _recover(book: Book, boot_id: str) -> list[str]:
+    rows = book.execute(
+        "SELECT receipt_id, detail FROM intents WHERE boot_id <> ?"
+        " ORDER BY created_at, receipt_id LIMIT ?",
+        (boot_id, _RECOVER_BATCH),
+    ).fetchall()
+    for receipt_id, said in rows:
+        hops = book.execute(
+            "SELECT n, provider, model_id, started_at FROM intent_attempts"
+            " WHERE receipt_id = ? ORDER BY n",
+            (receipt_id,),
+        ).fetchall()
+        write_receipt(book, interrupted(replace(_intent(said), attempts=tuple(hops))))
+    return [receipt_id for receipt_id, _ in rows]
+
+
+def _intent(said: str) -> Intent:
+    shape: dict[str, Any] = orjson.loads(said)
+    request, decision = shape.pop("request"), shape.pop("decision")
+    shape.pop("attempts")
+    return Intent(
+        **shape,
+        request=RequestInfo(**_tuples(request)),
+        decision=None if decision is None else Decision(**_tuples(decision)),
+    )
+
+
+def _tuples(shape: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in shape.items()}

@@ -1,0 +1,117 @@
+"""The ledger about itself: size, counts, versions, and whether all of it is as it was written."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from modelspend.store import files, verify
+from modelspend.store.checkpoint import wal_size
+from modelspend.store.migrations import version
+from modelspend.store.readers import Readers
+
+_FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+_UNLIMITED_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """What `doctor` and `status` tell of a ledger; times are milliseconds UTC."""
+
+    path: Path
+    size: int
+    wal_size: int
+    schema_version: int
+    sqlite_version: str
+    wal_reset_bug: bool
+    network_file_system: str | None
+    receipts: int
+    events: int
+    bodies: int
+    open_intents: int
+    last_seq: int
+    oldest_ms: int | None
+    newest_ms: int | None
+    trouble: str | None
+    last_error: str | None
+
+
+class Meta:
+    def __init__(self, path: Path, readers: Readers, health: "Health") -> None:
+        self._path = path
+        self._readers = readers
+        self._health = health
+
+    async def info(self) -> Info:
+        return await self._readers.ask(self._info, limit_s=_UNLIMITED_S)
+
+    async def check(self, *, full: bool = True) -> list[str]:
+        """Problems, worst first; empty means sound. Not `full`: the pages of the file alone."""
+        return await self._readers.ask(
+            lambda conn: list(islice(_problems(conn, full), verify.MOST)), limit_s=_UNLIMITED_S
+        )
+
+    async def data_version(self) -> int:
+        """Changes when somebody else has committed; only for a store opened to read."""
+        return await self._readers.ask(
+            lambda conn: int(conn.execute("PRAGMA data_version").fetchone()[0])
+        )
+
+    def _info(self, conn: sqlite3.Connection) -> Info:
+        def one(query: str) -> int:
+            return int(conn.execute(query).fetchone()[0] or 0)
+
+        oldest, newest = conn.execute(
+            "SELECT (SELECT min(created_at) FROM receipts), (SELECT max(created_at) FROM receipts)"
+        ).fetchone()
+        return Info(
+            path=self._path,
+            size=self._path.stat().st_size,
+            wal_size=wal_size(files.family(self._path)[1]),
+            schema_version=version(conn),
+            sqlite_version=sqlite3.sqlite_version,
+            wal_reset_bug=has_wal_reset_bug(sqlite3.sqlite_version_info),
+            network_file_system=files.network_kind(self._path),
+            receipts=one("SELECT receipts FROM head"),
+            events=one("SELECT count(*) FROM events"),
+            bodies=one("SELECT count(*) FROM bodies"),
+            open_intents=one("SELECT count(*) FROM intents"),
+            last_seq=one("SELECT seq FROM head"),
+            oldest_ms=oldest,
+            newest_ms=newest,
+            trouble=self._health.trouble,
+            last_error=self._health.last_error,
+        )
+
+
+class Health(Protocol):
+    """How the writer is."""
+
+    trouble: str | None
+    last_error: str | None
+
+
+class NoWriter:
+    """What a store without a writer has to say of one."""
+
+    trouble: str | None = None
+    last_error: str | None = None
+
+
+def has_wal_reset_bug(release: tuple[int, ...]) -> bool:
+    """Whether this SQLite may lose a log to two connections (sqlite.org/wal.html, 2026-11-22)."""
+    if release >= (3, 51, 3) or release < (3, 7):
+        return False
+    return not any(release[:2] == fixed[:2] and release >= fixed for fixed in _FIXED)
+
+
+def _problems(conn: sqlite3.Connection, full: bool) -> Iterator[str]:
+    try:
+        found = files.problems(conn, "integrity_check" if full else "quick_check", _UNLIMITED_S)
+        yield from (f"file: {problem}" for problem in found or ())
+        if full:
+            yield from verify.chain_problems(conn)
+    except sqlite3.DatabaseError as error:
+        yield f"file: {error}"

@@ -1,0 +1,222 @@
+"""The schema, as the list of steps that led to it. Append; never edit a released step.
+
+Hides how far a file has come: `PRAGMA user_version` counts the applied steps, so that a start with
+nothing to do reads one number and never imports sqlite_utils. Each step runs in one transaction
+together with its record in `_sqlite_migrations`, which sqlite-utils keeps.
+"""
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database
+
+APPLICATION_ID = 0x6D736C64  # "msld": a file without it is somebody else's database
+
+
+def m001_ledger(db: "Database") -> None:
+    """Receipts with their attempts, events and bodies; open intents; prices; the estimator.
+
+    `facets` holds each combination of the low-cardinality columns once: a search resolves its
+    names there and then walks one narrow index, where an index per column would cost 200 bytes a
+    receipt and still be slow for two filters at once. `head` is the end of the hash chain, so
+    that even a cut-off tail shows. Writing order for what is to come: an intent's transaction
+    takes its hold, a receipt's transaction settles it.
+    """
+    for statement in _M001.split(";\n"):
+        db.execute(statement)
+
+
+_M001 = """
+CREATE TABLE meta (
+  key TEXT PRIMARY KEY,
+  value
+) WITHOUT ROWID;
+
+CREATE TABLE head (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  seq INTEGER NOT NULL,
+  receipts INTEGER NOT NULL,
+  hash BLOB NOT NULL
+);
+
+INSERT INTO head (id, seq, receipts, hash) VALUES (1, 0, 0, zeroblob(32));
+
+CREATE TABLE facets (
+  id INTEGER PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  workflow TEXT,
+  model TEXT,
+  provider TEXT,
+  category TEXT,
+  status TEXT NOT NULL,
+  unpriced INTEGER NOT NULL
+);
+
+CREATE INDEX facets_tenant ON facets (tenant, workflow, model);
+
+CREATE TABLE receipts (
+  seq INTEGER PRIMARY KEY,
+  receipt_id TEXT NOT NULL UNIQUE,
+  created_at INTEGER NOT NULL,
+  tenant TEXT NOT NULL,
+  workflow TEXT,
+  session_id TEXT,
+  category TEXT,
+  tier TEXT,
+  provider TEXT,
+  model TEXT,
+  model_asked TEXT NOT NULL,
+  dialect TEXT NOT NULL,
+  status TEXT NOT NULL,
+  stream INTEGER NOT NULL,
+  cost_pico INTEGER,
+  charged_pico INTEGER NOT NULL,
+  exact INTEGER NOT NULL,
+  latency_ms INTEGER NOT NULL,
+  ttft_ms INTEGER,
+  input_tokens INTEGER NOT NULL,
+  cache_read_tokens INTEGER NOT NULL,
+  cache_write_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL,
+  usage_source TEXT NOT NULL,
+  price_id TEXT,
+  key_id TEXT,
+  replay_of TEXT,
+  trace_id TEXT,
+  facet_id INTEGER NOT NULL REFERENCES facets (id),
+  prev_hash BLOB NOT NULL,
+  hash BLOB NOT NULL,
+  detail BLOB NOT NULL
+);
+
+CREATE INDEX receipts_time ON receipts (created_at, facet_id, cost_pico, latency_ms);
+
+CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms);
+
+CREATE INDEX receipts_session ON receipts (session_id, created_at) WHERE session_id IS NOT NULL;
+
+CREATE INDEX receipts_replay ON receipts (replay_of) WHERE replay_of IS NOT NULL;
+
+CREATE TABLE attempts (
+  seq INTEGER NOT NULL REFERENCES receipts (seq),
+  n INTEGER NOT NULL,
+  provider TEXT NOT NULL,
+  region TEXT,
+  model_id TEXT NOT NULL,
+  started_at INTEGER NOT NULL,
+  status TEXT NOT NULL,
+  delivery TEXT NOT NULL,
+  http_status INTEGER,
+  failure_class TEXT,
+  latency_ms INTEGER NOT NULL,
+  ttft_ms INTEGER,
+  cost_pico INTEGER,
+  charged_pico INTEGER NOT NULL,
+  PRIMARY KEY (seq, n)
+) WITHOUT ROWID;
+
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY,
+  created_at INTEGER NOT NULL,
+  kind TEXT NOT NULL,
+  level TEXT NOT NULL,
+  tenant TEXT,
+  receipt_id TEXT,
+  data TEXT NOT NULL
+);
+
+CREATE TABLE bodies (
+  seq INTEGER PRIMARY KEY REFERENCES receipts (seq),
+  tenant TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  request_size INTEGER,
+  answer_size INTEGER,
+  data BLOB NOT NULL
+);
+
+CREATE INDEX bodies_age ON bodies (tenant, created_at, size);
+
+CREATE TABLE intents (
+  receipt_id TEXT PRIMARY KEY,
+  boot_id TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  tenant TEXT NOT NULL,
+  hold_pico INTEGER NOT NULL,
+  detail TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE intent_attempts (
+  receipt_id TEXT NOT NULL REFERENCES intents (receipt_id) ON DELETE CASCADE,
+  n INTEGER NOT NULL,
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  started_at INTEGER NOT NULL,
+  PRIMARY KEY (receipt_id, n)
+) WITHOUT ROWID;
+
+CREATE TABLE prices (
+  price_id TEXT PRIMARY KEY,
+  provider TEXT NOT NULL,
+  model TEXT NOT NULL,
+  tier TEXT NOT NULL,
+  source TEXT NOT NULL,
+  valid_from INTEGER,
+  valid_until INTEGER,
+  bands TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE price_overrides (
+  provider TEXT NOT NULL,
+  model TEXT NOT NULL,
+  tier TEXT NOT NULL,
+  valid_from INTEGER NOT NULL,
+  price_id TEXT NOT NULL REFERENCES prices (price_id),
+  set_at INTEGER NOT NULL,
+  PRIMARY KEY (provider, model, tier, valid_from)
+) WITHOUT ROWID;
+
+CREATE TABLE ratios (
+  key TEXT PRIMARY KEY,
+  samples INTEGER NOT NULL,
+  chars INTEGER NOT NULL,
+  tokens INTEGER NOT NULL,
+  error_sum REAL NOT NULL
+) WITHOUT ROWID
+"""
+
+MIGRATIONS = (m001_ledger,)
+
+
+def version(conn: sqlite3.Connection) -> int:
+    """How many of the steps this file has seen."""
+    return int(conn.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(conn: sqlite3.Connection) -> None:
+    """Apply the steps that are still to come; each is whole or absent after a crash."""
+    done = version(conn)
+    if done >= len(MIGRATIONS):
+        return
+    from sqlite_utils import Database, Migrations
+
+    steps = Migrations("modelspend")
+    for n, step in enumerate(MIGRATIONS, start=1):
+        steps(name=step.__name__)(_counted(step, n))
+    steps.apply(Database(conn))
+
+
+def _counted(step: "Step", n: int) -> "Step":
+    def run(db: "Database") -> None:
+        step(db)
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {n}")
+
+    return run
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Step = Callable[[Database], None]

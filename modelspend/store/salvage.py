@@ -1,0 +1,153 @@
+"""What can still be read of a damaged ledger goes into the new one; only what proves itself.
+
+A receipt is taken over when its bytes match its own link of the chain; its columns and attempts are
+derived from those bytes, never copied. Links are kept as they were, so the chain of the new ledger
+breaks visibly where receipts are lost. The damaged file stays beside it under its new name.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from modelspend.store import bodies, detail
+from modelspend.store.book import Book
+from modelspend.store.calls import (
+    RECEIPT_COLUMNS,
+    chain_hash,
+    dictionary_of,
+    restore_receipt,
+)
+from modelspend.store.files import connect_reader
+
+_PAGE = 200
+_COPIED = {  # what is not chained is copied as it reads
+    "meta": "key, value",
+    "events": "seq, created_at, kind, level, tenant, receipt_id, data",
+    "prices": "price_id, provider, model, tier, source, valid_from, valid_until, bands",
+    "price_overrides": "provider, model, tier, valid_from, price_id, set_at",
+    "ratios": "key, samples, chars, tokens, error_sum",
+    "intents": "receipt_id, boot_id, created_at, tenant, hold_pico, detail",
+    "intent_attempts": "receipt_id, n, provider, model_id, started_at",
+}
+
+log = logging.getLogger("modelspend.store")
+
+
+def into(conn: sqlite3.Connection, aside: Path) -> dict[str, int]:
+    """Fill the new ledger behind `conn`; how many receipts were kept, and lost if that is known."""
+    kept = 0
+    try:
+        old = connect_reader(aside)
+    except sqlite3.DatabaseError:
+        return {"receipts_kept": 0}
+    try:
+        conn.execute("BEGIN IMMEDIATE")
+        book = Book(conn)
+        for table, columns in _COPIED.items():
+            _copy(conn, old, table, columns)
+        for row in _rows(old):
+            kept += _take(book, old, row)
+        written = _written(old)
+        book.seq = max(book.seq, *_last(old), *_last(conn))
+        book.seal()
+        conn.execute("COMMIT")
+    finally:
+        old.close()
+    return {"receipts_kept": kept} | ({"receipts_lost": written - kept} if written else {})
+
+
+def _copy(conn: sqlite3.Connection, old: sqlite3.Connection, table: str, columns: str) -> None:
+    marks = ", ".join("?" * len(columns.split(",")))
+    insert = f"INSERT INTO {table} ({columns}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+    try:
+        for row in old.execute(f"SELECT {columns} FROM {table}"):
+            try:
+                conn.execute(insert, row)
+            except sqlite3.IntegrityError:  # a row whose owner was lost, or one that is damaged
+                continue
+    except sqlite3.DatabaseError as error:
+        log.warning("%s could not be salvaged whole: %s", table, error)
+
+
+def _rows(old: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
+    """Every receipt row that can be read: page by page, and around a bad page one by one."""
+    after, last = 0, max(_last(old), default=0)
+    query = f"SELECT {RECEIPT_COLUMNS} FROM receipts WHERE"
+    while True:
+        try:
+            rows = old.execute(f"{query} seq > ? ORDER BY seq LIMIT ?", (after, _PAGE)).fetchall()
+        except (sqlite3.DatabaseError, UnicodeDecodeError):
+            rows = []
+            for seq in range(after + 1, after + 1 + _PAGE):
+                try:
+                    rows += old.execute(f"{query} seq = ?", (seq,)).fetchall()
+                except (sqlite3.DatabaseError, UnicodeDecodeError):
+                    continue
+            after += _PAGE
+            if after > last:
+                yield from rows
+                return
+            yield from rows
+            continue
+        if not rows:
+            return
+        yield from rows
+        after = rows[-1][0]
+
+
+def _last(conn: sqlite3.Connection) -> list[int]:
+    """The greatest numbers that the tables tell of, where they can be read."""
+    found = []
+    for query in (
+        "SELECT seq FROM head",
+        "SELECT max(seq) FROM receipts",
+        "SELECT max(seq) FROM events",
+    ):
+        try:
+            (value,) = conn.execute(query).fetchone() or (0,)
+        except sqlite3.DatabaseError:
+            continue
+        if isinstance(value, int):
+            found.append(value)
+    return found
+
+
+def _written(old: sqlite3.Connection) -> int | None:
+    try:
+        (count,) = old.execute("SELECT receipts FROM head").fetchone()
+    except (sqlite3.DatabaseError, TypeError):
+        return None
+    return int(count)
+
+
+def _take(book: Book, old: sqlite3.Connection, row: tuple[Any, ...]) -> int:
+    seq, columns = row[0], row[1:28]
+    prev_link, link, packed = row[29:]
+    try:
+        body = detail.unpack(packed, dictionary_of(columns))
+        if chain_hash(prev_link, seq, body) != link:
+            return 0
+        receipt = detail.thaw(body)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0
+    if not restore_receipt(book, seq, receipt, body, prev_link, link):
+        return 0
+    _take_bodies(book, old, seq, receipt.tenant, receipt.created_at_ms)
+    return 1
+
+
+def _take_bodies(
+    book: Book, old: sqlite3.Connection, seq: int, tenant: str, created_at: int
+) -> None:
+    try:
+        row = old.execute(
+            "SELECT request_size, answer_size, data FROM bodies WHERE seq = ?", (seq,)
+        ).fetchone()
+        if row is not None:
+            packed = bodies.Packed(*row)
+            bodies.unpack(packed)
+            bodies.write_bodies(book, seq, tenant, created_at, packed)
+    except (sqlite3.DatabaseError, ValueError):
+        return

@@ -1,0 +1,100 @@
+"""Whether the ledger says what was written: pages, chain, columns, attempts, bodies.
+
+Hides that the searchable columns and the attempts are copies: each is derived again from the
+canonical bytes that the chain covers, so a figure edited in place is found, and named by its seq.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+from modelspend.store import bodies, detail
+from modelspend.store.calls import (
+    ATTEMPT_COLUMNS,
+    RECEIPT_COLUMNS,
+    attempt_rows,
+    chain_hash,
+    dictionary_of,
+    facet_of,
+    receipt_columns,
+)
+
+GENESIS = bytes(32)
+MOST = 20  # problems that are told; the first is the one that matters
+
+
+def chain_problems(conn: sqlite3.Connection, *, since: int = 0) -> Iterator[str]:
+    """Receipts whose bytes, columns, attempts or place in the chain are not as written."""
+    facets = {row[0]: row[1:] for row in conn.execute(_FACETS)}
+    previous = _link_before(conn, since)
+    seen = 0
+    for row in conn.execute(
+        f"SELECT {RECEIPT_COLUMNS} FROM receipts WHERE seq > ? ORDER BY seq", (since,)
+    ):
+        seen += 1
+        seq, link = row[0], row[30]
+        yield from (f"receipt {seq}: {what}" for what in _row_problems(conn, row, previous, facets))
+        previous = link
+    seq, receipts, head = conn.execute("SELECT seq, receipts, hash FROM head").fetchone()
+    if previous != head:
+        yield f"the chain ends before its recorded end (number {seq}): receipts were removed"
+    elif not since and seen != receipts:
+        yield f"{receipts} receipts were written and {seen} are here"
+
+
+_FACETS = "SELECT id, tenant, workflow, model, provider, category, status, unpriced FROM facets"
+
+
+def _link_before(conn: sqlite3.Connection, since: int) -> bytes:
+    row = conn.execute(
+        "SELECT hash FROM receipts WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (since,)
+    ).fetchone()
+    return GENESIS if row is None else bytes(row[0])
+
+
+def _row_problems(
+    conn: sqlite3.Connection, row: tuple[Any, ...], previous: bytes, facets: dict[int, Any]
+) -> Iterator[str]:
+    seq, columns = row[0], row[1:28]
+    facet, prev_link, link, packed = row[28:]
+    if prev_link != previous:
+        yield "it does not follow the receipt before it (one was removed, added or moved)"
+    try:
+        body = detail.unpack(packed, dictionary_of(columns))
+        receipt = detail.thaw(body)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        yield f"its detail cannot be read ({type(error).__name__})"
+        return
+    if chain_hash(prev_link, seq, body) != link:
+        yield "its content is not what was hashed"
+    elif receipt_columns(receipt) != columns or facets.get(facet) != facet_of(columns):
+        yield "its columns differ from its content"
+    elif conn.execute(_ATTEMPTS, (seq,)).fetchall() != attempt_rows(seq, receipt):
+        yield "its attempts differ from its content"
+    else:
+        yield from _body_problems(conn, seq, receipt.request.sha256, receipt.request.answer_sha256)
+
+
+_ATTEMPTS = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE seq = ? ORDER BY n"
+
+
+def _body_problems(
+    conn: sqlite3.Connection, seq: int, request: str, answer: str | None
+) -> Iterator[str]:
+    row = conn.execute(
+        "SELECT request_size, answer_size, data FROM bodies WHERE seq = ?", (seq,)
+    ).fetchone()
+    if row is None:
+        return
+    try:
+        kept = bodies.unpack(bodies.Packed(*row))
+    except ValueError:
+        yield "its bodies cannot be unpacked"
+        return
+    for name, part, expected in (
+        ("request", kept.request, request),
+        ("answer", kept.answer, answer),
+    ):
+        if part is not None and expected and sha256(part).hexdigest() != expected:
+            yield f"its {name} body is not the one that was hashed"
