@@ -287,7 +287,8 @@ def _error(error: ModelspendError) -> bytes:
 
 
 def _message(value: Mapping[str, Any]) -> chat.Message:
-    role: chat.Role = "assistant" if value.get("role") == "assistant" else "user"
+    told = value.get("role")
+    role: chat.Role = told if told in ("assistant", "system") else "user"
     extra = {key: kept for key, kept in value.items() if key not in ("role", "content")}
     return chat.Message(role=role, parts=_parts(value.get("content")), extra=extra)
 

@@ -33,7 +33,9 @@ from modelspend.errors import BadRequest, ModelspendError, Unsupported
 
 NAME = "gemini.generate"
 _OPERATIONS = ("generateContent", "streamGenerateContent")
-_PATH = re.compile(r"(?:/v\d+\w*)?/(?:projects/.+?/)?(?:publishers/\w+/)?(.+):(\w+)")
+_PATH = re.compile(
+    r"(?:/v\d+\w*)?/(?:projects/[^/]+/locations/[^/]+/(?:publishers/[^/]+/)?)?(.+):(\w+)"
+)
 _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",

@@ -77,7 +77,7 @@ class OpenAIResponses:
         if jsonbody.flag(fields, "background"):
             raise Unsupported(
                 "`background: true` cannot be metered: its answer is fetched past this sidecar.",
-                "Leave `background` out, or stream the answer.",
+                "Leave `background` out; a long answer can be streamed instead.",
                 field="background",
             )
         session, source = _session(fields)
