@@ -86,10 +86,6 @@ class Estimator:
         """How many answers of a model it has learnt from."""
         return self._of("input", f"{provider}/{model}").samples
 
-    def samples(self, provider: str, model: str) -> int:
-        """From how many answers of a model it has learnt."""
-        return self._of("input", f"{provider}/{model}").samples
-
     def learn(
         self, provider: str, model: str, usage: Usage, *, input_chars: int, output_chars: int
     ) -> tuple[Ratio, ...]:

@@ -55,8 +55,10 @@ def cases(rows: Any, catalog: Catalog) -> list[Case]:
         body = row["body"]
         raw = body.get("usage") or body.get("usageMetadata") or body["meta"]
         for extracted in row["extracted"]:
-            for priced in extracted["priced"]:
-                found.append(_case(catalog, row["model"], raw, extracted["usage"], priced))
+            found += [
+                _case(catalog, row["model"], raw, extracted["usage"], priced)
+                for priced in extracted["priced"]
+            ]
     return found
 
 
