@@ -69,10 +69,7 @@ def downward(provider: Pairs, *, encoding_kept: bool) -> list[tuple[str, str]]:
     return [
         (name, value)
         for name, value in provider
-        if (
-            (low := name.lower()) not in _NOT_DOWN
-            or (encoding_kept and low == "content-encoding")
-        )
+        if ((low := name.lower()) not in _NOT_DOWN or (encoding_kept and low == "content-encoding"))
         and not low.startswith(OWN_PREFIX)
         and low not in named
     ]

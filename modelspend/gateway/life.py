@@ -8,14 +8,14 @@ were handed out.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 
 from modelspend import tasks
 from modelspend.catalog import Catalog
+from modelspend.dialects.dialect import StreamReader
 from modelspend.errors import (
-    BadRequest,
     Draining,
     LedgerUnavailable,
     ModelspendError,
@@ -68,7 +68,7 @@ class Gateway:
     max_in_flight: int = 512
     draining: bool = False
     in_flight: int = 0
-    _now: bool = False
+    _quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _relays: set[Relay] = field(default_factory=set)
     _rejects_usage: set[str] = field(default_factory=set)
 
@@ -99,6 +99,7 @@ class Gateway:
             # Writing the intent. (The hold joins it in the same transaction.)
             body = self._body_for(call, target)
             call.begin_try(target, self.now_ms())
+            self.settler.prepare(call)
             await self.store.calls.begin(call.intent())
 
             # Sending it. (Failover goes round here, before the first content byte.)
@@ -122,6 +123,8 @@ class Gateway:
         finally:
             # Only abnormal ends are still open here: a hang-up, a shutdown, a fault of ours.
             self.in_flight -= 1
+            if self.draining and not self.in_flight:
+                self._quiet.set()
             if call.settled:
                 self._let_go(call, relay)
             else:
@@ -130,16 +133,16 @@ class Gateway:
     async def drained(self, limit_s: float) -> None:
         """Wait for the calls under way; at the limit, end the open streams with an error event."""
         self.draining = True
-        loop = asyncio.get_running_loop()
-        until = loop.time() + limit_s
-        while self.in_flight and loop.time() < until and not self._now:
-            await asyncio.sleep(0.02)
+        if self.in_flight:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await self._quiet.wait()
         for relay in tuple(self._relays):
             relay.stop(FailureClass.SHUTDOWN)
 
     def stop_now(self) -> None:
         """Cut the draining short."""
-        self._now = True
+        self._quiet.set()
 
     def _admit(self) -> None:
         """The one admission of every billable route."""
@@ -166,7 +169,9 @@ class Gateway:
             if view.session:
                 call.session_id, call.session_source = view.session, view.session_source
             elif prefix := request.dialect.prefix(view):
-                call.session_id = self.fingerprint(caller.tenant.encode() + b"\0" + prefix, "prefix")
+                call.session_id = self.fingerprint(
+                    caller.tenant.encode() + b"\0" + prefix, "prefix"
+                )
                 call.session_source = "prefix"
 
     def _choose(self, call: Call) -> Target:
@@ -208,7 +213,10 @@ class Gateway:
         call.splices.remove("stream_options.include_usage")
         again = call.begin_try(first.target, self.now_ms())
         await self.store.calls.hop(
-            call.receipt_id, again.n, again.target.provider.name, again.target.model,
+            call.receipt_id,
+            again.n,
+            again.target.provider.name,
+            again.target.model,
             again.started_at_ms,
         )
         return await self._try(call, self._body_for(call, first.target))
@@ -252,7 +260,11 @@ class Gateway:
         assert call.view is not None
         spliced = "stream_options.include_usage" in call.splices
         reader = call.request.dialect.reader(call.view, hide_usage=spliced)
-        relay = Relay(call, reply, reader, self._settle, self.settler.keep_up_to(call.caller.tenant))
+        return self._begin_relay(call, reply, reader)
+
+    def _begin_relay(self, call: Call, reply: Reply, reader: StreamReader) -> Relay:
+        keep_up_to = self.settler.keep_up_to(call.caller.tenant)
+        relay = Relay(call, reply, reader, self._settle, keep_up_to)
         self._relays.add(relay)
         call.http_status = reply.status
         return relay
@@ -267,11 +279,7 @@ class Gateway:
             call.waited += perf_counter() - before
         call.last.note = reader.note
         if body is None:  # beyond the bound: it streams through with its last bytes held back
-            relay = Relay(
-                call, reply, reader, self._settle, self.settler.keep_up_to(call.caller.tenant)
-            )
-            self._relays.add(relay)
-            call.http_status = reply.status
+            relay = self._begin_relay(call, reply, reader)
             return self._answer(call, reply, relay=relay)
         reply.close()
         status, failure = reader.verdict(reply.status)

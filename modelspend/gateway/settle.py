@@ -13,18 +13,20 @@ from dataclasses import replace
 from modelspend import tasks
 from modelspend.catalog import usage as usage_rules
 from modelspend.catalog.prices import MISSING, Bill, PriceBook
-from modelspend.estimate import Estimator
+from modelspend.errors import LedgerUnavailable
+from modelspend.estimate import Estimator, Ratio
 from modelspend.gateway.call import Call, Try
 from modelspend.money import Cost
 from modelspend.receipt import NO_USAGE, Delivery, Status, Usage
 from modelspend.settings import Settings
 from modelspend.store import Bodies, Store
-from modelspend.store.ratios import Ratio
 
 _FREE_OF_CHARGE = Cost(total_pico=0)
 _KEEP_UP_TO = 8 * 1024 * 1024
 _PATIENCE_S = 2.0
 _LARGE = 256 * 1024
+_KNOWN_WELL = 50
+_NOW_AND_THEN = 32
 
 
 class Settler:
@@ -37,6 +39,7 @@ class Settler:
         self._prices = prices
         self._estimator = estimator
         self._settings = settings
+        self._turn = 0
 
     def reconfigure(self, settings: Settings) -> None:
         """Take new settings; calls that are settling keep what they began with."""
@@ -57,34 +60,38 @@ class Settler:
     async def settle(self, call: Call) -> None:
         """Make the call's receipt final and durable; the caller may be cancelled at any moment."""
         bills = [(one, self._bill(call, one)) for one in call.tries]
-        missing = any(bill and self._prices.cost(bill) is MISSING for _, bill in bills)
-        if missing or len(call.request.body) > _LARGE:
+        costs = [self._prices.cost(bill) if bill else _FREE_OF_CHARGE for _, bill in bills]
+        slow = MISSING in costs or self._prices.unsaved() or len(call.request.body) > _LARGE
+        if slow:
             work = tasks.spawn(self._price_and_write(call, bills), f"settle {call.receipt_id}")
             await asyncio.shield(work)
-        else:
-            for one, bill in bills:
-                _charge(one, self._prices.cost(bill) if bill else _FREE_OF_CHARGE)
-            await self._write(call)
+            return
+        for (one, _), cost in zip(bills, costs, strict=True):
+            assert cost is not MISSING
+            _charge(one, cost)
+        await self._write(call)
 
     async def _price_and_write(self, call: Call, bills: Sequence[tuple[Try, Bill | None]]) -> None:
+        """Ask for prices that are missing; a row is in the ledger before a receipt names it."""
         for one, bill in bills:
             _charge(one, await self._prices.settle(bill) if bill else _FREE_OF_CHARGE)
+        if rows := self._prices.unsaved():
+            try:
+                await self._store.prices.put(rows)
+                self._prices.saved(rows)
+            except LedgerUnavailable:
+                pass  # they stay unsaved: the next call tries again
         await self._write(call)
 
     async def _write(self, call: Call) -> None:
-        receipt = call.receipt()
         write = self._store.calls.finish(
-            receipt,
-            self._bodies(call),
-            prices=self._prices.unsaved(),
-            ratios=self._lessons(call),
+            call.receipt(), self._bodies(call), ratios=self._lessons(call)
         )
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 await write
         except TimeoutError:
             return  # the writer keeps it and tries again; the client need not wait for the disk
-        self._prices.saved(())
 
     def _bodies(self, call: Call) -> Bodies | None:
         if not self.keep_up_to(call.caller.tenant):
@@ -121,7 +128,7 @@ class Settler:
         if one.delivery is Delivery.MAYBE_ACCEPTED or call.view is None:
             return told
         model = note.model or one.target.model
-        guess = self._estimator.estimate(
+        guess = self._estimator.usage(
             provider.name,
             model,
             input_chars=call.request.dialect.input_chars(call.view),
@@ -130,15 +137,23 @@ class Settler:
         return _completed(told, guess)
 
     def _lessons(self, call: Call) -> tuple[Ratio, ...]:
-        """What this call teaches the estimator about characters and tokens."""
+        """What this call teaches the estimator; a model that it knows well teaches now and then."""
         if not call.tries or call.view is None:
             return ()
         one = call.last
         if one.usage.source != "provider" or one.status is not Status.SUCCESS:
             return ()
-        if not self._estimator.wants(one.target.provider.name, one.note.model or ""):
+        provider, model = one.target.provider.name, one.note.model or one.target.model
+        self._turn += 1
+        if self._estimator.samples(provider, model) >= _KNOWN_WELL and self._turn % _NOW_AND_THEN:
             return ()
-        return ()
+        return self._estimator.learn(
+            provider,
+            model,
+            one.usage,
+            input_chars=call.request.dialect.input_chars(call.view),
+            output_chars=one.note.output_chars,
+        )
 
 
 def _may_be_billed(one: Try) -> bool:
@@ -158,7 +173,7 @@ def _completed(told: Usage, guess: Usage) -> Usage:
     return replace(told, quantities=quantities, source="estimated", error_ratio=guess.error_ratio)
 
 
-def _charge(one: Try, cost: object) -> None:
-    assert isinstance(cost, Cost)
+def _charge(one: Try, cost: Cost) -> None:
+    """What it cost, and what budgets count: the same until holds bound what is unknown."""
     one.cost = cost
     one.charged_pico = cost.total_pico or 0

@@ -121,7 +121,7 @@ class Upstream:
                 response = await self._session.post(
                     self._url(url),
                     data=body,
-                    headers=headers,  # type: ignore[arg-type]  # a list of pairs is taken as it is
+                    headers=headers,
                     allow_redirects=False,
                     timeout=limit,
                 )
@@ -186,9 +186,7 @@ class Reply:
                 chunk = await content.readany()
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 if self._broken is not None:
-                    raise AttemptFailed(
-                        self._broken, Delivery.RESPONDING, self.provider
-                    ) from None
+                    raise AttemptFailed(self._broken, Delivery.RESPONDING, self.provider) from None
                 raise _renamed(error, self.provider, waiting=False) from None
             if self._broken is not None:
                 raise AttemptFailed(self._broken, Delivery.RESPONDING, self.provider)
@@ -206,9 +204,7 @@ class Reply:
         try:
             return self._decode(chunk)
         except (zlib.error, ValueError):
-            raise AttemptFailed(
-                FailureClass.PROTOCOL, Delivery.RESPONDING, self.provider
-            ) from None
+            raise AttemptFailed(FailureClass.PROTOCOL, Delivery.RESPONDING, self.provider) from None
 
     def replay(self, data: bytes) -> None:
         """Put bytes back that were read to look at them; `more` gives them first."""

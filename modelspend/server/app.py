@@ -17,6 +17,7 @@ from modelspend import tasks
 from modelspend.catalog import Catalog
 from modelspend.catalog.prices import PriceBook
 from modelspend.errors import ConfigInvalid
+from modelspend.estimate import Estimator
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.life import Gateway
 from modelspend.gateway.settle import Settler
@@ -103,7 +104,7 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
         catalog=catalog,
         store=store,
         upstream=Upstream(),
-        settler=Settler(store, prices, await store.ratios.load(), settings),
+        settler=Settler(store, prices, Estimator(await store.ratios.load()), settings),
         ids=Ids(started.now_ms, os.urandom),
         now_ms=started.now_ms,
         random=os.urandom,

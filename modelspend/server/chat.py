@@ -12,7 +12,8 @@ from typing import Self
 from aiohttp import web
 from multidict import CIMultiDict
 
-from modelspend.dialects import DIALECTS, Dialect
+from modelspend.dialects import DIALECTS
+from modelspend.dialects.dialect import Dialect
 from modelspend.gateway.call import Request
 from modelspend.gateway.life import Answer, ClientStalled
 from modelspend.gateway.relay import Relay
@@ -42,7 +43,9 @@ async def _carry(request: web.Request, dialect: Dialect) -> web.StreamResponse:
     asked = Request(dialect=dialect, path=path, query=query, headers=headers, body=body)
     async with live.gateway.open(asked, caller) as answer:
         if answer.relay is not None:
-            return await _pass_on(request, answer, answer.relay, live.settings.server.client_stall_s)
+            return await _pass_on(
+                request, answer, answer.relay, live.settings.server.client_stall_s
+            )
     return web.Response(status=answer.status, body=answer.body, headers=CIMultiDict(answer.headers))
 
 

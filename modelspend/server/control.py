@@ -1,6 +1,7 @@
 """The control plane: what the operator's tools ask of a running sidecar."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from aiohttp import web
 
@@ -10,7 +11,7 @@ from modelspend.money import dumps
 from modelspend.receipt import to_json
 from modelspend.server.guard import Handler, require_token
 from modelspend.server.keys import LIVE, RELOAD, STORE
-from modelspend.store import Filter
+from modelspend.store import Filter, Stored
 
 _MOST_RECEIPTS = 1000
 
@@ -61,24 +62,37 @@ async def status(request: web.Request) -> object:
 async def receipts(request: web.Request) -> object:
     """`GET /v1/receipts?tenant=&model=&status=&limit=&after=`: newest first, after a `seq`."""
     asked = dict(request.query)
-    limit = _whole_number(asked.pop("limit", "50"), "limit")
+    limit = min(_whole_number(asked.pop("limit", "50"), "limit"), _MOST_RECEIPTS)
     after = asked.pop("after", None)
-    known = {"tenant", "workflow", "model", "provider", "category", "status", "session"}
-    unknown = sorted(set(asked) - known)
-    if unknown:
-        raise Usage(f"Unknown filter {unknown[0]!r}.", f"Known ones: {', '.join(sorted(known))}.")
+    wanted = _filter(asked)
     store = request.app[STORE].receipts
-    wanted = Filter(**{**asked, "status": tuple(filter(None, asked.get("status", "").split(",")))})
-    found = (
-        await store.list(wanted, limit=min(limit, _MOST_RECEIPTS))
-        if after is None
-        else await store.after(
-            _whole_number(after, "after"), wanted, limit=min(limit, _MOST_RECEIPTS)
-        )
+    if after is None:
+        found = await store.list(wanted, limit=limit)
+    else:
+        found = await store.after(_whole_number(after, "after"), wanted, limit=limit)
+    return [_shape(one) for one in found]
+
+
+def _filter(asked: Mapping[str, str]) -> Filter:
+    known = ("tenant", "workflow", "model", "provider", "category", "session")
+    unknown = sorted(asked.keys() - {*known, "status"})
+    if unknown:
+        raise Usage(f"Unknown filter {unknown[0]!r}.", f"Known: status, {', '.join(known)}.")
+    return Filter(
+        tenant=asked.get("tenant"),
+        workflow=asked.get("workflow"),
+        model=asked.get("model"),
+        provider=asked.get("provider"),
+        category=asked.get("category"),
+        session=asked.get("session"),
+        status=tuple(filter(None, asked.get("status", "").split(","))),
     )
-    return [
-        {**to_json(one.receipt), "seq": one.seq, "body_kept": one.body_kept} for one in found
-    ]
+
+
+def _shape(one: Stored) -> dict[str, Any]:
+    shape = to_json(one.receipt)
+    shape["request"]["body_kept"] = one.body_kept
+    return {**shape, "seq": one.seq}
 
 
 async def receipt(request: web.Request) -> object:
@@ -86,9 +100,7 @@ async def receipt(request: web.Request) -> object:
     found = await request.app[STORE].receipts.get(wanted)
     if found is None:
         raise ReceiptNotFound(f"No receipt {wanted}.", "See `modelspend receipts list`.")
-    shape = to_json(found.receipt)
-    shape["request"]["body_kept"] = found.body_kept
-    return {**shape, "seq": found.seq}
+    return _shape(found)
 
 
 async def reload(request: web.Request) -> object:

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from modelspend.dialects import DIALECTS, Dialect
+from modelspend.dialects import DIALECTS
+from modelspend.dialects.dialect import Dialect
 from modelspend.errors import (
     BadRequest,
     BodyTooLarge,

@@ -1,0 +1,38 @@
+"""Fixtures that every part shares: a simulated provider, and a sidecar in front of it."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from modelspend.simulator import Simulator
+from tests.fakes.sidecar import Sidecar, sidecar_for
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--regen", action="store_true", help="rewrite the generated files")
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    """A provider in a box."""
+    async with Simulator(seed=1) as running:
+        yield running
+
+
+@pytest.fixture
+async def sidecar(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Sidecar]:
+    """A sidecar in front of the simulator, with a provider `sim` that speaks every dialect."""
+    async with sidecar_for(tmp_path, simulator.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def recorded() -> Path:
+    """The folder of recorded public data; without it the tests that need it are skipped."""
+    beside = Path(__file__).parents[1].parent / "shared" / "data"
+    folder = Path(os.environ.get("MODELSPEND_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no recorded data at {folder}: set MODELSPEND_DATA")
+    return folder
