@@ -11,12 +11,13 @@ from typing import Annotated
 import typer
 
 from modelspend import __version__
-from modelspend.cli import config, simulate
-from modelspend.cli.context import Commands, ConfigFile, here, take_config
+from modelspend.cli import config, serve, simulate
+from modelspend.cli.context import Commands, ConfigFile, take_config
 
 Command = Callable[..., None] | typer.Typer
 
 COMMANDS: tuple[tuple[str, Command], ...] = (
+    ("serve", serve.serve),
     ("config", config.app),
     ("simulate", simulate.simulate),
 )
@@ -40,7 +41,6 @@ def _root(
 
     Start here: modelspend demo. Longer help: modelspend help.
     """
-    here(ctx).config = config
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
 
