@@ -5,14 +5,27 @@ it back without loss. Money is pico-dollars here and exact decimal dollars there
 `seq` are added when a receipt is read: they are outside the hashed bytes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Literal
 
-from modelspend.money import BUCKETS, NO_COST, Cost, CostLine, CostSource, dumps, from_usd, usd
+import orjson
+
+from modelspend.money import (
+    BUCKETS,
+    NO_COST,
+    Cost,
+    CostLine,
+    CostSource,
+    dumps,
+    from_usd,
+    usd,
+    usd_text,
+)
 
 SCHEMA_VERSION = 1
 
@@ -278,7 +291,11 @@ def interrupted(intent: Intent) -> Receipt:
 
 def to_json(receipt: Receipt) -> dict[str, Any]:
     """The documented JSON shape; money as `Decimal` dollars (write it with `money.dumps`)."""
-    final = receipt.attempts[-1] if receipt.attempts else None
+    return _shape(receipt, _usd)
+
+
+def _shape(receipt: Receipt, money: "Money") -> dict[str, Any]:
+    attempts = [_attempt_json(attempt, money) for attempt in receipt.attempts]
     return {
         "receipt_id": receipt.receipt_id,
         "schema_version": SCHEMA_VERSION,
@@ -295,15 +312,15 @@ def to_json(receipt: Receipt) -> dict[str, Any]:
         "replay_of": receipt.replay_of,
         "request": _request_json(receipt.request),
         "classification": _classification_json(receipt.classification),
-        "candidates": [_candidate_json(candidate) for candidate in receipt.candidates],
+        "candidates": [_candidate_json(candidate, money) for candidate in receipt.candidates],
         "decision": _decision_json(receipt.decision),
-        "attempts": [_attempt_json(attempt) for attempt in receipt.attempts],
-        "usage": _usage_json(final.usage if final else NO_USAGE),
-        "cost": _total_json(receipt.attempts),
-        "savings": _savings_json(receipt.savings),
+        "attempts": attempts,
+        "usage": attempts[-1]["usage"] if attempts else _usage_json(NO_USAGE),
+        "cost": _total_json(receipt.attempts, attempts, money),
+        "savings": _savings_json(receipt.savings, money),
         "execution": {
-            "actual_cost_usd": _usd(receipt.execution.actual_cost_pico),
-            "charged_usd": usd(receipt.execution.charged_pico),
+            "actual_cost_usd": money(receipt.execution.actual_cost_pico),
+            "charged_usd": money(receipt.execution.charged_pico),
             "actual_latency_ms": receipt.execution.actual_latency_ms,
             "ttft_ms": receipt.execution.ttft_ms,
             "overhead_ms": receipt.execution.overhead_ms,
@@ -316,13 +333,18 @@ def to_json(receipt: Receipt) -> dict[str, Any]:
 
 def canonical(receipt: Receipt) -> bytes:
     """The bytes that are hashed: the documented JSON, keys sorted, without white space."""
-    return dumps(to_json(receipt), sort=True)
+    return dumps(_shape(receipt, _digits), sort=True)
 
 
 def iso(ms: int) -> str:
     """Milliseconds UTC as ISO 8601 with a `Z`."""
-    text = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")
+    second, part = divmod(ms, 1000)
+    return f"{_iso_second(second)}.{part:03d}Z"
+
+
+@lru_cache(maxsize=256)
+def _iso_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def from_iso(text: str) -> int:
@@ -330,8 +352,16 @@ def from_iso(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
+Money = Callable[[int | None], Any]
+
+
 def _usd(pico: int | None) -> Decimal | None:
     return None if pico is None else usd(pico)
+
+
+def _digits(pico: int | None) -> orjson.Fragment | None:
+    """What `dumps` makes of `_usd`, without the detour: every call's receipt is hashed once."""
+    return None if pico is None else orjson.Fragment(usd_text(pico))
 
 
 def _request_json(request: RequestInfo) -> dict[str, Any]:
@@ -360,12 +390,12 @@ def _classification_json(found: Classification | None) -> dict[str, Any] | None:
     }
 
 
-def _candidate_json(candidate: Candidate) -> dict[str, Any]:
+def _candidate_json(candidate: Candidate, money: Money) -> dict[str, Any]:
     return {
         "model_id": candidate.model_id,
         "provider": candidate.provider,
         "score": candidate.score,
-        "est_cost_usd": _usd(candidate.est_cost_pico),
+        "est_cost_usd": money(candidate.est_cost_pico),
         "reasons": list(candidate.reasons),
         "filtered_out_by": candidate.filtered_out_by,
     }
@@ -387,7 +417,7 @@ def _decision_json(decision: Decision | None) -> dict[str, Any] | None:
     }
 
 
-def _attempt_json(attempt: Attempt) -> dict[str, Any]:
+def _attempt_json(attempt: Attempt, money: Money) -> dict[str, Any]:
     return {
         "n": attempt.n,
         "provider": attempt.provider,
@@ -405,9 +435,9 @@ def _attempt_json(attempt: Attempt) -> dict[str, Any]:
         "finish_reason": attempt.finish_reason,
         "usage": _usage_json(attempt.usage),
         "raw_usage": attempt.usage.raw,
-        "cost": cost_json(attempt.cost),
-        "cost_usd": _usd(attempt.cost.total_pico),
-        "charged_usd": usd(attempt.charged_pico),
+        "cost": cost_json(attempt.cost, money),
+        "cost_usd": money(attempt.cost.total_pico),
+        "charged_usd": money(attempt.charged_pico),
     }
 
 
@@ -430,35 +460,38 @@ def _usage_json(usage: Usage) -> dict[str, Any]:
     }
 
 
-def cost_json(cost: Cost) -> dict[str, Any]:
+def cost_json(cost: Cost, money: Money = _usd) -> dict[str, Any]:
     """`{"source", "price_id", "exact", "inexact", "reported_usd", "lines"}`."""
     return {
         "source": cost.source,
         "price_id": cost.price_id,
         "exact": cost.exact,
         "inexact": list(cost.inexact),
-        "reported_usd": _usd(cost.reported_pico),
-        "lines": [line_json(line) for line in cost.lines],
+        "reported_usd": money(cost.reported_pico),
+        "lines": [line_json(line, money) for line in cost.lines],
     }
 
 
-def line_json(line: CostLine) -> dict[str, Any]:
+def line_json(line: CostLine, money: Money = _usd) -> dict[str, Any]:
     return {
         "bucket": line.bucket,
         "quantity": line.quantity,
-        "unit_price_usd": _usd(line.unit_pico),
-        "cost_usd": _usd(line.cost_pico),
+        "unit_price_usd": money(line.unit_pico),
+        "cost_usd": money(line.cost_pico),
         "price_id": line.price_id,
     }
 
 
-def _total_json(attempts: tuple[Attempt, ...]) -> dict[str, Any]:
+def _total_json(
+    attempts: tuple[Attempt, ...], shapes: list[dict[str, Any]], money: Money
+) -> dict[str, Any]:
     """The receipt's cost: the one attempt's own, or every attempt's lines one after the other."""
     if not attempts:
         return cost_json(NO_COST)
     if len(attempts) == 1:
-        return cost_json(attempts[0].cost)
-    return cost_json(total_cost(attempts))
+        shared: dict[str, Any] = shapes[0]["cost"]
+        return shared
+    return cost_json(total_cost(attempts), money)
 
 
 def total_cost(attempts: tuple[Attempt, ...]) -> Cost:
@@ -477,13 +510,13 @@ def total_cost(attempts: tuple[Attempt, ...]) -> Cost:
     )
 
 
-def _savings_json(savings: Savings | None) -> dict[str, Any] | None:
+def _savings_json(savings: Savings | None, money: Money) -> dict[str, Any] | None:
     if savings is None:
         return None
     return {
         "baseline_model": savings.baseline_model,
-        "baseline_cost_usd": _usd(savings.baseline_cost_pico),
-        **{f"{name}_usd": usd(pico) for name, pico in savings.by_mechanism.items()},
+        "baseline_cost_usd": money(savings.baseline_cost_pico),
+        **{f"{name}_usd": money(pico) for name, pico in savings.by_mechanism.items()},
     }
 
 
