@@ -286,8 +286,9 @@ class Gateway:
         call.last.end(status, failure, Delivery.DONE)
         call.last.first_content = perf_counter() if status is Status.SUCCESS else None
         call.http_status = reply.status
-        if failure is not None and reader.note.error is not None:
-            call.error = f"{reader.note.error.kind}: HTTP {reply.status}"
+        if failure is not None:
+            said = reader.note.error.kind if reader.note.error else "not an answer of its dialect"
+            call.error = f"{failure}: {said} (HTTP {reply.status})"
         if 300 <= reply.status < 400:
             raise UpstreamFailed(
                 f"Provider {reply.provider} answered with a redirect, which is never followed.",

@@ -61,6 +61,12 @@ class Sidecar:
     async def receipts(self) -> list[Receipt]:
         return [one.receipt for one in await self.stored()]
 
+    async def receipt_of(self, headers: Mapping[str, str]) -> Receipt:
+        """The receipt that an answer names in its headers."""
+        found = await self.store.receipts.get(headers["x-modelspend-receipt"])
+        assert found is not None, "the answer names a receipt that is not in the ledger"
+        return found.receipt
+
     async def receipt(self) -> Receipt:
         """The one receipt there is."""
         (only,) = await self.receipts()
