@@ -43,6 +43,16 @@ class Process:
         """User and system seconds so far, of this process and all that it has started."""
         return sum(_cpu_s(pid) for pid in tree(self.pid))
 
+    def threads_cpu_s(self) -> dict[str, tuple[float, float]]:
+        """(user, system) seconds so far of each thread, the one that began first first."""
+        found = {}
+        for number, task in enumerate(sorted(map(int, os.listdir(f"/proc/{self.pid}/task")))):
+            fields = _stat(task, of=self.pid)
+            name = Path(f"/proc/{self.pid}/task/{task}/comm").read_text().strip()
+            if fields:
+                found[f"{number} {name}"] = (int(fields[11]) / TICK, int(fields[12]) / TICK)
+        return found
+
     def rss_mb(self) -> float:
         """Resident memory now, in MB of 1024 × 1024 bytes."""
         return sum(_rss_mb(pid) for pid in tree(self.pid))
@@ -110,9 +120,10 @@ def machine_busy_s() -> float:
     return (user + nice + system + irq + soft) / TICK
 
 
-def _stat(pid: int) -> list[str]:
+def _stat(pid: int, of: int | None = None) -> list[str]:
+    place = f"/proc/{pid}/stat" if of is None else f"/proc/{of}/task/{pid}/stat"
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(place).read_text().rpartition(")")[2].split()
     except OSError:
         return []
 
