@@ -242,7 +242,7 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
         lambda n: _faults(shapers.cut(n, reset=True)),
     ),
     Behaviour(
-        "cut-bytes-SIZE",
+        "cut-bytes-N",
         "closes the connection after so many bytes",
         lambda n: _faults(shapers.cut_bytes(n)),
     ),

@@ -6,6 +6,7 @@ asks for before an answer, make the answer, send it through the shapers that the
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -80,7 +81,8 @@ class Provider:
         if plan.body is not None:
             return await self._send(exchange, plan, iter((plan.body,)), False, len(plan.body))
         if plan.whole_fault is not None and not request.stream:
-            return await self._whole(exchange, plan, self._error(exchange, plan.whole_fault))
+            told = self._error(exchange, plan.whole_fault)
+            return await self._whole(exchange, replace(plan, faults=()), told)
         reply, document = self._reply(route, request, plan, exchange)
         if plan.hostile is not None:
             return await self._defy(exchange, plan.hostile(document))
@@ -190,7 +192,8 @@ class Provider:
     async def _list(self, route: Route, exchange: Exchange) -> web.StreamResponse:
         document = _models(route.model) if route.kind == "models" else {"simulator": "modelspend"}
         body = orjson.dumps(document)
-        return await self._send(exchange, Plan(), iter((body,)), False, len(body))
+        steps = () if exchange.seen.method == "HEAD" else (body,)
+        return await self._send(exchange, Plan(), iter(steps), False, len(body))
 
 
 def _shaped(steps: Iterator[Step], shapes: Iterable[Shaper], scene: Scene) -> Iterator[Step]:

@@ -6,7 +6,7 @@ cancelled when their client leaves, which is how the log knows when a gateway cl
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -71,8 +71,7 @@ class Simulator:
         path, sync, keep = self._log_to
         self._log = Log(path, sync=sync, keep=keep)
         self._closing = asyncio.Event()
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._news = asyncio.Event()
         app = web.Application(client_max_size=_MAX_BODY)
         app.router.add_route("*", "/{tail:.*}", self._serve)
         self._runner = web.AppRunner(
@@ -112,7 +111,12 @@ class Simulator:
 
     async def quiet(self) -> None:
         """Wait until no request is under way, so that the log is whole."""
-        await self._quiet.wait()
+        await self.until(lambda: not self._open)
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        """Wait until something is true that only a further line of the log can make true."""
+        while not reached():
+            await self._news.wait()
 
     def replay(self, recorded: Iterable[Recorded], *, chunk: int | None = None) -> None:
         """From now on answer with these, verbatim, in writes of `chunk` bytes (or in one).
@@ -156,8 +160,7 @@ class Simulator:
         request_id = vendors.request_id(self._seed, n)
         self.requests.append(seen)
         self._open += 1
-        self._quiet.clear()
-        self._log.add(seen.accepted(request_id))
+        self._tell(seen.accepted(request_id))
         wire = Wire(http, self._closing)
         return Exchange(seen=seen, request_id=request_id, wire=wire), route
 
@@ -188,10 +191,13 @@ class Simulator:
         """Write the last line; whoever was not done by now was left by the client, or by us."""
         if exchange.outcome is None:
             exchange.outcome = "cut" if self._closing.is_set() else "aborted_by_client"
-        self._log.add(exchange.ended(self._prices))
         self._open -= 1
-        if not self._open:
-            self._quiet.set()
+        self._tell(exchange.ended(self._prices))
+
+    def _tell(self, line: dict[str, Any]) -> None:
+        self._log.add(line)
+        self._news.set()
+        self._news = asyncio.Event()
 
 
 def _model_in(body: bytes) -> str | None:
