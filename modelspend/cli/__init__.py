@@ -11,15 +11,37 @@ from typing import Annotated
 import typer
 
 from modelspend import __version__
-from modelspend.cli import config, serve, simulate
+from modelspend.cli import (
+    completions,
+    config,
+    doctor,
+    explain,
+    help,
+    init,
+    prices,
+    receipts,
+    serve,
+    simulate,
+    status,
+    tail,
+)
 from modelspend.cli.context import Commands, ConfigFile, take_config
 
 Command = Callable[..., None] | typer.Typer
 
 COMMANDS: tuple[tuple[str, Command], ...] = (
     ("serve", serve.serve),
+    ("status", status.status),
+    ("doctor", doctor.doctor),
+    ("init", init.init),
     ("config", config.app),
+    ("tail", tail.tail),
+    ("receipts", receipts.app),
+    ("explain", explain.explain),
+    ("prices", prices.app),
     ("simulate", simulate.simulate),
+    ("completions", completions.completions),
+    ("help", help.help),
 )
 """Every command by its name; a group of commands is a `typer.Typer`."""
 

@@ -24,11 +24,6 @@ from modelspend.errors import ExitCode, ModelspendError
 if TYPE_CHECKING:
     from modelspend.settings import Loaded
 
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="PATH", help="The configuration file.", show_default=False),
-]
-
 
 @dataclass(slots=True)
 class Here:
@@ -71,23 +66,59 @@ def note(text: str) -> None:
     typer.echo(f"Note: {text}", err=True)
 
 
-def take_config(run: Callable[..., None]) -> Callable[..., None]:
-    """The same command with `--config`, so that it may stand after the command's name too."""
+def with_options(
+    run: Callable[..., None],
+    options: Mapping[str, tuple[Any, Any]],
+    into: tuple[str, Callable[..., Any]],
+) -> Callable[..., None]:
+    """The command with more options: name → (annotation, default).
+
+    What they were given goes through a function into one parameter of the command (`into`), if it
+    has one of that name. Typer reads a command's signature, so a signature is what is made here.
+    """
+    name, gather = into
     shape = signature(run)
+    wanted = {"ctx", name} & shape.parameters.keys()
 
     @wraps(run)
-    def with_config(ctx: typer.Context, config: Path | None = None, **rest: Any) -> None:
-        if config is not None:
-            here(ctx).config = config
-        run(**({"ctx": ctx} if "ctx" in shape.parameters else {}), **rest)
+    def widened(ctx: typer.Context, **given: Any) -> None:
+        gathered = gather(**{key: given.pop(key) for key in options})
+        fixed = {"ctx": ctx, name: gathered}
+        run(**{key: fixed[key] for key in wanted}, **given)
 
-    own = [each for name, each in shape.parameters.items() if name != "ctx"]
+    own = [each for key, each in shape.parameters.items() if key not in wanted]
     ctx = Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=typer.Context)
-    config = Parameter("config", Parameter.KEYWORD_ONLY, default=None, annotation=ConfigFile)
-    named = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in own]
-    with_config.__signature__ = shape.replace(parameters=[ctx, *named, config])  # type: ignore[attr-defined]
-    with_config.__annotations__ = {each.name: each.annotation for each in (ctx, *own, config)}
-    return with_config
+    more = [
+        Parameter(key, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for key, (annotation, default) in options.items()
+    ]
+    every = [ctx, *(each.replace(kind=Parameter.KEYWORD_ONLY) for each in own), *more]
+    widened.__signature__ = shape.replace(parameters=every)  # type: ignore[attr-defined]
+    widened.__annotations__ = {each.name: each.annotation for each in every}
+    return widened
+
+
+def take_config(run: Callable[..., None]) -> Callable[..., None]:
+    """The same command with `--config`, so that it may stand after the command's name too."""
+    return with_options(run, {"config": (ConfigFile, None)}, into=("config", lambda config: config))
+
+
+def _remember(ctx: typer.Context, config: Path | None) -> Path | None:
+    if config is not None:
+        here(ctx).config = config
+    return config
+
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        help="The configuration file.",
+        show_default=False,
+        callback=_remember,
+    ),
+]
 
 
 class Commands(TyperGroup):

@@ -80,7 +80,9 @@ def _write(path: Path, text: str, *, overwrite: bool) -> Path | None:
     return kept
 
 
-_NAMED: Mapping[str, Mapping[str, Mapping[str, Any]]] = {  # a section of names is shown by such examples
+_NAMED: Mapping[
+    str, Mapping[str, Mapping[str, Any]]
+] = {  # a section of names is shown by such examples
     "profiles": {
         "default": {
             "simple": ["gpt-5-nano", "claude-haiku-4-5"],

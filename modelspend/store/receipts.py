@@ -12,7 +12,7 @@ from heapq import nlargest
 from typing import Any
 
 from modelspend.receipt import Receipt
-from modelspend.store import detail
+from modelspend.store import detail, search
 from modelspend.store.readers import Readers
 from modelspend.store.sums import sum_of, whole
 
@@ -73,6 +73,29 @@ class Receipts:
 
     async def get(self, receipt_id: str) -> Stored | None:
         return await self._readers.ask(lambda conn: _get(conn, receipt_id))
+
+    async def starting(self, prefix: str, *, limit: int = 2) -> "list[Stored]":
+        """Those whose id starts so, newest first; `rcpt_` may be left out."""
+        return await self._readers.ask(
+            lambda conn: _load(conn, search.starting(conn, prefix, limit))
+        )
+
+    async def search(self, text: str, where: Filter = ALL, *, limit: int = 50) -> "list[Stored]":
+        """Newest first: id or session starts so, or a name or a (recent) tag contains it."""
+
+        def ask(conn: sqlite3.Connection) -> "list[Stored]":
+            recent = newest(conn, where, search.TAGS_LOOKED_AT, None)
+            seqs = search.matching(
+                conn,
+                text,
+                _conditions(conn, where),
+                recent,
+                lambda seq: dict(_load(conn, [seq])[0].receipt.tags),
+                limit,
+            )
+            return _load(conn, seqs)
+
+        return await self._readers.ask(ask)
 
     async def list(
         self, where: Filter = ALL, *, limit: int = 50, before: int | None = None

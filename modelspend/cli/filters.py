@@ -1,0 +1,187 @@
+"""Which receipts: the options that mean the same in every command, and the saved views.
+
+Each option is declared once, as a field of `Asked`; `filtered` gives a command all of them. What
+is typed wins over what a view says.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from modelspend.cli.context import Here, with_options
+from modelspend.errors import Usage
+
+if TYPE_CHECKING:
+    from modelspend.settings import View
+    from modelspend.store import Filter
+
+MOST = 100_000
+
+
+def _option(*names: str, help: str, metavar: str) -> Any:
+    return typer.Option(*names, help=help, metavar=metavar, show_default=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was typed; None where nothing was."""
+
+    tenant: Annotated[str | None, _option("--tenant", help="Only this tenant.", metavar="NAME")] = (
+        None
+    )
+    workflow: Annotated[
+        str | None, _option("--workflow", help="Only this workflow.", metavar="NAME")
+    ] = None
+    model: Annotated[
+        str | None, _option("--model", help="Only this model, as served.", metavar="NAME")
+    ] = None
+    provider: Annotated[
+        str | None, _option("--provider", help="Only this provider.", metavar="NAME")
+    ] = None
+    category: Annotated[
+        str | None, _option("--category", help="Only this category.", metavar="NAME")
+    ] = None
+    status: Annotated[
+        str | None,
+        _option("--status", help="Only these statuses, with commas between.", metavar="STATUS"),
+    ] = None
+    session: Annotated[
+        str | None, _option("--session", help="Only this session.", metavar="ID")
+    ] = None
+    min_cost: Annotated[
+        str | None, _option("--min-cost", help="At least this many dollars.", metavar="USD")
+    ] = None
+    min_latency: Annotated[
+        float | None,
+        _option("--min-latency", help="At least this many milliseconds.", metavar="MS"),
+    ] = None
+    unpriced: Annotated[
+        bool, typer.Option("--unpriced", help="Only receipts whose cost is not known.")
+    ] = False
+    since: Annotated[
+        str | None,
+        _option("--since", help="From then on: 7d, 24h, mtd, 2026-11-01.", metavar="WHEN"),
+    ] = None
+    until: Annotated[
+        str | None,
+        _option("--until", help="Up to then; a day is included whole.", metavar="WHEN"),
+    ] = None
+    view: Annotated[
+        str | None,
+        _option(
+            "--view", help="A saved view: on-call, finance, security, your own.", metavar="NAME"
+        ),
+    ] = None
+
+    def filters(self, here: Here) -> "tuple[Filter, ...]":
+        """One filter, or several of which any may match (some views ask so). Raises Usage."""
+        from modelspend.store import Filter
+
+        now_ms = here.now_ms()
+        arms = view_named(self.view, here) if self.view else (None,)
+        typed = {
+            "tenant": self.tenant,
+            "workflow": self.workflow,
+            "model": self.model,
+            "provider": self.provider,
+            "category": self.category,
+            "status": _statuses(self.status) or None,
+            "session": self.session,
+            "min_cost_pico": None if self.min_cost is None else _dollars(self.min_cost),
+            "min_latency_ms": self.min_latency,
+            "unpriced": self.unpriced or None,
+            "since_ms": _instant("--since", self.since, now_ms),
+            "until_ms": _instant("--until", self.until, now_ms),
+        }
+        said: dict[str, Any] = {key: value for key, value in typed.items() if value is not None}
+        return tuple(
+            replace(_from_view(view, now_ms) if view else Filter(), **said) for view in arms
+        )
+
+
+def filtered(run: Callable[..., None]) -> Callable[..., None]:
+    """The command with every option of `Asked`, which it gets as one argument, `asked`."""
+    hints = get_type_hints(Asked, include_extras=True)
+    options = {each.name: (hints[each.name], each.default) for each in fields(Asked)}
+    return with_options(run, options, into=("asked", Asked))
+
+
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST, help="At most this many.")]
+After = Annotated[
+    str | None, _option("--after", help="Only what was written after this receipt.", metavar="ID")
+]
+
+
+def _statuses(text: str | None) -> tuple[str, ...]:
+    from modelspend.receipt import Status
+
+    asked = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    for each in asked:
+        if each not in set(Status):
+            raise Usage(f"There is no status {each!r}.", f"Statuses: {', '.join(Status)}.")
+    return asked
+
+
+def _dollars(text: str) -> int:
+    from modelspend.money import from_usd
+
+    try:
+        return from_usd(text.removeprefix("$"))
+    except ValueError as error:
+        raise Usage(f"--min-cost: {error}.", "Write dollars, such as --min-cost 0.05.") from None
+
+
+def _instant(option: str, text: str | None, now_ms: int) -> int | None:
+    from modelspend import periods
+
+    if text is None:
+        return None
+    try:
+        return periods.instant(text, now_ms, end=option == "--until")
+    except ValueError as error:
+        raise Usage(f"{option}: {error}.") from None
+
+
+BUILT_IN = ("on-call", "finance", "security")
+
+
+def view_named(name: str, here: Here) -> "tuple[View, ...]":
+    """A view from the configuration, or one that is always there. Raises NotFound."""
+    from modelspend.errors import NotFound
+    from modelspend.receipt import Status
+    from modelspend.settings import View
+
+    saved = here.load().settings.views
+    if name in saved:
+        return (saved[name],)
+    went_wrong = (Status.ERROR, Status.TRUNCATED, Status.INTERRUPTED)
+    always: dict[str, tuple[View, ...]] = {
+        "on-call": (View(status=went_wrong),),
+        "finance": (View(min_cost_usd="1"), View(unpriced=True)),
+        "security": (View(status=(Status.REFUSED,)),),
+    }
+    if name not in always:
+        known = ", ".join([*always, *saved])
+        raise NotFound(f"There is no view {name!r}.", f"Views: {known}; add one as [views.{name}].")
+    return always[name]
+
+
+def _from_view(view: "View", now_ms: int) -> "Filter":
+    from modelspend.money import from_usd
+    from modelspend.store import Filter
+
+    return Filter(
+        tenant=view.tenant,
+        workflow=view.workflow,
+        model=view.model,
+        provider=view.provider,
+        category=view.category,
+        status=tuple(view.status),
+        session=view.session,
+        min_cost_pico=None if view.min_cost_usd is None else from_usd(view.min_cost_usd),
+        min_latency_ms=view.min_latency_ms,
+        unpriced=view.unpriced,
+        since_ms=_instant("since", view.since, now_ms),
+    )
