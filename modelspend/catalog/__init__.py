@@ -26,7 +26,7 @@ from modelspend.errors import ConfigInvalid, UnknownModel, Unsupported
 if TYPE_CHECKING:
     from modelspend.settings import Provider as Section
 
-__all__ = ["Catalog", "Correction", "Provider", "Secret", "known_providers"]
+__all__ = ["Catalog", "Correction", "Provider", "Secret", "known_providers", "stranger"]
 
 NATIVE = {
     "openai.chat": "openai",
@@ -81,7 +81,7 @@ class Catalog:
         if listed:
             able = [each for each in listed if each.speaks(dialect)]
             return (able or [self._speaking(listed[0], dialect, model)])[0], model
-        owner = self._owner(model)
+        owner = self.owner(model)
         if owner and (caller_key or (owner.name in self.providers and owner.has_key)):
             return self._speaking(owner, dialect, model), model
         raise UnknownModel(*self._unknown(model, owner), field="model")
@@ -92,7 +92,7 @@ class Catalog:
             (each.name, model) for each in self.providers.values() for model in each.models
         )
 
-    def _owner(self, model: str) -> Provider | None:
+    def owner(self, model: str) -> Provider | None:
         """The configured provider that a name belongs to, or else the one that we know of."""
         every: Iterable[Provider] = [*self.providers.values(), *self.known.values()]
         return next((each for each in every if model in each.owns), None)
@@ -201,7 +201,7 @@ def _met(
     name: str, section: "Section", known: Mapping[str, Provider], env: Mapping[str, str]
 ) -> Provider:
     """A provider as its section says, over what its file says."""
-    base = known.get(name) or _stranger(name)
+    base = known.get(name) or stranger(name)
     keys = (section.api_key_env,) if section.api_key_env else base.keys
     provider = replace(
         base,
@@ -220,10 +220,19 @@ def _met(
     return replace(provider, auth=_met_auth(provider))
 
 
-def _stranger(name: str) -> Provider:
+def stranger(name: str, library: str | None = None) -> Provider:
     """A provider without a file: it reads usage as each dialect's vendor does."""
-    vendors = {path.stem: _own_rules(tomllib.loads(path.read_text("utf-8"))) for path in _files()}
-    return Provider(name=name, title=name, usage=_usage(name, vendors))
+    vendors = known_providers()
+    return Provider(
+        name=name,
+        title=name,
+        library=library,
+        usage={
+            dialect: vendors[vendor].usage[dialect]
+            for dialect, vendor in NATIVE.items()
+            if dialect in vendors[vendor].usage
+        },
+    )
 
 
 def _met_auth(provider: Provider) -> dict[str, AuthStyle]:

@@ -55,7 +55,7 @@ def answer(question: Mapping[str, Any]) -> dict[str, Any]:
 
 def _answer(snapshot: DataSnapshot, question: Mapping[str, Any]) -> dict[str, Any]:
     provider, model = snapshot.find_provider_model(
-        question["model"], None, question.get("library"), question.get("url")
+        question["model"], _exactly(snapshot, question.get("library")), None, question.get("url")
     )
     at = datetime.fromtimestamp(question["at_ms"] / 1000, UTC)
     flat = bool(question.get("flat"))
@@ -64,6 +64,16 @@ def _answer(snapshot: DataSnapshot, question: Mapping[str, Any]) -> dict[str, An
         contexts |= _tiers(model, at)
     rows = [_row(model, tier, context, at, flat) for tier, context in contexts.items()]
     return {"rows": [row for row in rows if row["bands"]], "known_as": f"{provider.id}/{model.id}"}
+
+
+def _exactly(snapshot: DataSnapshot, library: str | None) -> lib.Provider | None:
+    """The provider of an id. The library itself would take any id that contains a known name."""
+    if library is None:
+        return None
+    for provider in snapshot.providers:
+        if provider.id == library:
+            return provider
+    raise LookupError(f"no provider {library!r}")
 
 
 def _tiers(model: lib.ModelInfo, at: datetime) -> dict[str, dict[str, str]]:

@@ -222,6 +222,24 @@ class PriceBook:
     def _keep(self, row: Price) -> None:
         self._rows.setdefault((row.provider, row.model, row.tier), {})[row.price_id] = row
 
+    async def held(self, provider: Provider, model: str, at_ms: int) -> tuple[Price, ...]:
+        """The price that holds at an instant; after a library's row, those of its other tiers."""
+        if self.find(provider, model, at_ms) is MISSING:
+            await self.fetch(provider, model, at_ms)
+        found = self.find(provider, model, at_ms)
+        if found is MISSING or found.price is None:
+            return ()
+        tiers = [rows for (owner, name, tier), rows in self._rows.items()
+                 if (owner, name) == (provider.name, model) and tier]  # fmt: skip
+        others = (_holding(rows.values(), at_ms) for rows in tiers)
+        listed = found.price.source.startswith("genai-prices")
+        return (found.price, *(row for row in others if listed and row is not None))
+
+    def own(self) -> tuple[Price, ...]:
+        """The prices that the user set, in the ledger or in the configuration."""
+        dated = [*self._overrides.values(), *self._config.values()]
+        return (*(row for rows in dated for row in rows), *self._declared.values())
+
     def unsaved(self) -> tuple[Price, ...]:
         """The rows that costs were computed with and that `saved` was not told of."""
         return tuple(self._used.values())
