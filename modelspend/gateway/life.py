@@ -70,7 +70,7 @@ class Gateway:
     in_flight: int = 0
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _relays: set[Relay] = field(default_factory=set)
-    _rejects_usage: set[str] = field(default_factory=set)
+    _rejects_usage: set[tuple[str, str]] = field(default_factory=set)
 
     @asynccontextmanager
     async def open(self, request: Request, caller: Caller) -> AsyncIterator[Answer]:
@@ -189,7 +189,8 @@ class Gateway:
             if renamed != body:
                 body = renamed
                 call.splices.append("model")
-        if target.provider.stream_usage and target.provider.name not in self._rejects_usage:
+        asks = target.provider.stream_usage
+        if asks and (target.provider.name, target.model) not in self._rejects_usage:
             spliced = dialect.with_usage(body, view)
             if spliced is not None:
                 body = spliced
@@ -209,7 +210,7 @@ class Gateway:
         first = call.last
         first.http_status = reply.status
         first.end(Status.ERROR, FailureClass.CLIENT_ERROR, Delivery.DONE)
-        self._rejects_usage.add(first.target.provider.name)
+        self._rejects_usage.add((first.target.provider.name, first.target.model))
         call.splices.remove("stream_options.include_usage")
         again = call.begin_try(first.target, self.now_ms())
         await self.store.calls.hop(
@@ -289,12 +290,14 @@ class Gateway:
         if failure is not None:
             said = reader.note.error.kind if reader.note.error else "not an answer of its dialect"
             call.error = f"{failure}: {said} (HTTP {reply.status})"
-        if 300 <= reply.status < 400:
+        if not 200 <= reply.status < 300 and reply.status < 400:
             raise UpstreamFailed(
-                f"Provider {reply.provider} answered with a redirect, which is never followed.",
+                f"Provider {reply.provider} answered {reply.status}, which is never followed.",
                 "Set its base_url to the address that it should answer from.",
                 failure_class=FailureClass.PROTOCOL,
             )
+        if failure is FailureClass.ERROR_IN_STREAM:
+            call.http_status = reader.told_status()  # an error inside a 200: clients must raise
         call.answered(body, self.settler.keep_up_to(call.caller.tenant))
         await self._settle(call)
         return self._answer(call, reply, body=body)
@@ -313,7 +316,7 @@ class Gateway:
         ]
         if body is not None and one.cost.total_pico is not None:
             headers.append(("x-modelspend-cost-usd", usd_text(one.cost.total_pico)))
-        return Answer(reply.status, headers, body=body, relay=relay)
+        return Answer(call.http_status or reply.status, headers, body=body, relay=relay)
 
     async def _settle(self, call: Call) -> None:
         """Price the call and make its receipt durable; the first to settle wins."""

@@ -160,7 +160,10 @@ def _may_be_billed(one: Try) -> bool:
     """A clean refusal is not billed; what broke off, or answered, may be."""
     if one.delivery is Delivery.NOT_SENT:
         return False
-    return one.http_status is None or one.http_status < 300
+    note = one.note
+    if note.error is not None and not note.content and note.usage is None:
+        return False  # an error in place of an answer, whatever the status line says
+    return one.http_status is None or 200 <= one.http_status < 300
 
 
 def _completed(told: Usage, guess: Usage) -> Usage:

@@ -65,13 +65,19 @@ class WholeReader:
 
     def verdict(self, http_status: int) -> tuple[Status, FailureClass | None]:
         """How the attempt ended. 200 is not success: an error inside it counts as one."""
-        if http_status >= 300:
+        if not 200 <= http_status < 300:
             return Status.ERROR, failure_of(http_status)
         if self.note.error is not None:
             return Status.ERROR, FailureClass.ERROR_IN_STREAM
         if not self.note.ended:
             return Status.ERROR, FailureClass.PROTOCOL
         return Status.SUCCESS, None
+
+    def told_status(self) -> int:
+        """The HTTP status for an error that came inside a 200: its own where it names one."""
+        kind = self.note.error.kind if self.note.error else ""
+        named = int(kind) if kind.isdigit() and len(kind) == 3 else 0
+        return named if 400 <= named < 600 else 502
 
     def _see(self, chunk: bytes) -> None:
         self._size += len(chunk)

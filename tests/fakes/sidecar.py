@@ -91,15 +91,15 @@ class Sidecar:
 @asynccontextmanager
 async def sidecar_for(
     folder: Path,
-    upstream: str,
+    provider: str,
     *,
     env: Mapping[str, str] | None = None,
     **sections: Any,
 ) -> AsyncIterator[Sidecar]:
-    """A sidecar whose provider `sim` (and whatever `sections` add) lies at `upstream`."""
+    """A sidecar whose provider `sim` (and whatever `sections` add) lies at that address."""
     providers = {
         "sim": {
-            "base_url": f"{upstream}/v1",
+            "base_url": f"{provider}/v1",
             "dialects": ALL_DIALECTS,
             "price": PRICE,
         },
