@@ -313,7 +313,7 @@ class _Reader:
             self.problems.append(str(value))
             return None
         name = ".".join(step for step in steps if isinstance(step, str))
-        if isinstance(value, list):
+        if isinstance(value, tuple):
             return sum(self._count(item, name) or 0 for item in value)
         return self._count(value, name)
 
@@ -334,7 +334,7 @@ class _Wrong(str):
 
 
 def _walk(value: Any, steps: Steps) -> Any:
-    """What lies at the path: a value, a list of values after a test, `_ABSENT` or a `_Wrong`."""
+    """What lies at the path: a value, a tuple of values after a test, `_ABSENT` or a `_Wrong`."""
     for at, step in enumerate(steps):
         if type(value) is dict and type(step) is str:  # nearly always
             value = value.get(step, _ABSENT)
@@ -353,11 +353,15 @@ def _walk(value: Any, steps: Steps) -> Any:
     return value
 
 
-def _matching(items: list[Any], test: tuple[str, frozenset[str]], rest: Steps) -> list[Any]:
+def _matching(
+    items: list[Any], test: tuple[str, frozenset[str]], rest: Steps
+) -> "tuple[Any, ...] | _Wrong":
     key, wanted = test
-    chosen = [item for item in _items(items) if str(item.get(key)) in wanted]
-    values = (_walk(item, rest) for item in chosen)
-    return [value for value in values if value is not _ABSENT and value is not None]
+    for item in items:
+        if not isinstance(item, Mapping):
+            return _Wrong(f"an item told by its {key} is {_kind(item)}, not an object")
+    values = (_walk(item, rest) for item in items if str(item.get(key)) in wanted)
+    return tuple(value for value in values if value is not _ABSENT and value is not None)
 
 
 def _first(raw: Mapping[str, Any], path: Path) -> Any:
