@@ -487,7 +487,8 @@ class _EventWriter:
     def _stopped(self, stopped: chat.Stopped) -> bytes:
         """The totals again, as real streams do: the output is known only now."""
         told = usage_object({**self._input, **stopped.usage})
-        usage = {key: value for key, value in told.items() if key not in _START_ONLY}
+        known = usage_object(self._input)
+        usage = {key: n for key, n in told.items() if key not in _START_ONLY or n != known[key]}
         delta = {"stop_reason": _STOPS[stopped.reason], "stop_sequence": None}
         return _send("message_delta", delta=delta, usage=usage)
 
