@@ -9,8 +9,8 @@ from modelspend.store.bodies import Bodies
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
 from modelspend.store.meta import Info
-from modelspend.store.ratios import Ratio
-from modelspend.store.receipts import ALL, Filter, Stored, Totals
+from modelspend.store.receipts import Stored, Totals
+from modelspend.store.search import ALL, Filter
 
 __all__ = [
     "ALL",
@@ -18,7 +18,6 @@ __all__ = [
     "Filter",
     "Holder",
     "Info",
-    "Ratio",
     "Store",
     "Stored",
     "Totals",

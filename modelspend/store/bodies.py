@@ -8,6 +8,7 @@ import sqlite3
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from modelspend.store.book import Book
 from modelspend.store.readers import Readers
@@ -51,20 +52,11 @@ def pack(bodies: Bodies) -> Packed:
     )
 
 
-def write_bodies(book: Book, seq: int, tenant: str, created_at: int, packed: Packed) -> None:
+def write_bodies(book: Book, seq: int, packed: Packed) -> None:
     """Part of the receipt's transaction."""
     book.execute(
-        "INSERT INTO bodies (seq, tenant, created_at, size, request_size, answer_size, data)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            seq,
-            tenant,
-            created_at,
-            len(packed.data),
-            packed.request_size,
-            packed.answer_size,
-            packed.data,
-        ),
+        "INSERT INTO bodies (seq, request_size, answer_size, data) VALUES (?, ?, ?, ?)",
+        (seq, packed.request_size, packed.answer_size, packed.data),
     )
 
 
@@ -92,19 +84,74 @@ class BodyStore:
         `tenant_days` wins over `days` for the tenants that it names; 0 keeps for ever.
         """
         gone, writer = 0, needed(self._writer)
-        for tenant in await self._readers.ask(_tenants):
+        for facet, tenant in await self._readers.ask(_facets):
             kept_days = tenant_days.get(tenant, days)
             if kept_days:
-                gone += await self._expire(writer, tenant, now_ms - kept_days * _DAY_MS)
+                gone += await self._expire(writer, facet, now_ms - kept_days * _DAY_MS)
         while gone and await writer.later(_give_back):
             pass
         return gone
 
-    async def _expire(self, writer: Writer, tenant: str, before_ms: int) -> int:
-        gone = 0
-        while batch := await writer.later(lambda book: _delete(book, tenant, before_ms)):
-            gone += batch
+    async def _expire(self, writer: Writer, facet: int, before_ms: int) -> int:
+        """One facet's old bodies, oldest first; the ledger remembers how far it has come."""
+        gone, cursor = 0, await self._readers.ask(lambda conn: _cursor(conn, facet))
+        while batch := await self._next(facet, cursor, before_ms):
+            cursor = batch.until
+            gone += await writer.later(partial(_delete, facet=facet, batch=batch))
         return gone
+
+    async def _next(self, facet: int, cursor: "_Cursor", before_ms: int) -> "_Batch | None":
+        return await self._readers.ask(lambda conn: _old(conn, facet, cursor, before_ms))
+
+
+_Cursor = tuple[int, int]
+"""(created_at, seq) of a receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Receipts whose bodies may go, in order, up to the last of them."""
+
+    seqs: tuple[int, ...]
+    until: _Cursor
+
+
+def _facets(conn: sqlite3.Connection) -> list[tuple[int, str]]:
+    return conn.execute("SELECT id, tenant FROM facets").fetchall()
+
+
+def _cursor(conn: sqlite3.Connection, facet: int) -> _Cursor:
+    row = conn.execute("SELECT created_at, seq FROM expired WHERE facet_id = ?", (facet,))
+    return row.fetchone() or (-1, 0)
+
+
+def _old(conn: sqlite3.Connection, facet: int, cursor: _Cursor, before_ms: int) -> _Batch | None:
+    """So few rows, and so few bytes, that a call that waits for them hardly notices."""
+    rows = conn.execute(
+        "SELECT r.created_at, r.seq, length(b.data) FROM receipts r INDEXED BY receipts_facet"
+        " LEFT JOIN bodies b ON b.seq = r.seq WHERE r.facet_id = ? AND r.created_at < ?"
+        " AND (r.created_at, r.seq) > (?, ?) ORDER BY r.created_at, r.seq LIMIT ?",
+        (facet, before_ms, *cursor, _BATCH_ROWS),
+    ).fetchall()
+    size = 0
+    for n, (_, _, length) in enumerate(rows, start=1):
+        size += length or 0
+        if size > _BATCH_BYTES:
+            rows = rows[:n]
+            break
+    return _Batch(tuple(row[1] for row in rows), rows[-1][:2]) if rows else None
+
+
+def _delete(book: Book, *, facet: int, batch: _Batch) -> int:
+    deleted = book.conn.executemany(
+        "DELETE FROM bodies WHERE seq = ?", [(seq,) for seq in batch.seqs]
+    ).rowcount
+    book.execute(
+        "INSERT INTO expired (facet_id, created_at, seq) VALUES (?, ?, ?) ON CONFLICT (facet_id)"
+        " DO UPDATE SET created_at = excluded.created_at, seq = excluded.seq",
+        (facet, *batch.until),
+    )
+    return deleted
 
 
 def unpack(packed: Packed) -> Bodies:
@@ -118,35 +165,6 @@ def unpack(packed: Packed) -> Bodies:
         None if packed.request_size is None else both[:split],
         None if packed.answer_size is None else both[split:],
     )
-
-
-def _tenants(conn: sqlite3.Connection) -> list[str]:
-    """Each tenant with bodies: one step of the index for each, however many rows there are."""
-    return [
-        str(row[0])
-        for row in conn.execute(
-            "WITH RECURSIVE t(name) AS (SELECT min(tenant) FROM bodies UNION ALL"
-            " SELECT (SELECT min(tenant) FROM bodies WHERE tenant > t.name) FROM t"
-            " WHERE t.name IS NOT NULL) SELECT name FROM t WHERE name IS NOT NULL"
-        )
-    ]
-
-
-def _delete(book: Book, tenant: str, before_ms: int) -> int:
-    """Some of the oldest rows: so few, and so few bytes, that a waiting call hardly notices."""
-    chosen: list[tuple[int]] = []
-    room = _BATCH_BYTES
-    for seq, size in book.execute(
-        "SELECT seq, size FROM bodies WHERE tenant = ? AND created_at < ?"
-        " ORDER BY created_at LIMIT ?",
-        (tenant, before_ms, _BATCH_ROWS),
-    ):
-        chosen.append((seq,))
-        room -= size
-        if room < 0:
-            break
-    book.conn.executemany("DELETE FROM bodies WHERE seq = ?", chosen)
-    return len(chosen)
 
 
 def _give_back(book: Book) -> bool:

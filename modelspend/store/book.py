@@ -8,9 +8,14 @@ import sqlite3
 
 Facet = tuple[str, str | None, str | None, str | None, str | None, str, int]
 
-Mark = tuple[int, int, bytes, int]
+Mark = tuple[int, int, bytes]
 
 _FACETS_KEPT = 20_000
+_LAST = (
+    "SELECT coalesce((SELECT max(seq) FROM receipts), 0),"
+    " coalesce((SELECT max(seq) FROM events), 0)"
+)
+_LATER = "SELECT hash FROM receipts WHERE seq > ? ORDER BY seq"
 
 
 class Book:
@@ -20,32 +25,44 @@ class Book:
         self.conn = conn
         self.execute = conn.execute
         self._facets: dict[Facet, int] = {}
-        row = self.execute("SELECT seq, receipts, hash FROM head").fetchone()
-        self.seq: int = row[0]
-        self.receipts: int = row[1]
-        self.head: bytes = row[2]
-        self._sealed = self.seq
+        sealed, receipts, head = self.execute("SELECT seq, receipts, hash FROM head").fetchone()
+        self._sealed: int = sealed
+        self.seq: int = max(sealed, *self.execute(_LAST).fetchone())
+        later = self.execute(_LATER, (sealed,)).fetchall()
+        self.receipts: int = receipts + len(later)
+        self.head: bytes = later[-1][0] if later else head
 
     def mark(self) -> Mark:
         """Where we are; `back_to` it after a rollback."""
-        return self.seq, self.receipts, self.head, self._sealed
+        return self.seq, self.receipts, self.head
 
     def back_to(self, mark: Mark) -> None:
-        self.seq, self.receipts, self.head, self._sealed = mark
+        self.seq, self.receipts, self.head = mark
         self._facets.clear()
 
     def next_seq(self) -> int:
         self.seq += 1
         return self.seq
 
+    @property
+    def unsealed(self) -> int:
+        """Numbers given since the end of the chain was last written down."""
+        return self.seq - self._sealed
+
     def seal(self) -> None:
-        """The last statement of a transaction: the counter and the end of the chain."""
-        if self.seq != self._sealed:
-            self.execute(
-                "UPDATE head SET seq = ?, receipts = ?, hash = ?",
-                (self.seq, self.receipts, self.head),
-            )
-            self._sealed = self.seq
+        """Write down the counter and the end of the chain, so that a cut-off tail shows.
+
+        Not in every transaction: it would cost each one a page. After a crash the rows themselves
+        tell where the chain ended.
+        """
+        self.execute(
+            "UPDATE head SET seq = ?, receipts = ?, hash = ?",
+            (self.seq, self.receipts, self.head),
+        )
+
+    def sealed(self) -> None:
+        """The transaction of the last `seal` was committed."""
+        self._sealed = self.seq
 
     def facet(self, key: Facet) -> int:
         """The number of a combination of columns; a new one is added."""

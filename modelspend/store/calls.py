@@ -6,28 +6,27 @@ that is there already is not written again, so a commit of unknown outcome can b
 """
 
 import asyncio
-import logging
 import sqlite3
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 import orjson
 
+from modelspend.estimate import Ratio
 from modelspend.events import Event
 from modelspend.receipt import Decision, Intent, Receipt, RequestInfo, canonical, interrupted
 from modelspend.store import detail
 from modelspend.store.bodies import LARGE, Bodies, Packed, pack, write_bodies
 from modelspend.store.book import Book
 from modelspend.store.events import write_event
-from modelspend.store.ratios import Ratio, add_ratios
+from modelspend.store.ratios import add_ratios
 from modelspend.store.readers import Readers
 from modelspend.store.writer import Writer, needed
 
 _RECOVER_BATCH = 200
-
-log = logging.getLogger("modelspend.store")
 
 
 class Calls:
@@ -35,6 +34,7 @@ class Calls:
         self._writer = writer
         self._readers = readers
         self._boot_id = boot_id
+        self._packing = ThreadPoolExecutor(1, thread_name_prefix="ledger-packer")
 
     async def begin(self, intent: Intent) -> None:
         """Durable when it returns. Raises LedgerUnavailable when it cannot be; ValueError for an
@@ -66,12 +66,9 @@ class Calls:
         ratios: Sequence[Ratio] = (),
     ) -> int:
         """The final receipt; its number once all of it is durable, however long that takes."""
-        kept: Bodies | Packed | None = bodies
-        if bodies is not None and bodies.size > LARGE:
-            kept = await asyncio.get_running_loop().run_in_executor(None, pack, bodies)
-        return await needed(self._writer).keep(
-            lambda book: _finish(book, receipt, kept, events, ratios)
-        )
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._put(receipt, bodies, events, ratios, told)
+        return await told
 
     def finish_later(
         self,
@@ -81,9 +78,30 @@ class Calls:
         ratios: Sequence[Ratio] = (),
     ) -> None:
         """The same for a context that may not wait: a hang-up, a shutdown."""
-        needed(self._writer).keep_untold(
-            lambda book: _finish(book, receipt, bodies, events, ratios)
-        )
+        self._put(receipt, bodies, events, ratios, None)
+
+    def _put(
+        self,
+        receipt: Receipt,
+        bodies: Bodies | None,
+        events: Sequence[Event],
+        ratios: Sequence[Ratio],
+        told: "asyncio.Future[int] | None",
+    ) -> None:
+        """On its way when this returns: nobody's cancellation can lose it from here on."""
+        writer = needed(self._writer)
+
+        def put(kept: Bodies | Packed | None) -> None:
+            writer.keep(lambda book: _finish(book, receipt, kept, events, ratios), told)
+
+        if bodies is not None and bodies.size > LARGE:
+            self._packing.submit(pack, bodies).add_done_callback(lambda done: put(done.result()))
+        else:
+            put(bodies)
+
+    def settle(self) -> None:
+        """Wait until all large bodies are packed and queued."""
+        self._packing.shutdown()
 
     async def recover(self, now_ms: int) -> list[str]:
         """Close what dead processes left open: one `interrupted` receipt for each intent."""
@@ -150,7 +168,7 @@ def _finish(
         return int(seq)
     if bodies is not None:
         packed = bodies if isinstance(bodies, Packed) else pack(bodies)
-        write_bodies(book, seq, receipt.tenant, receipt.created_at_ms, packed)
+        write_bodies(book, seq, packed)
     for event in events:
         write_event(book, event)
     if ratios:
@@ -181,6 +199,8 @@ def restore_receipt(
     book.head = link
     for attempt in attempt_rows(seq, receipt):
         book.execute(_INSERT_ATTEMPT, attempt)
+    for tag in tags_of(receipt):
+        book.execute("INSERT INTO tags (tag, seq) VALUES (?, ?)", (tag, seq))
     return True
 
 
@@ -264,6 +284,11 @@ def dictionary_of(columns: Sequence[Any]) -> detail.Columns:
         columns[8],
         columns[9],
     )
+
+
+def tags_of(receipt: Receipt) -> list[str]:
+    """Tags as they are searched: `name=value`."""
+    return [f"{name}={value}" for name, value in receipt.tags.items()]
 
 
 def attempt_rows(seq: int, receipt: Receipt) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ from modelspend.store.lock import Gate
 
 PAUSE_S = 0.05  # a pause this long is used for a checkpoint …
 AFTER_PAUSED = 64  # … when so many commits have gathered
-AFTER_BUSY = 1_024  # without any pause it is done between two batches
+AFTER_BUSY = 512  # without any pause it is done between two batches
 LOOK_EVERY = 64  # commits between two looks at the size of the log
 TOO_LONG = 16 * 1024 * 1024
 

@@ -157,6 +157,7 @@ class Store:
     async def close(self) -> None:
         """Write what waits, let go of the file, then of the lock."""
         await self._readers.close()
+        await asyncio.to_thread(self.calls.settle)
         if self._writer is not None:
             await self._writer.close()
         if self._gate is not None:

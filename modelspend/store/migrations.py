@@ -128,15 +128,22 @@ CREATE TABLE events (
 
 CREATE TABLE bodies (
   seq INTEGER PRIMARY KEY REFERENCES receipts (seq),
-  tenant TEXT NOT NULL,
-  created_at INTEGER NOT NULL,
-  size INTEGER NOT NULL,
   request_size INTEGER,
   answer_size INTEGER,
   data BLOB NOT NULL
 );
 
-CREATE INDEX bodies_age ON bodies (tenant, created_at, size);
+CREATE TABLE expired (
+  facet_id INTEGER PRIMARY KEY REFERENCES facets (id),
+  created_at INTEGER NOT NULL,
+  seq INTEGER NOT NULL
+);
+
+CREATE TABLE tags (
+  tag TEXT NOT NULL,
+  seq INTEGER NOT NULL REFERENCES receipts (seq),
+  PRIMARY KEY (tag, seq)
+) WITHOUT ROWID;
 
 CREATE TABLE intents (
   receipt_id TEXT PRIMARY KEY,

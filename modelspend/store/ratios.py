@@ -5,25 +5,10 @@ Rows are sums, so learning is adding; that makes an addition safe to repeat in a
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from modelspend.estimate import Ratio
 from modelspend.store.book import Book
 from modelspend.store.readers import Readers
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """Sums over `samples` answers whose usage the provider told.
-
-    `key` is the estimator's own name for what it tells apart; `error_sum` adds up the relative
-    errors (0.1 is 10 %) that its estimates would have had.
-    """
-
-    key: str
-    samples: int
-    chars: int
-    tokens: int
-    error_sum: float = 0.0
 
 
 class Ratios:

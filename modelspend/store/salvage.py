@@ -134,13 +134,11 @@ def _take(book: Book, old: sqlite3.Connection, row: tuple[Any, ...]) -> int:
         return 0
     if not restore_receipt(book, seq, receipt, body, prev_link, link):
         return 0
-    _take_bodies(book, old, seq, receipt.tenant, receipt.created_at_ms)
+    _take_bodies(book, old, seq)
     return 1
 
 
-def _take_bodies(
-    book: Book, old: sqlite3.Connection, seq: int, tenant: str, created_at: int
-) -> None:
+def _take_bodies(book: Book, old: sqlite3.Connection, seq: int) -> None:
     try:
         row = old.execute(
             "SELECT request_size, answer_size, data FROM bodies WHERE seq = ?", (seq,)
@@ -148,6 +146,6 @@ def _take_bodies(
         if row is not None:
             packed = bodies.Packed(*row)
             bodies.unpack(packed)
-            bodies.write_bodies(book, seq, tenant, created_at, packed)
+            bodies.write_bodies(book, seq, packed)
     except (sqlite3.DatabaseError, ValueError):
         return

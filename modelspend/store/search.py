@@ -1,89 +1,216 @@
-"""Finding receipts by a piece of text: the start of an id or session, a part of a name or tag.
+"""Which receipts match: the newest for any filters, quick at a million rows.
 
-Hides that only some of it is indexed. Names are matched in `facets`, which are few; tags are inside
-the compressed detail, so they are looked at in the newest receipts only (`TAGS_LOOKED_AT`).
+Hides the two ways of looking. Filters on names are resolved in `facets`, which has one row for each
+combination that occurs; each facet's receipts stand newest first in one index, so a combination
+without a receipt costs nothing. A search without names walks the index on time, which carries what
+else it asks for.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from heapq import nlargest
 from typing import Any
 
-TAGS_LOOKED_AT = 5_000
-_LAST = "\U0010ffff"
-
-Conditions = tuple[list[str], list[Any]]
+_MANY_FACETS = 2_000  # above it a walk through time beats a step into each facet
 
 
-def starting(conn: sqlite3.Connection, prefix: str, limit: int) -> list[int]:
-    """The numbers of receipts whose id starts so, newest first."""
-    low = _as_id(prefix)
-    return [
-        row[0]
-        for row in conn.execute(
-            "SELECT seq FROM receipts WHERE receipt_id >= ? AND receipt_id < ?"
-            " ORDER BY receipt_id DESC LIMIT ?",
-            (low, low + _LAST, limit),
-        )
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """What a receipt must be; the fields that are set must all hold.
+
+    `status` holds any of several. Times are those of `created_at`, `until_ms` excluded. Latency is
+    compared in whole milliseconds.
+    """
+
+    tenant: str | None = None
+    workflow: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    category: str | None = None
+    status: tuple[str, ...] = ()
+    session: str | None = None
+    min_cost_pico: int | None = None
+    min_latency_ms: float | None = None
+    unpriced: bool | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
 
 
-def matching(
-    conn: sqlite3.Connection,
-    text: str,
-    conditions: Conditions,
-    newest: Iterable[int],
-    tags_of: Callable[[int], dict[str, str]],
-    limit: int,
+ALL = Filter()
+
+
+def newest(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None) -> list[int]:
+    """The numbers of the newest receipts that match, in order."""
+    ranges, values = _ranges(where)
+    if before is not None:
+        ranges.append("(created_at, seq) < (SELECT created_at, seq FROM receipts WHERE seq = ?)")
+        values.append(before)
+    facets = _facets(conn, where)
+    if facets is not None and not facets:
+        return []
+    if where.session is not None:
+        named = ["session_id = ?", *_named(where)]
+        asked = [where.session, *_names(where)]
+        return _walk(conn, "receipts_session", [*named, *ranges], [*asked, *values], limit)
+    if facets is None:
+        return _walk(conn, "receipts_time", ranges, values, limit)
+    if len(facets) > _MANY_FACETS:
+        terms, asked = [*ranges, _in_facets(where)], [*values, *_names(where)]
+        return _walk(conn, "receipts_time", terms, asked, limit)
+    return [seq for _, seq in _by_facet(conn, facets, ranges, values, limit)]
+
+
+def _walk(
+    conn: sqlite3.Connection, index: str, terms: list[str], values: list[Any], limit: int
 ) -> list[int]:
-    """The numbers of what matches a text and further conditions, newest first."""
-    found: dict[int, int] = {}
-    for term, values in _indexed(conn, text):
-        found.update(_select(conn, term, values, conditions, limit))
-    wanted = text.casefold()
-    tagged = [
-        seq
-        for seq in newest
-        if any(wanted in f"{key}={value}".casefold() for key, value in tags_of(seq).items())
-    ]
-    for seq in tagged[:limit]:
-        found[seq] = _created(conn, seq)
-    return nlargest(limit, found, key=lambda seq: (found[seq], seq))
-
-
-def _indexed(conn: sqlite3.Connection, text: str) -> Iterable[tuple[str, tuple[Any, ...]]]:
-    low = _as_id(text)
-    yield "receipt_id >= ? AND receipt_id < ?", (low, low + _LAST)
-    yield "session_id >= ? AND session_id < ?", (text, text + _LAST)
-    part = "%" + text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_") + "%"
-    names = ("tenant", "workflow", "model", "provider", "category")
-    alike = " OR ".join(rf"{name} LIKE ? ESCAPE '\'" for name in names)
-    for (facet,) in conn.execute(f"SELECT id FROM facets WHERE {alike}", (part,) * len(names)):
-        yield "facet_id = ?", (facet,)
-
-
-def _select(
-    conn: sqlite3.Connection,
-    term: str,
-    values: tuple[Any, ...],
-    conditions: Conditions,
-    limit: int,
-) -> dict[int, int]:
-    terms, more = conditions
     rows = conn.execute(
-        f"SELECT seq, created_at FROM receipts WHERE {' AND '.join([term, *terms])}"
+        f"SELECT seq FROM receipts INDEXED BY {index} WHERE {all_of(terms)}"
         " ORDER BY created_at DESC, seq DESC LIMIT ?",
-        (*values, *more, limit),
+        (*values, limit),
     )
-    return dict(rows.fetchall())
+    return [row[0] for row in rows]
 
 
-def _created(conn: sqlite3.Connection, seq: int) -> int:
-    row = conn.execute("SELECT created_at FROM receipts WHERE seq = ?", (seq,)).fetchone()
-    return int(row[0])
+def _by_facet(
+    conn: sqlite3.Connection, facets: list[int], ranges: list[str], values: list[Any], limit: int
+) -> list[tuple[int, int]]:
+    """The newest (created_at, seq) of each facet, merged; a full page sets the bound for the facets that follow."""
+    found: list[tuple[int, int]] = []
+    oldest = -(1 << 62)
+    query = (
+        "SELECT created_at, seq FROM receipts INDEXED BY receipts_facet"
+        f" WHERE {all_of(['facet_id = ?', 'created_at >= ?', *ranges])}"
+        " ORDER BY created_at DESC, seq DESC LIMIT ?"
+    )
+    for facet in facets:
+        more = conn.execute(query, (facet, oldest, *values, limit)).fetchall()
+        if more:
+            found = nlargest(limit, found + more)
+            if len(found) == limit:
+                oldest = found[-1][0]
+    return found
 
 
-def _as_id(text: str) -> str:
-    """Text as the start of an id: the prefix may be left out, and letters may be small."""
-    bare = text.removeprefix("rcpt_").upper()
-    return f"rcpt_{bare}"
+def _ranges(where: Filter) -> tuple[list[str], list[Any]]:
+    given = (
+        ("created_at >= ?", where.since_ms),
+        ("created_at < ?", where.until_ms),
+        ("cost_pico >= ?", where.min_cost_pico),
+        ("latency_ms >= ?", where.min_latency_ms),
+    )
+    held = [(term, value) for term, value in given if value is not None]
+    return [term for term, _ in held], [value for _, value in held]
+
+
+_NAMED = ("tenant", "workflow", "model", "provider", "category")
+
+
+def _named(where: Filter) -> list[str]:
+    """Terms on the columns that facets have."""
+    terms = [f"{name} = ?" for name in _NAMED if getattr(where, name) is not None]
+    if where.status:
+        terms.append(f"status IN ({', '.join('?' * len(where.status))})")
+    return terms
+
+
+def _names(where: Filter) -> list[Any]:
+    """The values of `_named`, in its order."""
+    named = [getattr(where, name) for name in _NAMED if getattr(where, name) is not None]
+    return [*named, *where.status]
+
+
+def _facet_terms(where: Filter) -> list[str]:
+    terms = _named(where)
+    if where.unpriced is not None:
+        terms.append(f"unpriced = {int(where.unpriced)}")
+    return terms
+
+
+def _facets(conn: sqlite3.Connection, where: Filter) -> list[int] | None:
+    """The combinations that match, the newest first; None when nothing is asked of them."""
+    terms = _facet_terms(where)
+    if not terms:
+        return None
+    rows = conn.execute(
+        f"SELECT id FROM facets WHERE {all_of(terms)} ORDER BY id DESC", _names(where)
+    )
+    return [row[0] for row in rows]
+
+
+def _in_facets(where: Filter) -> str:
+    return f"facet_id IN (SELECT id FROM facets WHERE {all_of(_facet_terms(where))})"
+
+
+def conditions(where: Filter) -> tuple[list[str], list[Any]]:
+    """Every condition of a filter, for a statement that may choose its own way."""
+    terms, values = _ranges(where)
+    if _facet_terms(where):
+        terms.append(_in_facets(where))
+        values += _names(where)
+    if where.session is not None:
+        terms.append("session_id = ?")
+        values.append(where.session)
+    return terms, values
+
+
+def all_of(terms: list[str]) -> str:
+    return " AND ".join(terms) or "1"
+
+
+def starting(conn: sqlite3.Connection, text: str, limit: int) -> list[int]:
+    """Receipts whose id starts with `text`, newest first."""
+    rows = conn.execute(
+        f"SELECT seq FROM receipts WHERE {_STARTS_ID} ORDER BY receipt_id DESC LIMIT ?",
+        (*_id_range(text), limit),
+    )
+    return [row[0] for row in rows]
+
+
+def matching(conn: sqlite3.Connection, text: str, where: Filter, limit: int) -> list[int]:
+    """The newest receipts of which the id or session starts with `text`, or a name or tag has it.
+
+    Names and tags are compared without regard to case.
+    """
+    found = set(_with_name(conn, text, where, limit))
+    terms, values = conditions(where)
+    for source, asked in (
+        (_STARTS_ID, _id_range(text)),
+        ("session_id >= ? AND session_id < ?", (text, text + _LAST)),
+        ("seq IN (SELECT seq FROM tags WHERE instr(lower(tag), ?))", (text.lower(),)),
+    ):
+        found.update(
+            conn.execute(
+                f"SELECT created_at, seq FROM receipts WHERE {all_of([source, *terms])}"
+                " ORDER BY created_at DESC, seq DESC LIMIT ?",
+                (*asked, *values, limit),
+            )
+        )
+    return [seq for _, seq in nlargest(limit, found)]
+
+
+def _with_name(
+    conn: sqlite3.Connection, text: str, where: Filter, limit: int
+) -> list[tuple[int, int]]:
+    rows = conn.execute(
+        f"SELECT id FROM facets WHERE {all_of([_HAS_TEXT, *_facet_terms(where)])} ORDER BY id DESC",
+        (text.lower(), *_names(where)),
+    ).fetchall()
+    ranges, values = _ranges(where)
+    if where.session is not None:
+        ranges.append("session_id = ?")
+        values.append(where.session)
+    return _by_facet(conn, [row[0] for row in rows], ranges, values, limit)
+
+
+_LAST = chr(0x10FFFF)  # sorts behind every letter
+_STARTS_ID = "receipt_id >= ? AND receipt_id < ?"
+_HAS_TEXT = (
+    "instr(lower(tenant || char(10) || coalesce(workflow, '') || char(10) || coalesce(model, '')"
+    " || char(10) || coalesce(provider, '') || char(10) || coalesce(category, '')), ?)"
+)
+
+
+def _id_range(text: str) -> tuple[str, str]:
+    """Ids are in capitals behind their prefix, which may be left out."""
+    low = "rcpt_" + text.removeprefix("rcpt_").upper()
+    return low, low + _LAST

@@ -18,6 +18,7 @@ from modelspend.store.calls import (
     dictionary_of,
     facet_of,
     receipt_columns,
+    tags_of,
 )
 
 GENESIS = bytes(32)
@@ -28,19 +29,23 @@ def chain_problems(conn: sqlite3.Connection, *, since: int = 0) -> Iterator[str]
     """Receipts whose bytes, columns, attempts or place in the chain are not as written."""
     facets = {row[0]: row[1:] for row in conn.execute(_FACETS)}
     previous = _link_before(conn, since)
-    seen = 0
     for row in conn.execute(
         f"SELECT {RECEIPT_COLUMNS} FROM receipts WHERE seq > ? ORDER BY seq", (since,)
     ):
-        seen += 1
         seq, link = row[0], row[30]
         yield from (f"receipt {seq}: {what}" for what in _row_problems(conn, row, previous, facets))
         previous = link
+    yield from _end_problems(conn)
+
+
+def _end_problems(conn: sqlite3.Connection) -> Iterator[str]:
+    """The chain up to where its end was last written down; what is newer stands on its links."""
     seq, receipts, head = conn.execute("SELECT seq, receipts, hash FROM head").fetchone()
-    if previous != head:
-        yield f"the chain ends before its recorded end (number {seq}): receipts were removed"
-    elif not since and seen != receipts:
-        yield f"{receipts} receipts were written and {seen} are here"
+    (here,) = conn.execute("SELECT count(*) FROM receipts WHERE seq <= ?", (seq,)).fetchone()
+    if _link_before(conn, seq) != head:
+        yield f"the chain has another end than the one written down at number {seq}"
+    elif here != receipts:
+        yield f"{receipts} receipts were written up to number {seq}, and {here} are here"
 
 
 _FACETS = "SELECT id, tenant, workflow, model, provider, category, status, unpriced FROM facets"
@@ -72,10 +77,13 @@ def _row_problems(
         yield "its columns differ from its content"
     elif conn.execute(_ATTEMPTS, (seq,)).fetchall() != attempt_rows(seq, receipt):
         yield "its attempts differ from its content"
+    elif any(not conn.execute(_TAG, (tag, seq)).fetchone() for tag in tags_of(receipt)):
+        yield "its tags differ from its content"
     else:
         yield from _body_problems(conn, seq, receipt.request.sha256, receipt.request.answer_sha256)
 
 
+_TAG = "SELECT 1 FROM tags WHERE tag = ? AND seq = ?"
 _ATTEMPTS = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE seq = ? ORDER BY n"
 
 

@@ -31,6 +31,7 @@ BATCH = 128
 PROBE_S = 0.5
 IDLE_S = 1.0  # how often a quiet writer looks for the commits of other processes
 LOCK_PATIENCE_S = 15.0  # a foreign lock is waited out for so long before calls are refused
+SEAL_AFTER = 2_000  # numbers, when there is no pause to seal the chain in
 LATER_WAIT_S = 1.0  # background work goes between two batches once it has waited so long
 
 _ITEM_FAULTS = frozenset(
@@ -119,13 +120,9 @@ class Writer:
         """Run in the next batch. Raises LedgerUnavailable at once while there is trouble."""
         return self._put(Job(run, self._admitted(), undo=undo))
 
-    def keep(self, run: Run[R]) -> "asyncio.Future[R]":
-        """Run in the next batch, and again until it is durable."""
-        return self._put(Job(run, self._loop.create_future(), keep=True))
-
-    def keep_untold(self, run: Run[Any]) -> None:
-        """As `keep`, from any thread and from a context that nobody awaits any more."""
-        self._queue.put(Job(run, keep=True))
+    def keep(self, run: Run[R], told: "asyncio.Future[R] | None") -> None:
+        """Run in the next batch, and again until it is durable; from any thread."""
+        self._queue.put(Job(run, told, keep=True))
 
     def later(self, run: Run[R]) -> "asyncio.Future[R]":
         """Run when nothing else waits, or between two batches after a second."""
@@ -227,7 +224,6 @@ class Writer:
                 book.back_to(mark)
                 self._begin(book, jobs)
                 self._run_guarded(book, jobs)
-            book.seal()
             book.execute("COMMIT")
         except BaseException:
             _roll_back(book)
@@ -363,6 +359,8 @@ class Writer:
         """Checkpoint when it is due; once a second, look for other processes' commits."""
         try:
             book = self._open()
+            if book.unsealed and (idle or book.unsealed > SEAL_AFTER):
+                self._seal(book)
             if self._checkpoints:
                 self._checkpoints.run(book.conn, self.commits, idle=idle)
             now = time.monotonic()
@@ -371,6 +369,10 @@ class Writer:
                 self._notice(_data_version(book))
         except sqlite3.Error as error:
             self._in_trouble(error)
+
+    def _seal(self, book: Book) -> None:
+        self._commit([Job(Book.seal)])
+        book.sealed()
 
     def _notice(self, data_version: int) -> None:
         if data_version != self._data_version:
@@ -386,8 +388,12 @@ class Writer:
         if self._kept:
             log.error("%d receipts could not be written before the end", len(self._kept))
         self._refuse(rest)
-        if self._book and self._checkpoints and self.trouble is None:
-            self._checkpoints.last(self._book.conn)
+        try:
+            if self._book and self._checkpoints and self.trouble is None:
+                self._seal(self._book)
+                self._checkpoints.last(self._book.conn)
+        except sqlite3.Error as error:  # everything is durable already, in the log
+            self._in_trouble(error)
         self._close_book()
 
     def _close_book(self) -> None:

@@ -7,7 +7,7 @@ failures and failovers. Pure: no clock, no file.
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from modelspend.ids import Ids
@@ -312,13 +312,20 @@ _WORDS = (
 ).split()
 
 
-def bodies_of(receipt: Receipt) -> Bodies:
-    """A request and an answer of the sizes that the receipt tells, in words that compress so-so."""
+def with_bodies(receipt: Receipt) -> tuple[Receipt, Bodies]:
+    """Bodies of about the sizes that the receipt tells, in words that compress so-so; and the
+    receipt with their true sizes and hashes."""
     rng = random.Random(receipt.receipt_id)
     text = b" ".join(rng.choices(_WORDS, k=receipt.request.size // 6 + 1))
     said = b" ".join(rng.choices(_WORDS, k=receipt.request.answer_size // 6 + 1))
     model = receipt.request.model.encode()
-    return Bodies(
-        request=b'{"model":"%s","messages":[{"role":"user","content":"%s"}]}' % (model, text),
-        answer=b'{"object":"chat.completion","choices":[{"message":{"content":"%s"}}]}' % said,
+    asked = b'{"model":"%s","messages":[{"role":"user","content":"%s"}]}' % (model, text)
+    answer = b'{"object":"chat.completion","choices":[{"message":{"content":"%s"}}]}' % said
+    request = replace(
+        receipt.request,
+        sha256=sha256(asked).hexdigest(),
+        size=len(asked),
+        answer_sha256=sha256(answer).hexdigest(),
+        answer_size=len(answer),
     )
+    return replace(receipt, request=request), Bodies(request=asked, answer=answer)
