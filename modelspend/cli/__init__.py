@@ -6,7 +6,7 @@ command, so that help, errors and completions answer at once.
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -67,10 +67,16 @@ def _root(
         typer.echo(ctx.get_help())
 
 
+class _Root(Commands):
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of `COMMANDS`, groups among the others."""
+        return [name for name, _ in COMMANDS]
+
+
 def _build() -> typer.Typer:
     """The program as one Typer application, every command with `--config`."""
     root = typer.Typer(
-        cls=Commands,
+        cls=_Root,
         invoke_without_command=True,
         add_completion=False,
         rich_markup_mode=None,

@@ -53,10 +53,10 @@ def tree(app: typer.Typer) -> Node:
 
 
 def _node(command: Any, path: str) -> Node:
-    below = {
-        name: _node(each, f"{path} {name}")
-        for name, each in getattr(command, "commands", {}).items()
-    }
+    below = {}
+    if hasattr(command, "commands"):
+        for name in command.list_commands(None):
+            below[name] = _node(command.commands[name], f"{path} {name}")
     flags = tuple(_flag(each) for each in command.params if each.param_type_name == "option")
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     return Node(

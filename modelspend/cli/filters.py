@@ -6,6 +6,7 @@ is typed wins over what a view says.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
@@ -144,7 +145,7 @@ def _instant(option: str, text: str | None, now_ms: int) -> int | None:
         raise Usage(f"{option}: {error}.") from None
 
 
-BUILT_IN = ("on-call", "finance", "security")
+_DEAR_USD = Decimal(1)
 
 
 def view_named(name: str, here: Here) -> "tuple[View, ...]":
@@ -159,7 +160,7 @@ def view_named(name: str, here: Here) -> "tuple[View, ...]":
     went_wrong = (Status.ERROR, Status.TRUNCATED, Status.INTERRUPTED)
     always: dict[str, tuple[View, ...]] = {
         "on-call": (View(status=went_wrong),),
-        "finance": (View(min_cost_usd="1"), View(unpriced=True)),
+        "finance": (View(min_cost_usd=_DEAR_USD), View(unpriced=True)),
         "security": (View(status=(Status.REFUSED,)),),
     }
     if name not in always:

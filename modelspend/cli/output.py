@@ -7,7 +7,7 @@ terminal, a tab never splits a cell, and no CSV cell can become a spreadsheet's 
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -29,28 +29,50 @@ def write_json(value: Any, *, line: bool = False) -> None:
     sys.stdout.write(dumps(value, indent=not line).decode() + "\n")
 
 
-def draw(columns: Row, rows: Iterable[Row], *, right: Sequence[str] = ()) -> None:
-    """A table on a terminal, else tab-separated lines with a header; `right` are number columns."""
+def draw(
+    columns: Row, rows: Iterable[Row], *, right: Sequence[str] = (), spare: Sequence[str] = ()
+) -> None:
+    """A table on a terminal, else tab-separated lines with a header.
+
+    `right` are columns of numbers; `spare` those that a narrow terminal does without, first to go
+    first.
+    """
     if on_terminal():
-        _table(columns, rows, right)
+        _table(columns, [[clean(cell) for cell in row] for row in rows], right, spare)
         return
     for row in (columns, *rows):
         sys.stdout.write("\t".join(clean(cell) for cell in row) + "\n")
 
 
-def _table(columns: Row, rows: Iterable[Row], right: Sequence[str]) -> None:
+def _table(columns: Row, rows: list[list[str]], right: Row, spare: Row) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(no_color="NO_COLOR" in os.environ or None, highlight=False)
+    shown = _that_fit(columns, rows, spare, console.width)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for index in shown:
+        side: Literal["left", "right"] = "right" if columns[index] in right else "left"
+        table.add_column(columns[index], justify=side, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(clean(cell), style=_STYLES.get(cell, "")) for cell in row))
-    Console(no_color="NO_COLOR" in os.environ or None, highlight=False).print(table)
+        table.add_row(*(Text(row[index], style=_STYLES.get(row[index], "")) for index in shown))
+    console.print(table)
 
+
+def _that_fit(columns: Row, rows: list[list[str]], spare: Row, width: int) -> list[int]:
+    """The numbers of the columns that a terminal has room for."""
+    wide = [max(len(row[n]) for row in (columns, *rows)) + _GAP for n in range(len(columns))]
+    shown = list(range(len(columns)))
+    for name in spare:
+        if sum(wide[n] for n in shown) <= width:
+            break
+        shown.remove(columns.index(name))
+    return shown
+
+
+_GAP = 3
 
 _STYLES = {
     "ok": "green",

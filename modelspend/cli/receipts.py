@@ -115,7 +115,7 @@ def _draw(found: "Sequence[Stored]", limit: int, json: bool, csv: bool) -> None:
         write_csv(COLUMNS, [cells(receipt) for receipt in receipts])
     elif on_terminal():
         shown = [_short(receipt) for receipt in receipts]
-        draw(_SHORT, shown, right=("tokens in", "out", "cost USD", "ms"))
+        draw(_SHORT, shown, right=_NUMBERS, spare=_SPARE)
     else:
         draw(COLUMNS, [cells(receipt) for receipt in receipts])
     typer.echo(footer(receipts, more), err=True)
@@ -196,6 +196,10 @@ _SHORT = (
     "cost USD",
     "ms",
 )
+
+
+_NUMBERS = ("tokens in", "out", "cost USD", "ms")
+_SPARE = ("tokens in", "out", "tenant", "ms", "time (UTC)", "model")
 
 
 def _short(receipt: "Receipt") -> tuple[str, ...]:

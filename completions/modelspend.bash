@@ -1,0 +1,56 @@
+# bash completion for modelspend; made by: modelspend completions bash
+_modelspend() {
+    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
+    local path="" word index words="" options=""
+    for ((index = 1; index < COMP_CWORD; index++)); do
+        word="${COMP_WORDS[index]}"
+        case "$word" in
+            --after|--at|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--file|--from|--host|--input|--input-audio|--input-image|--last|--latency|--limit|--log|--log-level|--min-cost|--min-latency|--model|--output|--output-audio|--output-image|--port|--price|--provider|--request-per-1k|--seed|--session|--since|--status|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--workflow|-n) ((index++)) ;;
+            -*) ;;
+            *) case " $path/$word " in
+                " /serve "|" /status "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
+            esac ;;
+        esac
+    done
+    case "$previous" in
+        --log-level) COMPREPLY=($(compgen -W "debug info warning error" -- "$current"))
+            return ;;
+        --status) COMPREPLY=($(compgen -W "success error truncated client_disconnect refused budget_stopped interrupted cached" -- "$current"))
+            return ;;
+        --since) COMPREPLY=($(compgen -W "1h 24h 7d 30d today mtd ytd" -- "$current"))
+            return ;;
+        --view) COMPREPLY=($(compgen -W "on-call finance security" -- "$current"))
+            return ;;
+        --config|--file|--log) COMPREPLY=($(compgen -f -- "$current")); return ;;
+        --after|--at|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--file|--from|--host|--input|--input-audio|--input-image|--last|--latency|--limit|--log|--log-level|--min-cost|--min-latency|--model|--output|--output-audio|--output-image|--port|--price|--provider|--request-per-1k|--seed|--session|--since|--status|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--workflow|-n) return ;;
+    esac
+    case "$path" in
+        "") words="serve status doctor init config tail receipts explain prices simulate completions help" options="--config --version -h --help" ;;
+        /serve) words="" options="--host --port --log-level --config -h --help" ;;
+        /status) words="" options="--json --config -h --help" ;;
+        /doctor) words="" options="--full --json --config -h --help" ;;
+        /init) words="" options="--yes --json --config -h --help" ;;
+        /config) words="show check path" options="-h --help" ;;
+        /config/show) words="" options="--json --all --config -h --help" ;;
+        /config/check) words="" options="--json --config -h --help" ;;
+        /config/path) words="" options="--json --config -h --help" ;;
+        /tail) words="" options="-n --last --follow --no-follow --json --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --unpriced --since --until --view --config -h --help" ;;
+        /receipts) words="list search show path" options="-h --help" ;;
+        /receipts/list) words="" options="-n --limit --after --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --unpriced --since --until --view --config -h --help" ;;
+        /receipts/search) words="" options="-n --limit --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --unpriced --since --until --view --config -h --help" ;;
+        /receipts/show) words="" options="--json --config -h --help" ;;
+        /receipts/path) words="" options="--json --config -h --help" ;;
+        /explain) words="" options="--json --config -h --help" ;;
+        /prices) words="list show set quote" options="-h --help" ;;
+        /prices/list) words="" options="--provider --model --json --config -h --help" ;;
+        /prices/show) words="" options="--at --json --config -h --help" ;;
+        /prices/set) words="" options="--input --output --cache-read --cache-write-5m --cache-write-1h --input-audio --output-audio --cached-audio --input-image --output-image --web-search-per-1k --tool-call-per-1k --request-per-1k --from --until --clear --json --config -h --help" ;;
+        /prices/quote) words="" options="--file --provider --model --input --output --cache-read --cache-write-5m --cache-write-1h --tier --at --json --config -h --help" ;;
+        /simulate) words="" options="--port --log --sync --latency --seed --price --list --json --config -h --help" ;;
+        /completions) words="bash zsh fish" options="--config -h --help" ;;
+        /help) words="quickstart clients config durability exit-codes prices privacy receipts simulate" options="--json --config -h --help" ;;
+    esac
+    [[ "$current" == -* ]] && words="$options"
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+}
+complete -o default -F _modelspend modelspend
