@@ -14,8 +14,9 @@ from urllib.parse import quote, unquote
 import orjson
 
 from modelspend import chat
-from modelspend.dialects import jsonbody
+from modelspend.dialects import gemini_neutral, jsonbody
 from modelspend.dialects.dialect import AnswerNote, RequestView
+from modelspend.dialects.gemini_neutral import either
 from modelspend.dialects.jsonarray import JsonArraySplitter, element
 from modelspend.dialects.reader import (
     EventReader,
@@ -31,7 +32,6 @@ from modelspend.dialects.reader import (
 from modelspend.dialects.sse import Piece, event
 from modelspend.errors import BadRequest, ModelspendError, Unsupported
 
-NAME = "gemini.generate"
 _OPERATIONS = ("generateContent", "streamGenerateContent")
 _PATH = re.compile(
     r"(?:/v\d+\w*)?/(?:projects/[^/]+/locations/[^/]+/(?:publishers/[^/]+/)?)?(.+):(\w+)"
@@ -48,15 +48,6 @@ _STATUSES = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-_STOPS: dict[chat.StopReason, str] = {
-    "stop": "STOP",
-    "length": "MAX_TOKENS",
-    "tool_calls": "STOP",
-    "content_filter": "SAFETY",
-    "refusal": "PROHIBITED_CONTENT",
-    "pause": "STOP",
-    "other": "OTHER",
-}
 _UNFINISHED = (None, "", 0, "FINISH_REASON_UNSPECIFIED")
 _FINISHED_TAIL = re.compile(rb'"finishReason"\s*:\s*"(?!FINISH_REASON_UNSPECIFIED)\w')
 
@@ -64,7 +55,7 @@ _FINISHED_TAIL = re.compile(rb'"finishReason"\s*:\s*"(?!FINISH_REASON_UNSPECIFIE
 class Gemini:
     """The `gemini.generate` dialect."""
 
-    name = NAME
+    name = "gemini.generate"
     native_provider = "google"
     billable = True
     streams_json = True
@@ -76,7 +67,7 @@ class Gemini:
     def read(self, path: str, body: bytes) -> RequestView:
         model, operation = _model_and_operation(path)
         fields = jsonbody.decode(body)
-        config = _either(fields, "generationConfig", "generation_config")
+        config = either(fields, "generationConfig", "generation_config")
         settings = jsonbody.optional_object(fields, config)
         return RequestView(
             model=model,
@@ -111,7 +102,7 @@ class Gemini:
         return count_chars([view.body.get(name) for name in names])
 
     def prefix(self, view: RequestView) -> bytes:
-        system = view.body.get(_either(view.body, "systemInstruction", "system_instruction"))
+        system = view.body.get(either(view.body, "systemInstruction", "system_instruction"))
         texts: list[object] = [as_object(system).get("parts")]
         for content in map(as_object, as_list(view.body.get("contents"))):
             texts.append(content.get("parts"))
@@ -126,13 +117,10 @@ class Gemini:
         return event(_error(error))
 
     def decode_request(self, path: str, body: bytes) -> chat.Request:
-        view = self.read(path, body)
-        return _request(view)
+        return gemini_neutral.request(self.read(path, body))
 
     def encode_answer(self, answer: chat.Answer) -> bytes:
-        parts = [_part_object(part) for part in answer.parts]
-        told = _chunk(answer.answer_id, answer.model, parts, answer.usage, answer.stop)
-        return orjson.dumps(told)
+        return gemini_neutral.answer(answer)
 
     def encode_stream(
         self,
@@ -142,10 +130,7 @@ class Gemini:
         as_array: bool = False,
     ) -> Iterator[bytes]:
         """`as_array` writes what a client gets that did not ask for `alt=sse`."""
-        chunks = _ChunkWriter().write(events)
-        if not as_array:
-            return (b"data: %b\r\n\r\n" % orjson.dumps(chunk) for chunk in chunks)
-        return _as_array(chunks)
+        return gemini_neutral.stream(events, as_array)
 
 
 def _model_and_operation(path: str) -> tuple[str, str]:
@@ -164,11 +149,6 @@ def _model_and_operation(path: str) -> tuple[str, str]:
     if not model.strip():
         raise BadRequest("The path names no model.", "Put it before the colon.", field="model")
     return model, operation
-
-
-def _either(fields: Mapping[str, Any], camel: str, snake: str) -> str:
-    """Google reads both spellings of a field; the one that is there."""
-    return snake if camel not in fields and snake in fields else camel
 
 
 class GeminiReader(EventReader):
@@ -309,242 +289,3 @@ def _error(error: ModelspendError) -> bytes:
     }
     told = {"code": error.status, "message": error.text, "status": status, "details": [info]}
     return orjson.dumps({"error": told})
-
-
-def _request(view: RequestView) -> chat.Request:
-    fields = view.body
-    system_name = _either(fields, "systemInstruction", "system_instruction")
-    config_name = _either(fields, "generationConfig", "generation_config")
-    config = as_object(fields.get(config_name))
-    system = _parts(as_object(fields.get(system_name)))
-    known = {"contents", "tools", system_name}
-    tools = [tool for value in as_list(fields.get("tools")) for tool in _tools(as_object(value))]
-    first = (chat.Message(role="system", parts=system),) if system else ()
-    return chat.Request(
-        model=view.model,
-        origin=NAME,
-        stream=view.stream,
-        messages=first
-        + tuple(_message(as_object(value)) for value in as_list(fields.get("contents"))),
-        tools=tuple(tools),
-        tool_choice=_tool_choice(fields),
-        output=_output(config),
-        max_output=view.max_output,
-        temperature=config.get("temperature"),
-        top_p=config.get("topP"),
-        stop=tuple(map(str, as_list(config.get("stopSequences")))),
-        seed=config.get("seed"),
-        extra={key: value for key, value in fields.items() if key not in known},
-    )
-
-
-def _message(value: Mapping[str, Any]) -> chat.Message:
-    role: chat.Role = "assistant" if value.get("role") == "model" else "user"
-    extra = {key: kept for key, kept in value.items() if key not in ("role", "parts")}
-    return chat.Message(role=role, parts=_parts(value), extra=extra)
-
-
-def _parts(content: Mapping[str, Any]) -> tuple[chat.Part, ...]:
-    return tuple(_part(as_object(part)) for part in as_list(content.get("parts")))
-
-
-def _part(value: Mapping[str, Any]) -> chat.Part:
-    sealed = as_text(value.get("thoughtSignature"))
-    extra = {"thoughtSignature": sealed} if sealed else {}
-    if isinstance(text := value.get("text"), str):
-        if value.get("thought"):
-            return chat.Reasoning(text=text, sealed=sealed, origin=NAME)
-        return chat.Text(text=text, extra=extra)
-    if inline := as_object(value.get("inlineData") or value.get("inline_data")):
-        mime = str(inline.get("mimeType") or inline.get("mime_type") or "")
-        return chat.Media(kind=_media_kind(mime), mime=mime or None, data=inline.get("data"))
-    if linked := as_object(value.get("fileData") or value.get("file_data")):
-        mime = str(linked.get("mimeType") or linked.get("mime_type") or "")
-        url = linked.get("fileUri") or linked.get("file_uri")
-        return chat.Media(kind=_media_kind(mime), mime=mime or None, url=url)
-    if call := as_object(value.get("functionCall")):
-        return chat.ToolCall(
-            call_id=str(call.get("id") or ""),
-            name=str(call.get("name") or ""),
-            arguments=_json_text(call.get("args")),
-            extra=extra,
-        )
-    if result := as_object(value.get("functionResponse")):
-        told = chat.Text(text=_json_text(result.get("response")))
-        call_id, name = str(result.get("id") or ""), str(result.get("name") or "")
-        return chat.ToolResult(call_id=call_id, name=name, parts=(told,))
-    return chat.Opaque(origin=NAME, value=value)
-
-
-def _media_kind(mime: str) -> Any:
-    kind = mime.partition("/")[0]
-    return kind if kind in ("image", "audio", "video") else "file"
-
-
-def _json_text(value: object) -> str:
-    """A value as JSON text; one nested too deep to be written is left empty."""
-    try:
-        return orjson.dumps({} if value is None else value).decode()
-    except orjson.JSONEncodeError:
-        return "{}"
-
-
-def _tools(value: Mapping[str, Any]) -> Iterator[chat.Tool | chat.Opaque]:
-    """One entry may declare many functions, or be a tool that Google runs."""
-    names = _either(value, "functionDeclarations", "function_declarations")
-    for declared in map(as_object, as_list(value.get(names))):
-        schema = declared.get("parameters") or declared.get("parametersJsonSchema")
-        yield chat.Tool(
-            name=str(declared.get("name") or ""),
-            description=str(declared.get("description") or ""),
-            schema=as_object(schema),
-        )
-    if rest := {key: kept for key, kept in value.items() if key != names}:
-        yield chat.Opaque(origin=NAME, value=rest)
-
-
-def _tool_choice(fields: Mapping[str, Any]) -> chat.ToolChoice | None:
-    config = as_object(fields.get(_either(fields, "toolConfig", "tool_config")))
-    calling = as_object(
-        config.get(_either(config, "functionCallingConfig", "function_calling_config"))
-    )
-    allowed = as_list(calling.get("allowedFunctionNames"))
-    match calling.get("mode"):
-        case "AUTO":
-            return chat.ToolChoice("auto")
-        case "NONE":
-            return chat.ToolChoice("none")
-        case "ANY" if len(allowed) == 1:
-            return chat.ToolChoice("named", str(allowed[0]))
-        case "ANY":
-            return chat.ToolChoice("required")
-    return None
-
-
-def _output(config: Mapping[str, Any]) -> chat.OutputFormat | None:
-    mime = config.get(_either(config, "responseMimeType", "response_mime_type"))
-    if mime != "application/json":
-        return None
-    schema = config.get("responseJsonSchema") or config.get(
-        _either(config, "responseSchema", "response_schema")
-    )
-    kind: Any = "json_schema" if schema else "json"
-    return chat.OutputFormat(kind=kind, schema=schema)
-
-
-def usage_object(usage: Mapping[str, int]) -> dict[str, Any]:
-    """The usage object: cached inside the prompt, thoughts outside the candidates."""
-    images = usage.get("input_image_tokens", 0)
-    audio = usage.get("input_audio_tokens", 0) + usage.get("cached_audio_tokens", 0)
-    cached = usage.get("cache_read_tokens", 0) + usage.get("cached_audio_tokens", 0)
-    text = usage.get("input_tokens", 0) + usage.get("cache_read_tokens", 0)
-    text += usage.get("cache_write_5m_tokens", 0) + usage.get("cache_write_1h_tokens", 0)
-    thoughts = usage.get("reasoning_tokens", 0)
-    spoken, drawn = usage.get("output_audio_tokens", 0), usage.get("output_image_tokens", 0)
-    written = usage.get("output_tokens", 0) - thoughts
-    prompt, given = text + audio + images, written + spoken + drawn
-    told: dict[str, Any] = {
-        "promptTokenCount": prompt,
-        "candidatesTokenCount": given,
-        "totalTokenCount": prompt + given + thoughts,
-        "promptTokensDetails": _modalities(TEXT=text, AUDIO=audio, IMAGE=images),
-    }
-    if thoughts:
-        told["thoughtsTokenCount"] = thoughts
-    if spoken or drawn:
-        details = _modalities(TEXT=written, AUDIO=spoken, IMAGE=drawn)
-        told["candidatesTokensDetails"] = details
-    if cached:
-        cached_audio = usage.get("cached_audio_tokens", 0)
-        told["cachedContentTokenCount"] = cached
-        details = _modalities(TEXT=cached - cached_audio, AUDIO=cached_audio)
-        told["cacheTokensDetails"] = details
-    return told
-
-
-def _modalities(**counts: int) -> list[dict[str, Any]]:
-    return [{"modality": name, "tokenCount": n} for name, n in counts.items() if n]
-
-
-def _chunk(
-    answer_id: str,
-    model: str,
-    parts: list[dict[str, Any]],
-    usage: Mapping[str, int] | None,
-    stop: chat.StopReason | None,
-) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}}
-    if stop:
-        candidate["finishReason"] = _STOPS[stop]
-    told: dict[str, Any] = {"candidates": [candidate | {"index": 0}]}
-    if usage is not None:
-        told["usageMetadata"] = usage_object(usage)
-    return told | {"modelVersion": model, "responseId": answer_id}
-
-
-def _part_object(part: chat.Part) -> dict[str, Any]:
-    match part:
-        case chat.Text():
-            return {"text": part.text}
-        case chat.Reasoning():
-            sealed = {"thoughtSignature": part.sealed} if part.sealed else {}
-            return {"text": part.text, "thought": True, **sealed}
-        case chat.ToolCall():
-            args = orjson.loads(part.arguments or "{}")
-            return {"functionCall": {"id": part.call_id, "name": part.name, "args": args}}
-        case chat.Opaque():
-            return dict(part.value)
-    raise ValueError(f"a candidate cannot hold a part of type {type(part).__name__}")
-
-
-class _ChunkWriter:
-    """Turns stream events into answer objects; a tool call is written when it is whole."""
-
-    def __init__(self) -> None:
-        self._id = self._model = ""
-        self._usage: Mapping[str, int] = {}
-        self._calls: dict[int, list[str]] = {}  # part index → [call id, name, arguments so far]
-
-    def write(self, events: Iterable[chat.StreamEvent]) -> Iterator[dict[str, Any]]:
-        for item in events:
-            match item:
-                case chat.Started():
-                    self._id, self._model, self._usage = item.answer_id, item.model, item.usage
-                case chat.TextDelta():
-                    yield self._say({"text": item.text})
-                case chat.ReasoningDelta():
-                    thought = chat.Reasoning(text=item.text, sealed=item.sealed)
-                    yield self._say(_part_object(thought))
-                case chat.ToolCallStarted():
-                    self._calls[item.index] = [item.call_id, item.name, ""]
-                case chat.ArgumentsDelta():
-                    self._calls[item.index][2] += item.fragment
-                case chat.PartEnded() if item.index in self._calls:
-                    yield self._call(item.index)
-                case chat.Stopped():
-                    for index in list(self._calls):
-                        yield self._call(index)
-                    usage = {**self._usage, **item.usage}
-                    last = [{"text": ""}]
-                    yield _chunk(self._id, self._model, last, usage, item.reason)
-                case chat.Failed():
-                    told = {"code": 500, "message": item.message, "status": item.kind}
-                    yield {"error": told}
-                case _:
-                    pass  # the stream has no terminal event of its own
-
-    def _say(self, part: dict[str, Any]) -> dict[str, Any]:
-        return _chunk(self._id, self._model, [part], self._usage or None, None)
-
-    def _call(self, index: int) -> dict[str, Any]:
-        call_id, name, arguments = self._calls.pop(index)
-        call = chat.ToolCall(call_id=call_id, name=name, arguments=arguments)
-        return self._say(_part_object(call))
-
-
-def _as_array(chunks: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    lead = b"["
-    for chunk in chunks:
-        yield lead + orjson.dumps(chunk)
-        lead = b",\r\n"
-    yield b"]" if lead != b"[" else b"[]"

@@ -83,6 +83,11 @@ def replace(text: bytes, place: Member, value: bytes) -> bytes:
     return text[: place.value] + value + text[place.end :]
 
 
+def with_model(text: bytes, model: str) -> bytes:
+    """The same bytes with another top-level `model`; `asked_model` has seen that there is one."""
+    return replace(text, there(text, "model"), orjson.dumps(model))
+
+
 def prepend(text: bytes, new: bytes, at: int = 0) -> bytes:
     """The same bytes with one more member (`"key":value`) at the front of the object at `at`."""
     start = text.index(b"{", at) + 1

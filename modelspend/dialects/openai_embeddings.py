@@ -11,7 +11,7 @@ import orjson
 from modelspend import chat
 from modelspend.dialects import jsonbody
 from modelspend.dialects.dialect import AnswerNote, RequestView
-from modelspend.dialects.openai_chat import ChatReader, splice_model
+from modelspend.dialects.openai_chat import ChatReader
 from modelspend.dialects.openai_shape import error_body, input_total
 from modelspend.dialects.reader import as_list, as_object, as_text, count_chars, provider_error
 from modelspend.dialects.sse import event
@@ -40,7 +40,7 @@ class OpenAIEmbeddings:
         return "/embeddings"
 
     def with_model(self, body: bytes, view: RequestView, model: str) -> bytes:
-        return splice_model(body, model)
+        return jsonbody.with_model(body, model)
 
     def with_usage(self, body: bytes, view: RequestView) -> bytes | None:
         return None

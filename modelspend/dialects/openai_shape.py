@@ -1,4 +1,4 @@
-"""What OpenAI's three endpoints share: error bodies, usage totals, tool schemas, routes.
+"""What OpenAI's three endpoints share: error bodies, usage totals, tools, media links.
 
 Their usage objects include: cached and audio input is inside the prompt total, reasoning inside the
 output total. The neutral buckets are disjoint, so writing one is adding up.
@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from modelspend import chat
+from modelspend.dialects.reader import as_object
 from modelspend.errors import ModelspendError
 from modelspend.money import INPUT_BUCKETS
 
@@ -82,3 +83,22 @@ def output_format(value: Mapping[str, Any], inner: Mapping[str, Any]) -> chat.Ou
                 strict=inner.get("strict"),
             )
     return None
+
+
+def media(kind: Any, link: str, extra: Mapping[str, Any]) -> chat.Media:
+    """A `data:` link as inline data, any other as a link that is never fetched."""
+    if link.startswith("data:") and ";base64," in link:
+        mime, _, data = link[5:].partition(";base64,")
+        return chat.Media(kind=kind, mime=mime or None, data=data, extra=extra)
+    return chat.Media(kind=kind, url=link, extra=extra)
+
+
+def tool_choice(fields: Mapping[str, Any], nested: str) -> chat.ToolChoice | None:
+    """`tool_choice` and `parallel_tool_calls`; a named choice stands one level down in `nested`."""
+    choice, parallel = fields.get("tool_choice"), fields.get("parallel_tool_calls")
+    if isinstance(choice, dict):
+        name = as_object(choice.get(nested) if nested else choice).get("name")
+        return chat.ToolChoice("named", str(name or ""), parallel)
+    if choice in ("none", "required", "auto"):
+        return chat.ToolChoice(choice, None, parallel)
+    return None if parallel is None else chat.ToolChoice("auto", None, parallel)
