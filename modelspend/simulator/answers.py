@@ -176,7 +176,7 @@ def _tool_calls(request: chat.Request, plan: Plan, seed: int, n: int) -> tuple[c
         chat.ToolCall(
             call_id="call_" + vendors.identity(seed, n, f"tool{i}"),
             name=tool.name,
-            arguments=orjson.dumps(samples.instance(tool.schema)).decode(),
+            arguments=orjson.dumps(samples.instance({"type": "object", **tool.schema})).decode(),
         )
         for i, tool in enumerate(picked)
     )

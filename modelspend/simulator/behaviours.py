@@ -12,13 +12,16 @@ from modelspend.simulator import hostile, shapers
 from modelspend.simulator.plan import Asked, Check, Cut, Fault, Hostile, Plan, Shaper, Stall, Step
 from modelspend.simulator.terms import Behaviour, read_terms
 
+BEHAVE_HEADER = "x-sim-behave"
+"""A request that carries it is treated so, whatever its model: `429-retry-2`, `cut-5`."""
+
 _REASONING_TOKENS = 64
 _OVERLOADED = Fault(status=503, message="The simulated model broke off in the middle.")
 
 
-def plan_for(model: str) -> Plan:
-    """The plan that a model's name asks for. Raises UnknownBehaviour."""
-    name = model.rsplit("/", 1)[-1]
+def plan_for(model: str, told: str | None = None) -> Plan:
+    """The plan that a model's name asks for, or the header's terms. Raises UnknownBehaviour."""
+    name = f"sim-{told}" if told else model.rsplit("/", 1)[-1]
     if name == "sim":
         return Plan()
     if name.startswith("sim-"):

@@ -18,7 +18,7 @@ from modelspend.dialects import DIALECTS
 from modelspend.errors import ModelspendError
 from modelspend.simulator import answers, embeddings, shapers, vendors
 from modelspend.simulator.answers import FILL_MARK, Progress, Reply
-from modelspend.simulator.behaviours import BEHAVIOURS, plan_for
+from modelspend.simulator.behaviours import BEHAVE_HEADER, BEHAVIOURS, plan_for
 from modelspend.simulator.exchange import Exchange
 from modelspend.simulator.meter import Meter
 from modelspend.simulator.plan import Asked, Cut, Fault, Plan, Scene, Shaper, Stall, Step
@@ -49,7 +49,7 @@ class Provider:
             return await self._list(route, exchange)
         try:
             request = DIALECTS[route.dialect].decode_request(exchange.seen.path, exchange.seen.body)
-            plan = plan_for(request.model)
+            plan = plan_for(request.model, exchange.seen.headers.get(BEHAVE_HEADER))
         except ModelspendError as error:
             return await self._tell(exchange, _invalid(error))
         except UnknownBehaviour as error:
