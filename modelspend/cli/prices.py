@@ -45,7 +45,7 @@ def list_(
     """List the prices that you set and those that receipts were priced with."""
     from modelspend.catalog.quote import price_json
 
-    desk = _Desk(here(ctx))
+    desk = _Desk(ctx)
     rows = {row.price_id: row for row in (*desk.book.own(), *desk.kept)}
     wanted = desk.catalog.find(provider) if provider else None
     name = wanted.name if wanted else provider
@@ -65,7 +65,7 @@ def show(ctx: typer.Context, model: Model, at: At = None, json: Json = False) ->
     from modelspend.catalog.quote import price_json
 
     place = here(ctx)
-    desk = _Desk(place)
+    desk = _Desk(ctx)
     provider, name = desk.named(model)
     rows = desk.run(desk.book.held(provider, name, _instant(at, place)))
     if not rows:
@@ -108,7 +108,7 @@ def set_(
         if name not in ("ctx", "model", "from_", "until", "clear", "json") and value is not None
     }
     place = here(ctx)
-    provider, name = _Desk(place).named(model)
+    provider, name = _Desk(ctx).named(model)
     if clear:
         _refuse_rates_with_clear(rates)
         gone = _write(place, lambda store: store.prices.clear_override(provider.name, name))
@@ -148,7 +148,7 @@ def quote(
     own usage object. A line that cannot be priced gets an "error"; the others go on.
     """
     place = here(ctx)
-    desk = _Desk(place)
+    desk = _Desk(ctx)
     if file is not None:
         _quote_file(desk, file, place.now_ms(), json)
         return
@@ -173,24 +173,25 @@ def quote(
 class _Desk:
     """What every question about prices needs: the catalog, the ledger's rows, and the book."""
 
-    def __init__(self, place: Here) -> None:
+    def __init__(self, ctx: typer.Context) -> None:
         from modelspend.catalog import Catalog
         from modelspend.catalog.library import InProcess
         from modelspend.catalog.prices import PriceBook
 
+        place = here(ctx)
         settings = place.load().settings
         self.kept, overrides = _kept(place.ledger)
         self.catalog = Catalog.load(settings.providers, place.env)
         self.book = PriceBook(
             rows=self.kept, overrides=overrides, settings=settings, library=InProcess()
         )
-        self._loop = asyncio.Runner()
+        self._runner = ctx.with_resource(asyncio.Runner())
 
     def run(self, work: Awaitable[R]) -> R:
         async def wait() -> R:
             return await work
 
-        return self._loop.run(wait())
+        return self._runner.run(wait())
 
     def named(self, model: str) -> "tuple[Provider, str]":
         from modelspend.catalog.quote import named_model
