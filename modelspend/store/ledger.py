@@ -61,8 +61,7 @@ class Store:
         self._writer = writer
         self._lock = lock
         self._gate = gate
-        self._outside = False
-        self._listeners: list[Callable[[int], None]] = []
+        self._outside = self._closed = False
         self.calls = Calls(writer, readers, boot_id)
         self.receipts = Receipts(readers)
         self.bodies = BodyStore(readers, writer)
@@ -155,7 +154,10 @@ class Store:
         return await needed(self._writer).do(lambda book: _secret(book, name, fresh))
 
     async def close(self) -> None:
-        """Write what waits, let go of the file, then of the lock."""
+        """Write what waits, let go of the file, then of the lock. Twice is as good as once."""
+        if self._closed:
+            return
+        self._closed = True
         await self._readers.close()
         await asyncio.to_thread(self.calls.settle)
         if self._writer is not None:

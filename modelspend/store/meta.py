@@ -13,6 +13,13 @@ from modelspend.store.migrations import version
 from modelspend.store.readers import Readers
 
 _FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+_RECEIPTS = (  # counted up to where the chain was last written down, so that a million cost nothing
+    "SELECT h.receipts + (SELECT count(*) FROM receipts WHERE seq > h.seq) FROM head h"
+)
+_LAST_SEQ = (
+    "SELECT max(h.seq, coalesce((SELECT max(seq) FROM receipts), 0),"
+    " coalesce((SELECT max(seq) FROM events), 0)) FROM head h"
+)
 _UNLIMITED_S = 24 * 3600.0
 
 
@@ -74,11 +81,11 @@ class Meta:
             sqlite_version=sqlite3.sqlite_version,
             wal_reset_bug=has_wal_reset_bug(sqlite3.sqlite_version_info),
             network_file_system=files.network_kind(self._path),
-            receipts=one("SELECT receipts FROM head"),
+            receipts=one(_RECEIPTS),
             events=one("SELECT count(*) FROM events"),
             bodies=one("SELECT count(*) FROM bodies"),
             open_intents=one("SELECT count(*) FROM intents"),
-            last_seq=one("SELECT seq FROM head"),
+            last_seq=one(_LAST_SEQ),
             oldest_ms=oldest,
             newest_ms=newest,
             trouble=self._health.trouble,

@@ -74,7 +74,10 @@ def _walk(
 def _by_facet(
     conn: sqlite3.Connection, facets: list[int], ranges: list[str], values: list[Any], limit: int
 ) -> list[tuple[int, int]]:
-    """The newest (created_at, seq) of each facet, merged; a full page sets the bound for the facets that follow."""
+    """The newest of each facet as (created_at, seq), merged.
+
+    A full page sets the bound for the facets that follow, so most of them cost one step.
+    """
     found: list[tuple[int, int]] = []
     oldest = -(1 << 62)
     query = (

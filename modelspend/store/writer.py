@@ -105,7 +105,7 @@ class Writer:
         self._thread = threading.Thread(target=self._main, name="ledger-writer", daemon=True)
         self.trouble: str | None = None
         self.last_error: str | None = None
-        self.commits = self.items = 0
+        self.commits = self.items = self.lock_waits = 0
         self.on_commit: list[Callable[[int], None]] = []
         self.on_foreign_commit: list[Callable[[], None]] = []
 
@@ -242,6 +242,7 @@ class Writer:
             except sqlite3.OperationalError as error:
                 if _code(error) not in _WAITS or time.monotonic() > deadline:
                     raise
+                self.lock_waits += 1
 
     def _run(self, book: Book, jobs: list[Job[Any]]) -> None:
         for job in jobs:
