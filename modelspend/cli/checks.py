@@ -235,12 +235,10 @@ def _open_calls(patient: Patient) -> Said:
 
 
 def _sqlite(patient: Patient) -> Said:
-    import sqlite3
+    from modelspend.store.meta import sqlite_release
 
-    from modelspend.store.meta import has_wal_reset_bug
-
-    release = sqlite3.sqlite_version
-    if has_wal_reset_bug(sqlite3.sqlite_version_info):
+    release, damaging = sqlite_release()
+    if damaging:
         found = f"{release} has the WAL-reset bug; one writer, as here, does not meet it"
         return Level.WARN, found, "Write to the ledger with nothing else; 3.51.3 is free of it."
     return Level.OK, release

@@ -63,16 +63,21 @@ def _toml(value: Any) -> str:
             f"{key} = {_toml(each)}" for key, each in value.items() if each is not None
         )
         return "{ " + said + " }"
-    return str(value) if isinstance(value, (int, float, Decimal)) else f'"{value}"'
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    return str(value) if isinstance(value, (int, Decimal)) else f'"{value}"'
 
 
 @app.command()
 def check(ctx: typer.Context, json: Json = False) -> None:
     """Check the configuration whole; every fault is named with its place."""
+    from modelspend.catalog import Catalog
     from modelspend.errors import ConfigInvalid
 
+    at = here(ctx)
     try:
-        loaded = here(ctx).load()
+        loaded = at.load()
+        Catalog.load(loaded.settings.providers, at.env)
     except ConfigInvalid as error:
         if json:
             write_json({"ok": False, "problems": list(error.problems), "notes": []})

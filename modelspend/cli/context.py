@@ -165,9 +165,13 @@ def _foreign(error: Exception) -> ModelspendError:
     if isinstance(error, OSError) and error.strerror:
         of = f"{error.filename}: " if error.filename else ""
         return ModelspendError(f"{of}{error.strerror}.")
-    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    ours = [frame for frame in frames if "modelspend" in frame.f_code.co_filename] or frames
-    place = f"{Path(ours[-1].f_code.co_filename).name}:{ours[-1].f_lineno}"
+    package = Path(__file__).parents[1]
+    ours = [
+        f"{Path(frame.f_code.co_filename).name}:{line}"
+        for frame, line in walk_tb(error.__traceback__)
+        if package in Path(frame.f_code.co_filename).parents
+    ]
+    place = ours[-1] if ours else "an unknown place"
     return ModelspendError(
         f"This is a fault of modelspend itself: {type(error).__name__} at {place}.",
         "Set MODELSPEND_DEBUG=1 to see all of it.",

@@ -107,6 +107,11 @@ class NoWriter:
     last_error: str | None = None
 
 
+def sqlite_release() -> tuple[str, bool]:
+    """The SQLite that this process uses, and whether it has the WAL-reset bug."""
+    return sqlite3.sqlite_version, has_wal_reset_bug(sqlite3.sqlite_version_info)
+
+
 def has_wal_reset_bug(release: tuple[int, ...]) -> bool:
     """Whether this SQLite may lose a log to two connections (sqlite.org/wal.html, 2026-11-22)."""
     if release >= (3, 51, 3) or release < (3, 7):
