@@ -170,5 +170,6 @@ def unpack(packed: Packed) -> Bodies:
 def _give_back(book: Book) -> bool:
     """Return some freed pages to the file system; whether there may be more."""
     (free,) = book.execute("PRAGMA freelist_count").fetchone()
-    book.execute(f"PRAGMA incremental_vacuum({_BATCH_PAGES})").fetchall()
+    for _ in range(min(free, _BATCH_PAGES)):  # the driver steps this statement once: one page
+        book.execute("PRAGMA incremental_vacuum(1)")
     return int(free) > _BATCH_PAGES

@@ -13,7 +13,8 @@ Mark = tuple[int, int, bytes]
 _FACETS_KEPT = 20_000
 _LAST = (
     "SELECT coalesce((SELECT max(seq) FROM receipts), 0),"
-    " coalesce((SELECT max(seq) FROM events), 0)"
+    " coalesce((SELECT max(seq) FROM events), 0),"
+    " coalesce((SELECT max(seq) FROM attempts), 0)"  # all that a removed receipt may have left
 )
 _LATER = "SELECT hash FROM receipts WHERE seq > ? ORDER BY seq"
 

@@ -46,8 +46,15 @@ def _end_problems(conn: sqlite3.Connection) -> Iterator[str]:
         yield f"the chain has another end than the one written down at number {seq}"
     elif here != receipts:
         yield f"{receipts} receipts were written up to number {seq}, and {here} are here"
+    last, given = conn.execute(_NUMBERS).fetchone()
+    if last != given:
+        yield f"{last} numbers were given, and {given} receipts and events are here"
 
 
+_NUMBERS = (
+    "SELECT max((SELECT coalesce(max(seq), 0) FROM receipts), (SELECT coalesce(max(seq), 0)"
+    " FROM events)), (SELECT count(*) FROM receipts) + (SELECT count(*) FROM events)"
+)
 _FACETS = "SELECT id, tenant, workflow, model, provider, category, status, unpriced FROM facets"
 
 

@@ -1,0 +1,123 @@
+"""The hash chain: whatever is edited, deleted, swapped or added behind our back is found."""
+
+import random
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from modelspend.store import Store
+from tests.store.conftest import outside
+from tests.store.synthetic import Traffic, with_bodies
+
+_COUNT = 40
+
+
+async def _filled(ledger: Path) -> None:
+    store = await Store.open(ledger, durability="normal")
+    for receipt in Traffic(5, tenants=3).receipts(_COUNT):
+        await store.calls.finish(*with_bodies(receipt))
+    await store.close()
+
+
+async def _problems(ledger: Path) -> list[str]:
+    store = await Store.open_read(ledger)
+    try:
+        return await store.meta.check()
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+async def filled(ledger: Path) -> Path:
+    await _filled(ledger)
+    assert await _problems(ledger) == []
+    return ledger
+
+
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("UPDATE receipts SET cost_pico = cost_pico + 1 WHERE seq = 7", "receipt 7"),
+        ("UPDATE receipts SET tenant = 'other' WHERE seq = 8", "receipt 8"),
+        ("UPDATE receipts SET created_at = created_at + 1 WHERE seq = 9", "receipt 9"),
+        ("UPDATE receipts SET status = 'cached' WHERE seq = 9", "receipt 9"),
+        ("UPDATE receipts SET charged_pico = 0 WHERE seq = 1", "receipt 1"),
+        ("UPDATE receipts SET facet_id = facet_id % 3 + 1 WHERE seq IN (4, 5, 6, 7)", "receipt "),
+        ("UPDATE receipts SET hash = zeroblob(32) WHERE seq = 12", "receipt 12"),
+        ("UPDATE receipts SET prev_hash = zeroblob(32) WHERE seq = 12", "receipt 12"),
+        ("UPDATE receipts SET detail = substr(detail, 1, 50) WHERE seq = 3", "receipt 3"),
+        ("UPDATE attempts SET cost_pico = 0 WHERE seq = 20 AND n = 1", "receipt 20"),
+        ("DELETE FROM attempts WHERE seq = 21", "receipt 21"),
+        ("UPDATE bodies SET data = (SELECT data FROM bodies WHERE seq = 2) WHERE seq = 1", "1"),
+        ("DELETE FROM receipts WHERE seq = 1", "receipt 2: it does not follow"),
+        ("DELETE FROM receipts WHERE seq = 17", "receipt 18: it does not follow"),
+        (f"DELETE FROM receipts WHERE seq = {_COUNT}", "another end"),
+        (f"DELETE FROM receipts WHERE seq > {_COUNT - 5}", "another end"),
+        ("DELETE FROM receipts", "another end"),
+        ("UPDATE facets SET workflow = 'other' WHERE id = 1", "its columns differ"),
+    ],
+)
+async def test_an_edit_behind_our_back_is_named(filled: Path, statement: str, found: str) -> None:
+    with outside(filled) as conn:
+        assert conn.execute(statement).rowcount
+    problems = await _problems(filled)
+    assert problems
+    assert found in problems[0]
+
+
+async def test_removing_kept_bodies_is_no_tampering(filled: Path) -> None:
+    with outside(filled) as conn:
+        conn.execute("DELETE FROM bodies")
+    assert await _problems(filled) == []
+
+
+def _tamper(conn: sqlite3.Connection, rng: random.Random) -> str:
+    a, b = rng.sample(range(1, _COUNT + 1), 2)
+    how = rng.choice(("edit", "delete", "swap", "copy"))
+    if how == "edit":
+        column = rng.choice(
+            ("tenant", "model", "cost_pico", "charged_pico", "output_tokens", "created_at")
+        )
+        before = conn.execute(f"SELECT {column} FROM receipts WHERE seq = ?", (a,)).fetchone()[0]
+        after = f"{before}x" if isinstance(before, str) else (before or 0) + rng.randint(1, 999)
+        conn.execute(f"UPDATE receipts SET {column} = ? WHERE seq = ?", (after, a))
+    elif how == "delete":
+        conn.execute("DELETE FROM receipts WHERE seq = ?", (a,))
+    elif how == "swap":
+        conn.execute("UPDATE receipts SET seq = -1 WHERE seq = ?", (a,))
+        conn.execute("UPDATE receipts SET seq = ? WHERE seq = ?", (a, b))
+        conn.execute("UPDATE receipts SET seq = ? WHERE seq = -1", (b,))
+    else:
+        row = list(conn.execute("SELECT * FROM receipts WHERE seq = ?", (a,)).fetchone())
+        row[0], row[1] = _COUNT + 1, "rcpt_" + "0" * 26
+        conn.execute(f"INSERT INTO receipts VALUES ({', '.join('?' * len(row))})", row)
+    return f"{how} {a} {b}"
+
+
+async def _tampered(ledger: Path, seeds: range) -> tuple[int, list[str]]:
+    """How many of the edits were found, and the ones that were not."""
+    whole = ledger.read_bytes()
+    missed: list[str] = []
+    for seed in seeds:
+        ledger.write_bytes(whole)
+        with outside(ledger) as conn:
+            done = _tamper(conn, random.Random(seed))
+            conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if not await _problems(ledger):
+            missed.append(done)
+    return len(seeds) - len(missed), missed
+
+
+async def test_edits_deletions_swaps_and_copies_are_found(filled: Path) -> None:
+    found, missed = await _tampered(filled, range(40))
+    assert missed == []
+    assert found == 40
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+async def test_five_hundred_edits_are_found(filled: Path) -> None:
+    found, missed = await _tampered(filled, range(100, 600))
+    print(f"tampering found: {found} of 500")
+    assert missed == []
