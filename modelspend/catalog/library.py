@@ -117,10 +117,14 @@ _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "SYSTEMROOT", "TEMP", "TMP
 _ABOVE_PACKAGE = str(Path(__file__).resolve().parents[2])
 
 
+def child_env(env: Mapping[str, str]) -> dict[str, str]:
+    """What the child needs of an environment to run Python and find this package."""
+    search = [_ABOVE_PACKAGE, env.get("PYTHONPATH", "")]
+    kept = {name: env[name] for name in _KEPT if name in env}
+    return {**kept, "PYTHONPATH": os.pathsep.join(part for part in search if part)}
+
+
 async def _start() -> asyncio.subprocess.Process:
-    search = [_ABOVE_PACKAGE, os.environ.get("PYTHONPATH", "")]
-    env = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    env["PYTHONPATH"] = os.pathsep.join(part for part in search if part)
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",  # the working folder is nobody's package
@@ -129,6 +133,6 @@ async def _start() -> asyncio.subprocess.Process:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env=env,
+        env=child_env(os.environ),
         limit=1 << 20,
     )

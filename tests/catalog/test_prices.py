@@ -11,7 +11,7 @@ import pytest
 
 from modelspend import tasks
 from modelspend.catalog import Catalog, stranger
-from modelspend.catalog.library import Answer, Child, InProcess
+from modelspend.catalog.library import Answer, Child, InProcess, child_env
 from modelspend.catalog.prices import MISSING, Bill, Found, PriceBook
 from modelspend.catalog.rows import config_prices, library_version, override_price, source_of
 from modelspend.catalog.usage import read
@@ -471,6 +471,12 @@ async def test_a_child_that_hangs_is_given_up_and_the_next_question_gets_its_own
     child._wait_s = 60.0
     assert "rows" in await child.ask(question)
     await child.close()
+
+
+def test_no_key_is_in_reach_of_the_child() -> None:
+    env = {"PATH": "/bin", "OPENAI_API_KEY": "sk-canary", "MODELSPEND_KEY_ACME": "canary", "X": "y"}
+    assert "canary" not in str(child_env(env))
+    assert set(child_env(env)) == {"PATH", "PYTHONPATH"}
 
 
 async def test_an_idle_child_ends_by_itself() -> None:
