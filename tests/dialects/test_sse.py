@@ -111,6 +111,21 @@ def test_cr_at_the_end_of_a_chunk_waits_for_its_line_feed() -> None:
     assert splitter.feed(b"\ndata: 2\r\n\r\n") == [b"data: 1\r\n\r\n", b"data: 2\r\n\r\n"]
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"data: a\ndata: b\r\n\r\n",
+        b"event: x\ndata: a\r\n\r\n",
+        b"data: a\rdata: b\n\n",
+        b"event: x\r\ndata: a\nid: 1\r\n\r\n",
+        b"data:a\r\n\n",
+        b"event:x\ndata\n\n",
+    ],
+)
+def test_mixed_line_ends_inside_one_event_are_read_as_the_grammar_reads_them(raw: bytes) -> None:
+    assert [parse_event(raw)] == reference(raw)
+
+
 def test_byte_order_mark_is_skipped_only_at_the_start() -> None:
     items, _ = split(b"\xef", b"\xbb\xbfdata: 1\n\n\xef\xbb\xbfdata: 2\n\n")
     assert dispatched(items) == [(b"", b"1")]
