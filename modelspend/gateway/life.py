@@ -211,7 +211,7 @@ class Gateway:
         first.http_status = reply.status
         first.end(Status.ERROR, FailureClass.CLIENT_ERROR, Delivery.DONE)
         self._rejects_usage.add((first.target.provider.name, first.target.model))
-        call.splices.remove("stream_options.include_usage")
+        call.splices.clear()
         again = call.begin_try(first.target, self.now_ms())
         await self.store.calls.hop(
             call.receipt_id,

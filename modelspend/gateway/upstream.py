@@ -25,7 +25,8 @@ Headers = Sequence[tuple[str, str]]
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _MAX_HEADER_BYTES = 16 * 1024
 _READ_BUFFER = 64 * 1024  # a client that reads slowly costs twice this and no more
-_MAX_INFLATION = 64 * 1024 * 1024
+_STEP = 1024 * 1024
+_MAX_RATIO = 200  # text deflates to a tenth; only a bomb to a two-hundredth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +274,7 @@ def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:
 
 
 class _Inflate:
-    """gzip or zlib, several members, with a bound against bombs."""
+    """gzip or zlib, several members, in small steps and with a bound against bombs."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
@@ -284,13 +285,11 @@ class _Inflate:
         out = bytearray()
         self._in += len(chunk)
         while chunk:
-            out += self._inner.decompress(chunk, _MAX_INFLATION)
-            if len(out) >= _MAX_INFLATION or self._inner.unconsumed_tail:
+            out += self._inner.decompress(chunk, _STEP)
+            if self._out + len(out) > max(_STEP, _MAX_RATIO * self._in):
                 raise ValueError("the answer inflates beyond the bound")
-            chunk = self._inner.unused_data
-            if chunk:
+            chunk = self._inner.unconsumed_tail or self._inner.unused_data
+            if self._inner.eof and chunk:
                 self._inner = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
         self._out += len(out)
-        if self._out > _MAX_INFLATION and self._out > 200 * self._in:
-            raise ValueError("the answer inflates beyond the bound")
         return bytes(out)
