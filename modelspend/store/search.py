@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from heapq import nlargest
 from typing import Any
 
+_FEW_FACETS = 50  # so many are looked into one by one at once
+_RECENT = 2_000
 _MANY_FACETS = 2_000  # above it a walk through time beats a step into each facet
 
 
@@ -41,10 +43,7 @@ ALL = Filter()
 
 def newest(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None) -> list[int]:
     """The numbers of the newest receipts that match, in order."""
-    ranges, values = _ranges(where)
-    if before is not None:
-        ranges.append("(created_at, seq) < (SELECT created_at, seq FROM receipts WHERE seq = ?)")
-        values.append(before)
+    ranges, values = _ranges(where, before)
     facets = _facets(conn, where)
     if facets is not None and not facets:
         return []
@@ -57,6 +56,10 @@ def newest(conn: sqlite3.Connection, where: Filter, limit: int, before: int | No
     if len(facets) > _MANY_FACETS:
         terms, asked = [*ranges, _in_facets(where)], [*values, *_names(where)]
         return _walk(conn, "receipts_time", terms, asked, limit)
+    if len(facets) > _FEW_FACETS:
+        dense = _recent(conn, where, before, limit)
+        if len(dense) == limit:
+            return dense
     return [seq for _, seq in _by_facet(conn, facets, ranges, values, limit)]
 
 
@@ -94,14 +97,40 @@ def _by_facet(
     return found
 
 
-def _ranges(where: Filter) -> tuple[list[str], list[Any]]:
-    given = (
-        ("created_at >= ?", where.since_ms),
-        ("created_at < ?", where.until_ms),
-        ("cost_pico >= ?", where.min_cost_pico),
-        ("latency_ms >= ?", where.min_latency_ms),
+def _recent(conn: sqlite3.Connection, where: Filter, before: int | None, limit: int) -> list[int]:
+    """What matches among the newest few thousand: for a filter that most receipts pass."""
+    times, bounds = _held(_times(where, before))
+    others, least = _held(_least(where))
+    rows = conn.execute(
+        "SELECT seq FROM (SELECT seq, facet_id, cost_pico, latency_ms, created_at FROM receipts"
+        f" INDEXED BY receipts_time WHERE {all_of(times)}"
+        " ORDER BY created_at DESC, seq DESC LIMIT ?)"
+        f" WHERE {all_of([_in_facets(where), *others])}"
+        " ORDER BY created_at DESC, seq DESC LIMIT ?",
+        (*bounds, _RECENT, *_names(where), *least, limit),
     )
-    held = [(term, value) for term, value in given if value is not None]
+    return [row[0] for row in rows]
+
+
+_Bound = tuple[str, int | float | None]
+
+
+def _ranges(where: Filter, before: int | None = None) -> tuple[list[str], list[Any]]:
+    """Terms on what the indexes carry beside facets, and their values."""
+    return _held([*_times(where, before), *_least(where)])
+
+
+def _times(where: Filter, before: int | None) -> list[_Bound]:
+    page = "(created_at, seq) < (SELECT created_at, seq FROM receipts WHERE seq = ?)"
+    return [("created_at >= ?", where.since_ms), ("created_at < ?", where.until_ms), (page, before)]
+
+
+def _least(where: Filter) -> list[_Bound]:
+    return [("cost_pico >= ?", where.min_cost_pico), ("latency_ms >= ?", where.min_latency_ms)]
+
+
+def _held(bounds: list[_Bound]) -> tuple[list[str], list[Any]]:
+    held = [(term, value) for term, value in bounds if value is not None]
     return [term for term, _ in held], [value for _, value in held]
 
 
