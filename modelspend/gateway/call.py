@@ -131,6 +131,7 @@ class Call:
         self.status: Status | None = None
         self.http_status: int | None = None
         self.error: str | None = None
+        self._asked_sha256 = sha256(request.body).hexdigest()
         self._answer_hash = sha256()
         self._answer_size = 0
         self._kept: list[bytes] | None = []
@@ -174,7 +175,7 @@ class Call:
             path=self.request.path,
             model=view.model if view else "",
             stream=view.stream if view else False,
-            sha256=sha256(self.request.body).hexdigest(),
+            sha256=self._asked_sha256,
             size=len(self.request.body),
             answer_sha256=self._answer_hash.hexdigest() if self._answer_size else None,
             answer_size=self._answer_size,

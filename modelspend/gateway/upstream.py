@@ -11,6 +11,7 @@ import ssl
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -108,23 +109,24 @@ class Upstream:
         headers: Headers,
         body: bytes,
         timeouts: Timeouts,
+        method: str = "POST",
     ) -> "Reply":
-        """POST `body` and wait for the head of the answer.
+        """Send `body` and wait for the head of the answer.
 
         Raises AttemptFailed. The reply must be closed by whoever got it.
         """
         assert self._session is not None, "Upstream is used before it is open"
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeouts.total_s
-        limit = aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s)
         try:
             async with asyncio.timeout(timeouts.first_byte_s):
-                response = await self._session.post(
+                response = await self._session.request(
+                    method,
                     self._url(url),
-                    data=body,
+                    data=body or None,
                     headers=headers,
                     allow_redirects=False,
-                    timeout=limit,
+                    timeout=_connecting(timeouts.connect_s),
                 )
         except TimeoutError as error:
             raise _renamed(error, provider, waiting=True) from None
@@ -139,6 +141,12 @@ class Upstream:
                 self._urls.clear()
             parsed = self._urls[url] = URL(url, encoded=True)
         return parsed
+
+
+@cache
+def _connecting(connect_s: float) -> aiohttp.ClientTimeout:
+    """The only limit that is left to aiohttp: the phases after it have our own timers."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
 
 
 def _tls() -> ssl.SSLContext:

@@ -20,6 +20,7 @@ from modelspend.errors import ConfigInvalid
 from modelspend.estimate import Estimator
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.life import Gateway
+from modelspend.gateway.models import Models
 from modelspend.gateway.settle import Settler
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
@@ -118,6 +119,7 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
         catalog=catalog,
         callers=callers,
         gateway=gateway,
+        models=Models(gateway.upstream),
         config_path=str(started.loaded.path) if started.loaded.path else None,
         token=read_token(token_file),
         token_file=str(token_file),

@@ -42,11 +42,13 @@ async def read_body(request: web.Request, limits: Server) -> bytes:
 
 
 async def _received(request: web.Request, limits: Server, bound: int) -> bytes:
+    content = request.content
+    if content.is_eof():  # all of it came with the headers, as small bodies do
+        return content.read_nowait(-1)
     loop = asyncio.get_running_loop()
     latest = loop.time() + limits.body_total_s
     parts: list[bytes] = []
     size = 0
-    content = request.content
     try:
         async with asyncio.timeout_at(None) as patience:
             while not content.at_eof():

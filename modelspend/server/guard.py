@@ -31,6 +31,7 @@ log = logging.getLogger("modelspend")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+_SCHEME = len("http://")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -118,6 +119,8 @@ def _check_target(request: web.Request) -> None:
 def _check_host(request: web.Request) -> None:
     hosts = request.headers.getall("Host", [])
     live = request.app[LIVE]
+    if len(hosts) == 1 and hosts[0] == live.url[_SCHEME:]:
+        return  # the address that we print, spelled as we print it
     if len(hosts) != 1 or not _is_ours(hosts[0], live.url, live.settings.server.allowed_hosts):
         raise WrongHost(
             "The Host header names another server.",

@@ -8,6 +8,7 @@ from aiohttp import web
 from modelspend.catalog import Catalog
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.life import Gateway
+from modelspend.gateway.models import Models
 from modelspend.settings import Settings
 from modelspend.store import Store
 
@@ -20,6 +21,7 @@ class Live:
     catalog: Catalog
     callers: Callers
     gateway: Gateway
+    models: Models
     config_path: str | None
     token: str
     token_file: str

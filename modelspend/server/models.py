@@ -14,7 +14,7 @@ async def models(request: web.Request) -> web.StreamResponse:
         [(n.decode("latin-1"), v.decode("latin-1")) for n, v in request.raw_headers],
         request.query_string,
     )
-    rows = [_row(provider, model) for provider, model in live.catalog.models()]
+    rows = [_row(*each) for each in await live.models.all(live.catalog)]
     ids = [row["id"] for row in rows]
     return _json(
         {
@@ -30,7 +30,8 @@ async def models(request: web.Request) -> web.StreamResponse:
 
 async def model(request: web.Request) -> web.StreamResponse:
     wanted = request.match_info["model"]
-    for provider, name in request.app[LIVE].catalog.models():
+    live = request.app[LIVE]
+    for provider, name in await live.models.all(live.catalog):
         if wanted in (name, f"{provider}/{name}"):
             return _json(_row(provider, name))
     raise UnknownModel(f"No model {wanted!r}.", "`GET /v1/models` lists them.")
