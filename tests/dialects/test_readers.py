@@ -387,6 +387,13 @@ def test_a_gemini_array_cut_short_is_never_ended_and_passes_only_whole_elements(
         assert len(read.all.rstrip()) in (0, *ends), at
 
 
+def test_a_gemini_array_that_closes_without_a_finish_is_not_ended() -> None:
+    for body in (b"[]", b"[" + orjson.dumps(part("x")) + b"]"):
+        read = read_stream(GEMINI, body)
+        assert (read.all, read.held) == (body, b"")
+        assert not read.note.ended
+
+
 def test_an_error_element_of_a_gemini_array_is_told() -> None:
     error = {"error": {"code": 503, "message": "Busy", "status": "UNAVAILABLE"}}
     body = b"[" + orjson.dumps(part("x")) + b",\n" + orjson.dumps(error) + b"]"
