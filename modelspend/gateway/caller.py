@@ -7,11 +7,12 @@ which goes only to the native provider of the dialect it came in.
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b, sha256
 from urllib.parse import unquote
 
-from modelspend.errors import BadRequest, ConfigInvalid, NotAuthorised
+from modelspend.errors import BadRequest, ConfigInvalid, ModelspendError, NotAuthorised
+from modelspend.gateway.headers import OWN_PREFIX
 from modelspend.settings import Tenant
 
 DEFAULT_TENANT = "default"
@@ -21,7 +22,11 @@ _NO_KEYS = frozenset({"", "x", "none", "dummy", "sk-none", "not-needed", "models
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """`own_key` is a provider's key that the caller brought; it never enters a repr."""
+    """`own_key` is a provider's key that the caller brought; it never enters a repr.
+
+    `fault` is what is wrong with the request although we know who sent it: the call is refused
+    with it, and so leaves a receipt.
+    """
 
     tenant: str = DEFAULT_TENANT
     workflow: str | None = None
@@ -33,6 +38,7 @@ class Caller:
     own_key: str | None = field(default=None, repr=False)
     trace_id: str | None = None
     parent_span_id: str | None = None
+    fault: ModelspendError | None = None
 
 
 class Callers:
@@ -59,7 +65,7 @@ class Callers:
         return bool(self._tenant_by_key)
 
     def identify(self, headers: Sequence[tuple[str, str]], query: str) -> Caller:
-        """The caller of a request. Raises NotAuthorised, or BadRequest for a malformed header."""
+        """The caller of a request. Raises NotAuthorised; a malformed header is its `fault`."""
         said = {name.lower(): value for name, value in headers}
         key = _credential(said, query)
         tenant = self._tenant(key)
@@ -69,19 +75,17 @@ class Callers:
                 "Send one of the keys named in [tenants.*] as the API key.",
             )
         trace_id, parent = _trace(said.get("traceparent", ""))
-        own = None if tenant is not None or not key or key.lower() in _NO_KEYS else key
-        return Caller(
-            tenant=tenant or _short(said, "x-modelspend-tenant") or DEFAULT_TENANT,
-            workflow=_short(said, "x-modelspend-workflow"),
-            session=_short(said, "x-modelspend-session"),
-            tags=_tags(said.get("x-modelspend-tags", "")),
-            mode=_short(said, "x-modelspend-mode"),
-            profile=_short(said, "x-modelspend-profile"),
+        caller = Caller(
+            tenant=tenant or DEFAULT_TENANT,
             key_id=self.fingerprint(key.encode(), "key") if key else None,
-            own_key=own,
+            own_key=None if tenant or not key or key.lower() in _NO_KEYS else key,
             trace_id=trace_id,
             parent_span_id=parent,
         )
+        try:
+            return _described(caller, said, tenant)
+        except BadRequest as fault:
+            return replace(caller, fault=fault)
 
     def fingerprint(self, value: bytes, purpose: str) -> str:
         """A keyed fingerprint: it joins equal values and cannot be turned back into them."""
@@ -97,6 +101,21 @@ class Callers:
             if hmac.compare_digest(known, digest):
                 found = tenant
         return found
+
+
+def _described(caller: Caller, said: Mapping[str, str], tenant: str | None) -> Caller:
+    """With what the caller says of itself in our headers. Raises BadRequest."""
+    if not any(name.startswith(OWN_PREFIX) for name in said):
+        return caller
+    return replace(
+        caller,
+        tenant=tenant or _short(said, "x-modelspend-tenant") or DEFAULT_TENANT,
+        workflow=_short(said, "x-modelspend-workflow"),
+        session=_short(said, "x-modelspend-session"),
+        tags=_tags(said.get("x-modelspend-tags", "")),
+        mode=_short(said, "x-modelspend-mode"),
+        profile=_short(said, "x-modelspend-profile"),
+    )
 
 
 def _credential(said: Mapping[str, str], query: str) -> str:

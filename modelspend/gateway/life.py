@@ -163,6 +163,8 @@ class Gateway:
 
     def _read(self, call: Call) -> None:
         caller, request = call.caller, call.request
+        if caller.fault is not None:
+            raise caller.fault
         call.view = view = request.dialect.read(request.path, request.body)
         _refuse_what_is_not_there(caller, request, view.model)
         if call.session_id is None:
