@@ -225,11 +225,11 @@ async def test_open_calls_become_one_interrupted_receipt_each_however_often_reco
     async with Simulator(keep=10_000) as sim:
         sidecar = Sidecar(tmp_path, provider("sim", sim.url))
         await sidecar.start()
-        async with aiohttp.ClientSession() as session:
-            waiting = [asyncio.ensure_future(_wait_in_vain(session, sidecar)) for _ in range(calls)]
+        async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as group:
+            for _ in range(calls):
+                group.create_task(_wait_in_vain(session, sidecar))
             await sidecar.until("SELECT count(*) FROM intents", calls)
             await sidecar.kill()
-            await asyncio.gather(*waiting)
         for _ in range(4):
             await _killed_while_starting(sidecar, chance)
         await sidecar.start()
