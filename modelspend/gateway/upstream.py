@@ -177,6 +177,9 @@ class Reply:
         self._reading = True
         self._broken: FailureClass | None = None
         self._timer = self._loop.call_at(self._next_check(), self._check)
+        self._connection_end = _end_of(response)
+        if self._connection_end is not None:
+            self._connection_end.add_done_callback(self._lost)
 
     def header(self, name: str) -> str | None:
         """The first value of a header, whatever its case."""
@@ -222,6 +225,8 @@ class Reply:
     def close(self) -> None:
         """Let go of the answer: back to the pool if it was read to its end, else cut."""
         self._timer.cancel()
+        if self._connection_end is not None:
+            self._connection_end.remove_done_callback(self._lost)
         self._response.close()
 
     def cut(self, failure: FailureClass) -> None:
@@ -231,6 +236,16 @@ class Reply:
         if self._response.connection is not None and self._response.connection.transport:
             self._response.connection.transport.abort()
         self._response.content.set_exception(aiohttp.ClientPayloadError("cut"))
+
+    def _lost(self, end: "asyncio.Future[None]") -> None:
+        """The connection has closed: an answer that is not whole by now will never be.
+
+        aiohttp forgets to say so when it was the framing of a later chunk that could not be read.
+        """
+        end.exception()
+        content = self._response.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
 
     def _next_check(self) -> float:
         return min(self._heard_at + self._idle_s, self._deadline)
@@ -247,6 +262,12 @@ class Reply:
             self.cut(FailureClass.IDLE_TIMEOUT)
         else:
             self._timer = self._loop.call_at(max(self._next_check(), now + 0.05), self._check)
+
+
+def _end_of(response: aiohttp.ClientResponse) -> "asyncio.Future[None] | None":
+    """Done when the connection under an answer closes; None when the answer is whole already."""
+    connection = response.connection
+    return None if connection is None or connection.protocol is None else connection.protocol.closed
 
 
 def _renamed(error: Exception, provider: str, *, waiting: bool) -> AttemptFailed:
