@@ -14,6 +14,7 @@ from modelspend import __version__
 from modelspend.cli import (
     completions,
     config,
+    demo,
     doctor,
     explain,
     help,
@@ -30,6 +31,7 @@ from modelspend.cli.context import Commands, ConfigFile, take_config
 Command = Callable[..., None] | typer.Typer
 
 COMMANDS: tuple[tuple[str, Command], ...] = (
+    ("demo", demo.demo),
     ("serve", serve.serve),
     ("status", status.status),
     ("doctor", doctor.doctor),
