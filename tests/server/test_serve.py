@@ -1,0 +1,152 @@
+"""`modelspend serve` as a process: ready line, signals, and what they leave behind."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import tomli_w
+
+from modelspend.receipt import FailureClass, Receipt, Status
+from modelspend.simulator import Simulator
+from modelspend.store import Filter, Store
+from tests.fakes.sidecar import ALL_DIALECTS, CUT, PRICE
+from tests.gateway.asking import CHATS, question
+
+
+@asynccontextmanager
+async def served(
+    folder: Path, upstream: str, **server: Any
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A served sidecar: the process and its address."""
+    provider = {"base_url": f"{upstream}/v1", "dialects": ALL_DIALECTS, "price": PRICE}
+    tree = {
+        "server": {"port": 0, **server},
+        "store": {"path": str(folder / "ledger.db")},
+        "providers": {"sim": provider},
+    }
+    file = folder / "config.toml"
+    file.write_text(tomli_w.dumps(tree))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "modelspend", "serve", "--config", str(file),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONWARNINGS": "default"},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode()
+        assert "http://" in line, (await process.communicate())[1].decode()
+        yield process, line.split()[-1]
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def receipts(folder: Path) -> list[Receipt]:
+    store = await Store.open_read(folder / "ledger.db")
+    try:
+        return [one.receipt for one in await store.receipts.after(0, Filter(), limit=1000)]
+    finally:
+        await store.close()
+
+
+async def read(client: aiohttp.ClientSession, url: str, path: str, body: Any) -> bytes:
+    """What came of an answer; CUT stands for its missing end."""
+    came = bytearray()
+    async with client.post(url + path, json=body) as answer:
+        try:
+            async for part in answer.content.iter_any():
+                came += part
+        except aiohttp.ClientPayloadError:
+            came += CUT
+    return bytes(came)
+
+
+async def begun(simulator: Simulator, n: int) -> None:
+    while len(simulator.requests) < n:
+        await asyncio.sleep(0.01)
+
+
+async def test_sigterm_lets_open_streams_finish_and_exits_cleanly(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    async with served(tmp_path, simulator.url) as (process, url), aiohttp.ClientSession() as client:
+        path, body = question("openai.chat", "sim-drip-20+chunks-15", stream=True)
+        reading = [asyncio.create_task(read(client, url, path, body)) for _ in range(5)]  # noqa: TID251
+        await begun(simulator, 5)
+        process.send_signal(signal.SIGTERM)
+        answers = await asyncio.gather(*reading)
+        assert await process.wait() == 0
+    assert all(answer.endswith(b"data: [DONE]\n\n") for answer in answers)
+    assert [one.execution.status for one in await receipts(tmp_path)] == [Status.SUCCESS] * 5
+
+
+async def test_streams_beyond_the_drain_limit_end_with_an_error_event_in_their_dialect(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    async with (
+        served(tmp_path, simulator.url, drain_s=0.3) as (process, url),
+        aiohttp.ClientSession() as client,
+    ):
+        asked = [question(dialect, "sim-stall-9+chunks-20", stream=True) for dialect in CHATS]
+        reading = [asyncio.create_task(read(client, url, *one)) for one in asked]  # noqa: TID251
+        await begun(simulator, len(asked))
+        process.send_signal(signal.SIGTERM)
+        answers = await asyncio.gather(*reading)
+        assert await process.wait() == 0
+    for answer in answers:
+        assert answer.endswith(CUT)
+        assert b"error" in answer
+        assert b"stopping" in answer
+    left = await receipts(tmp_path)
+    assert len(left) == len(CHATS)
+    assert {one.attempts[0].failure_class for one in left} == {FailureClass.SHUTDOWN}
+
+
+async def test_a_second_sigterm_does_not_wait(tmp_path: Path, simulator: Simulator) -> None:
+    async with (
+        served(tmp_path, simulator.url, drain_s=600) as (process, url),
+        aiohttp.ClientSession() as client,
+    ):
+        path, body = question("openai.chat", "sim-stall-5+chunks-20", stream=True)
+        reading = asyncio.create_task(read(client, url, path, body))  # noqa: TID251
+        await begun(simulator, 1)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
+        assert (await reading).endswith(CUT)
+        assert await process.wait() == 0
+    assert len(await receipts(tmp_path)) == 1
+
+
+async def test_a_second_gateway_is_refused_and_told_who_holds_the_ledger(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    async with served(tmp_path, simulator.url) as (process, url):
+        second = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "modelspend", "serve", "--port", "0",
+            "--config", str(tmp_path / "config.toml"),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, told = await second.communicate()
+        assert second.returncode == 1
+        assert str(process.pid) in told.decode()
+        assert url in told.decode()
+
+
+async def test_sighup_reads_the_configuration_again(tmp_path: Path, simulator: Simulator) -> None:
+    async with served(tmp_path, simulator.url) as (process, url), aiohttp.ClientSession() as client:
+        file = tmp_path / "config.toml"
+        file.write_text(file.read_text().replace("providers.sim", "providers.renamed"))
+        process.send_signal(signal.SIGHUP)
+        body = {"model": "renamed/sim-ok", "messages": [{"role": "user", "content": "hi"}]}
+        async with asyncio.timeout(20):
+            while b"chat.completion" not in await read(client, url, "/v1/chat/completions", body):
+                await asyncio.sleep(0.02)
