@@ -22,6 +22,7 @@ from modelspend.dialects.reader import (
     count_chars,
     error_of,
     opening,
+    parsed,
     provider_error,
     served_tier,
 )
@@ -130,10 +131,7 @@ class AnthropicCountTokens(AnthropicMessages):
     def note(self, body: bytes) -> AnswerNote:
         """Counting uses nothing, so the usage is told and empty."""
         note = AnswerNote()
-        try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return note
+        value = parsed(body)
         if "input_tokens" in as_object(value):
             note.usage, note.ended = {}, True
         else:
@@ -159,10 +157,7 @@ class MessagesReader(EventReader):
 
     def take_answer(self, body: bytes) -> None:
         """Learn from a whole message, or from the body of an error."""
-        try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return
+        value = parsed(body)
         fields = as_object(value)
         if fields.get("type") == "error" or "content" not in fields:
             self.note.error = provider_error(value)

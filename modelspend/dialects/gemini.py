@@ -26,6 +26,7 @@ from modelspend.dialects.reader import (
     count_chars,
     error_of,
     opening,
+    parsed,
     provider_error,
     served_tier,
 )
@@ -187,10 +188,7 @@ class GeminiReader(EventReader):
 
     def take_answer(self, body: bytes) -> None:
         """Learn from a whole answer, an array of its parts, or the body of an error."""
-        try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return
+        value = parsed(body)
         for part in value if isinstance(value, list) else [value]:
             self._take(b"", as_object(part), b"")
         if self.note.error is None and self.note.usage is None and not self._finished:

@@ -9,8 +9,6 @@ question causes are taken out again.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import orjson
-
 from modelspend import chat
 from modelspend.dialects import jsonbody, openai_chat_neutral
 from modelspend.dialects.dialect import AnswerNote, RequestView
@@ -23,6 +21,7 @@ from modelspend.dialects.reader import (
     count_chars,
     error_of,
     opening,
+    parsed,
     provider_error,
     served_tier,
 )
@@ -127,10 +126,7 @@ class ChatReader(EventReader):
 
     def take_answer(self, body: bytes) -> None:
         """Learn from a whole answer, or from the body of an error."""
-        try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return
+        value = parsed(body)
         fields = as_object(value)
         self._identify(fields)
         for choice in map(as_object, as_list(fields.get("choices"))):

@@ -13,7 +13,14 @@ from modelspend.dialects import jsonbody
 from modelspend.dialects.dialect import AnswerNote, RequestView
 from modelspend.dialects.openai_chat import ChatReader
 from modelspend.dialects.openai_shape import error_body, input_total
-from modelspend.dialects.reader import as_list, as_object, as_text, count_chars, provider_error
+from modelspend.dialects.reader import (
+    as_list,
+    as_object,
+    as_text,
+    count_chars,
+    parsed,
+    provider_error,
+)
 from modelspend.dialects.sse import event
 from modelspend.errors import ModelspendError
 
@@ -51,10 +58,7 @@ class OpenAIEmbeddings:
 
     def note(self, body: bytes) -> AnswerNote:
         note = AnswerNote()
-        try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return note
+        value = parsed(body)
         fields = as_object(value)
         note.model = as_text(fields.get("model"))
         if isinstance(usage := fields.get("usage"), dict):

@@ -23,6 +23,7 @@ from modelspend.dialects.reader import (
     count_chars,
     error_of,
     opening,
+    parsed,
     provider_error,
     served_tier,
 )
@@ -135,10 +136,7 @@ class ResponsesReader(EventReader):
 
     def take_answer(self, body: bytes) -> None:
         """Learn from a whole answer, or from the body of an error."""
-        try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return
+        value = parsed(body)
         fields = as_object(value)
         if "output" in fields or "usage" in fields:
             self._finish(fields)

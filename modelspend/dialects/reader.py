@@ -5,6 +5,7 @@ came, and from the first event that ends the answer (well or badly) all bytes ar
 receipt can be final before the client sees the end.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -78,10 +79,7 @@ class EventReader:
         name, data = self._data(raw)
         if data is None:
             return raw
-        try:
-            value = orjson.loads(data)
-        except orjson.JSONDecodeError:
-            value = None
+        value = parsed(data)
         if isinstance(value, dict):
             raw = self._take(name, value, raw)
         else:
@@ -109,11 +107,7 @@ class EventReader:
             return not rest.strip(b"\r\n")
         if data.strip() == b"[DONE]":
             return True
-        try:
-            orjson.loads(data)
-        except orjson.JSONDecodeError:
-            return False
-        return True
+        return parsed(data) is not None
 
     def _end(self) -> None:
         """The terminal event came; after an error it ends nothing well."""
@@ -124,6 +118,21 @@ class EventReader:
         if text and isinstance(text, str):
             self.note.content = True
             self.note.output_chars += len(text)
+
+
+def parsed(data: bytes) -> Any:
+    """A JSON value, read as forgivingly as the vendors' clients do (NaN, a byte order mark).
+
+    None for what is no JSON at all.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
 
 
 def as_object(value: object) -> Mapping[str, Any]:
