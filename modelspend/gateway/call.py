@@ -107,11 +107,37 @@ class Try:
         )
 
 
+class Room:
+    """Memory for what is kept of all answers under way; who finds none left keeps nothing.
+
+    Without it, clients that stall would each hold as much as a single answer may.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+
+    def take(self, size: int) -> bool:
+        if size > self._free:
+            return False
+        self._free -= size
+        return True
+
+    def give_back(self, size: int) -> None:
+        self._free += size
+
+
 class Call:
     """One client call, from its bytes to its receipt."""
 
     def __init__(
-        self, request: Request, caller: Caller, *, receipt_id: str, now_ms: int, span_id: str
+        self,
+        request: Request,
+        caller: Caller,
+        *,
+        receipt_id: str,
+        now_ms: int,
+        span_id: str,
+        room: Room,
     ) -> None:
         self.request = request
         self.caller = caller
@@ -136,6 +162,10 @@ class Call:
         self._answer_size = 0
         self._kept: list[bytes] | None = []
         self._kept_size = 0
+        self._room = room
+
+    def __del__(self) -> None:
+        self._forget()
 
     @property
     def last(self) -> Try:
@@ -154,14 +184,18 @@ class Call:
         self._answer_size += len(data)
         if self._kept is None:
             return
+        if self._kept_size + len(data) > keep_up_to or not self._room.take(len(data)):
+            self._forget()
+            return
         self._kept_size += len(data)
-        if self._kept_size > keep_up_to:
-            self._kept = None
-        else:
-            self._kept.append(data)
+        self._kept.append(data)
+
+    def _forget(self) -> None:
+        self._room.give_back(self._kept_size)
+        self._kept, self._kept_size = None, 0
 
     def kept_answer(self) -> bytes | None:
-        """The answer as the client got it; None when there is none, or it was too large to keep."""
+        """The answer as the client got it; None when there is none, or no room for it."""
         return b"".join(self._kept) if self._kept else None
 
     def overhead_ms(self) -> float:

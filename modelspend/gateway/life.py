@@ -23,7 +23,7 @@ from modelspend.errors import (
     Unsupported,
     UpstreamFailed,
 )
-from modelspend.gateway.call import Call, Request, Target
+from modelspend.gateway.call import Call, Request, Room, Target
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.headers import downward, strip_key, upward
 from modelspend.gateway.relay import Relay
@@ -35,6 +35,8 @@ from modelspend.ids import Ids
 from modelspend.money import usd_text
 from modelspend.receipt import Decision, Delivery, FailureClass, Status
 from modelspend.store import Store
+
+_ROOM = 16 * 1024 * 1024
 
 
 class ClientStalled(Exception):
@@ -69,6 +71,7 @@ class Gateway:
     draining: bool = False
     in_flight: int = 0
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    _room: Room = field(default_factory=lambda: Room(_ROOM))
     _relays: set[Relay] = field(default_factory=set)
     _rejects_usage: set[tuple[str, str]] = field(default_factory=set)
 
@@ -86,6 +89,7 @@ class Gateway:
             receipt_id=self.ids.receipt(),
             now_ms=self.now_ms(),
             span_id=self.random(8).hex(),
+            room=self._room,
         )
         relay: Relay | None = None
         self.in_flight += 1
