@@ -9,6 +9,8 @@ place in the server that turns an error into words.
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import PurePath
+from traceback import walk_tb
 
 from aiohttp import web
 
@@ -48,6 +50,10 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         return tell(request, error)
     except web.HTTPException as error:
         return tell(request, _routing_error(request, error))
+    except ConnectionError:
+        raise  # the client is gone: there is nobody to tell
+    except Exception as error:
+        return tell(request, _our_fault(error))
 
 
 def require_token(request: web.Request) -> None:
@@ -180,6 +186,18 @@ def _too_large(request: web.Request) -> ModelspendError:
     limit = request.app[LIVE].settings.server.max_body_mib
     return BodyTooLarge(
         f"The body is larger than {limit} MiB.", "Raise server.max_body_mib if it is meant to be."
+    )
+
+
+def _our_fault(error: Exception) -> ModelspendError:
+    """Whatever we did not foresee, by its kind and place: its text may hold a key or a prompt."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    ours = [each for each in frames if "modelspend" in each.f_code.co_filename] or frames
+    place = f"{PurePath(ours[-1].f_code.co_filename).name}:{ours[-1].f_lineno}"
+    log.error("fault of modelspend itself: %s at %s", type(error).__name__, place)
+    return ModelspendError(
+        f"The sidecar itself failed: {type(error).__name__} at {place}.",
+        "Please report it; what was sent upstream has its receipt at the latest after a restart.",
     )
 
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from modelspend import tasks
 from modelspend.errors import ConfigInvalid, ModelspendError
 from modelspend.server.app import Started, build
+from modelspend.server.hearing import Hearing
 from modelspend.server.keys import LIVE, RELOAD, Live
 from modelspend.store import Store
 
@@ -57,11 +58,15 @@ async def serving(started: Started) -> AsyncIterator[web.Application]:
             shutdown_timeout=2.0,
         )
         await runner.setup()
+        assert runner.server is not None
+        hearing = Hearing(runner.server, settings.server.header_timeout_s)
+        hearing.start()
         try:
             app[LIVE].url = await _listen(runner, settings.server.host, settings.server.port)
             store.lock.update(url=app[LIVE].url)
             yield app
         finally:
+            hearing.stop()
             await runner.cleanup()
     finally:
         await store.close()
