@@ -20,6 +20,8 @@ class ExitCode(IntEnum):
     UNREACHABLE = 5
     CHECK_FAILED = 6
     BUDGET = 7
+    CANNOT_RUN = 126
+    NO_COMMAND = 127
     INTERRUPTED = 130
 
 
@@ -180,6 +182,18 @@ class Usage(ModelspendError):
 
 class DaemonUnreachable(ModelspendError):
     code, status, exit_code = "daemon_unreachable", 503, ExitCode.UNREACHABLE
+
+
+class NoCommand(ModelspendError):
+    """The program that was to be run does not exist."""
+
+    code, status, exit_code = "no_command", 404, ExitCode.NO_COMMAND
+
+
+class CannotRun(ModelspendError):
+    """The program that was to be run exists and cannot be started."""
+
+    code, status, exit_code = "cannot_run", 403, ExitCode.CANNOT_RUN
 
 
 class CheckFailed(ModelspendError):

@@ -21,6 +21,7 @@ from modelspend.cli import (
     init,
     prices,
     receipts,
+    run,
     serve,
     simulate,
     status,
@@ -33,6 +34,7 @@ Command = Callable[..., None] | typer.Typer
 COMMANDS: tuple[tuple[str, Command], ...] = (
     ("demo", demo.demo),
     ("serve", serve.serve),
+    ("run", run.run),
     ("status", status.status),
     ("doctor", doctor.doctor),
     ("init", init.init),

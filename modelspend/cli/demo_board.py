@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from modelspend.cli.demo_traffic import DAYS
+from modelspend.cli.slip import KINDS, kind
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -88,24 +89,11 @@ class Tally:
         return {
             "calls": self.calls,
             "cost_usd": usd(self.pico),
-            **{kind: self.kinds[kind] for kind in KINDS},
+            **{name: self.kinds[name] for name in KINDS},
             "by_tenant": self.tenants.to_json(),
             "by_model": self.models.to_json(),
             "by_status": self.statuses.to_json(),
         }
-
-
-KINDS = ("exact", "estimated", "unpriced")
-
-
-def kind(receipt: "Receipt") -> str:
-    """How well a receipt's cost is known: one of `KINDS`."""
-    from modelspend.receipt import total_cost
-
-    total = total_cost(receipt.attempts)
-    if receipt.execution.actual_cost_pico is None:
-        return "unpriced"
-    return "exact" if total.exact and receipt.usage.source != "estimated" else "estimated"
 
 
 def _worth(receipt: "Receipt") -> int:

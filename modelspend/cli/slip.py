@@ -34,6 +34,19 @@ def slip(receipt: "Receipt") -> list[str]:
     ]
 
 
+KINDS = ("exact", "estimated", "unpriced")
+
+
+def kind(receipt: "Receipt") -> str:
+    """How well a receipt's cost is known: one of `KINDS`."""
+    from modelspend.receipt import total_cost
+
+    total = total_cost(receipt.attempts)
+    if receipt.execution.actual_cost_pico is None:
+        return "unpriced"
+    return "exact" if total.exact and receipt.usage.source != "estimated" else "estimated"
+
+
 def _apart(left: str, right: str) -> str:
     return f"{left}  {right:>{max(0, WIDTH - len(left) - 2)}}"
 
@@ -58,9 +71,6 @@ def _times(receipt: "Receipt") -> Iterator[str]:
 
 def _total(receipt: "Receipt") -> str:
     from modelspend.money import usd_text
-    from modelspend.receipt import total_cost
 
-    total = total_cost(receipt.attempts)
-    if total.total_pico is None:
-        return "cost not known"
-    return f"{'exact' if total.exact else 'estimated'}  ${usd_text(total.total_pico)}"
+    cost = receipt.execution.actual_cost_pico
+    return "cost not known" if cost is None else f"{kind(receipt)}  ${usd_text(cost)}"

@@ -2,7 +2,8 @@
 
 Order of the caller's key (DESIGN.md section 9): a tenant key first, which no header can override;
 else, with no tenant keys at all, loopback callers are trusted and may bring a provider's own key,
-which goes only to the native provider of the dialect it came in.
+which goes only to the native provider of the dialect it came in. The key of a
+`modelspend run` makes its program a trusted caller too, with the run's tags on every call.
 """
 
 import hmac
@@ -13,6 +14,7 @@ from urllib.parse import unquote
 
 from modelspend.errors import BadRequest, ConfigInvalid, ModelspendError, NotAuthorised
 from modelspend.gateway.headers import OWN_PREFIX
+from modelspend.gateway.runs import Runs
 from modelspend.settings import Tenant
 
 DEFAULT_TENANT = "default"
@@ -45,8 +47,13 @@ class Callers:
     """Knows the tenants' keys, by hash, and the secret that fingerprints are keyed with."""
 
     def __init__(
-        self, tenants: Mapping[str, Tenant], env: Mapping[str, str], fingerprint_key: bytes
+        self,
+        tenants: Mapping[str, Tenant],
+        env: Mapping[str, str],
+        fingerprint_key: bytes,
+        runs: Runs,
     ) -> None:
+        self.runs = runs
         self._fingerprint_key = fingerprint_key
         self._tenant_by_key: dict[bytes, str] = {}
         for tenant, section in tenants.items():
@@ -68,8 +75,9 @@ class Callers:
         """The caller of a request. Raises NotAuthorised; a malformed header is its `fault`."""
         said = {name.lower(): value for name, value in headers}
         key = _credential(said, query)
-        tenant = self._tenant(key)
-        if tenant is None and self.keyed:
+        run = self.runs.of(key)
+        tenant = run.tenant if run else self._tenant(key)
+        if tenant is None and run is None and self.keyed:
             raise NotAuthorised(
                 "This sidecar takes calls with a tenant's key only.",
                 "Send one of the keys named in [tenants.*] as the API key.",
@@ -77,8 +85,10 @@ class Callers:
         trace_id, parent = _trace(said.get("traceparent", ""))
         caller = Caller(
             tenant=tenant or DEFAULT_TENANT,
+            workflow=run.workflow if run else None,
+            tags=run.tags if run else {},
             key_id=self.fingerprint(key.encode(), "key") if key else None,
-            own_key=None if tenant or not key or key.lower() in _NO_KEYS else key,
+            own_key=None if run or tenant or not key or key.lower() in _NO_KEYS else key,
             trace_id=trace_id,
             parent_span_id=parent,
         )
@@ -110,9 +120,9 @@ def _described(caller: Caller, said: Mapping[str, str], tenant: str | None) -> C
     return replace(
         caller,
         tenant=tenant or _short(said, "x-modelspend-tenant") or DEFAULT_TENANT,
-        workflow=_short(said, "x-modelspend-workflow"),
+        workflow=_short(said, "x-modelspend-workflow") or caller.workflow,
         session=_short(said, "x-modelspend-session"),
-        tags=_tags(said.get("x-modelspend-tags", "")),
+        tags={**_tags(said.get("x-modelspend-tags", "")), **caller.tags},
         mode=_short(said, "x-modelspend-mode"),
         profile=_short(said, "x-modelspend-profile"),
     )

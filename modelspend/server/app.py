@@ -21,10 +21,11 @@ from modelspend.estimate import Estimator
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.life import Gateway
 from modelspend.gateway.models import Models
+from modelspend.gateway.runs import Runs
 from modelspend.gateway.settle import Settler
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
-from modelspend.server import control, jobs, models
+from modelspend.server import control, jobs, models, runs
 from modelspend.server.chat import carry
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
@@ -57,6 +58,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/receipts", control.guarded(control.receipts)),
     ("GET", "/v1/receipts/{receipt_id}", control.guarded(control.receipt)),
     ("POST", "/v1/reload", control.guarded(control.reload)),
+    ("POST", "/v1/runs", control.guarded(runs.open_run)),
+    ("DELETE", "/v1/runs/{run_id}", control.guarded(runs.close_run)),
 )
 
 
@@ -99,7 +102,7 @@ async def build(started: Started, store: Store) -> web.Application:
 async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
     settings, env = started.loaded.settings, started.env
     token_file = started.ledger.with_name("token")
-    callers = Callers(settings.tenants, env, await store.secret("fingerprint"))
+    callers = Callers(settings.tenants, env, await store.secret("fingerprint"), Runs())
     catalog = Catalog.load(settings.providers, env)
     gateway = Gateway(
         catalog=catalog,
@@ -165,7 +168,8 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
             "The address or the ledger changed, which takes a restart.",
             "Restart `modelspend serve`.",
         )
-    callers = Callers(settings.tenants, started.env, await app[STORE].secret("fingerprint"))
+    fingerprint = await app[STORE].secret("fingerprint")
+    callers = Callers(settings.tenants, started.env, fingerprint, live.callers.runs)
     catalog = Catalog.load(settings.providers, started.env)
     gateway = live.gateway
     gateway.settler.reconfigure(settings)
