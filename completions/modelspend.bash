@@ -8,7 +8,7 @@ _modelspend() {
             --after|--at|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--file|--from|--host|--input|--input-audio|--input-image|--last|--latency|--limit|--log|--log-level|--min-cost|--min-latency|--model|--output|--output-audio|--output-image|--port|--price|--provider|--request-per-1k|--seed|--session|--since|--status|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--workflow|-n) ((index++)) ;;
             -*) ;;
             *) case " $path/$word " in
-                " /serve "|" /status "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
+                " /demo "|" /serve "|" /status "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
             esac ;;
         esac
     done
@@ -25,7 +25,8 @@ _modelspend() {
         --after|--at|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--file|--from|--host|--input|--input-audio|--input-image|--last|--latency|--limit|--log|--log-level|--min-cost|--min-latency|--model|--output|--output-audio|--output-image|--port|--price|--provider|--request-per-1k|--seed|--session|--since|--status|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--workflow|-n) return ;;
     esac
     case "$path" in
-        "") words="serve status doctor init config tail receipts explain prices simulate completions help" options="--config --version -h --help" ;;
+        "") words="demo serve status doctor init config tail receipts explain prices simulate completions help" options="--config --version -h --help" ;;
+        /demo) words="" options="--port --once --keep --real --json --config -h --help" ;;
         /serve) words="" options="--host --port --log-level --config -h --help" ;;
         /status) words="" options="--json --config -h --help" ;;
         /doctor) words="" options="--full --json --config -h --help" ;;

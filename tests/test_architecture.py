@@ -41,7 +41,6 @@ ONLY_IN = {
     "rich": ("cli",),
     "aiohttp.web": ("server", "simulator"),
     "genai_prices": ("catalog/pricelib.py",),
-    "fcntl": ("store",),
 }
 AIOHTTP = ("server", "simulator", "gateway/upstream.py", "exporters")
 SERVER_STARTERS = {"serve", "demo", "run"}
@@ -131,7 +130,16 @@ def test_asking_for_help_loads_none_of_the_heavy_libraries() -> None:
     import subprocess
     import sys
 
-    heavy = ("aiohttp", "pydantic", "rich", "sqlite3", "sqlite_utils", "uvloop", "genai_prices")
+    heavy = (
+        "asyncio",
+        "aiohttp",
+        "pydantic",
+        "rich",
+        "sqlite3",
+        "sqlite_utils",
+        "uvloop",
+        "genai_prices",
+    )
     code = (
         "import sys; from modelspend.cli import app\n"
         "try: app(['--help'], prog_name='modelspend')\n"

@@ -5,7 +5,6 @@ traffic are sent through them by HTTP, with the sidecar's clock turned to each d
 one of its own, made anew each time; the keys and settings of this shell are not even looked at.
 """
 
-import asyncio
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,6 +56,8 @@ def demo(
 
 async def _play(show: "Show") -> None:
     """Providers, sidecar, sixty days, the result; then life goes on."""
+    import asyncio
+
     from modelspend.cli import demo_board, demo_place, demo_traffic
     from modelspend.cli.demo_apps import Apps, Clock
     from modelspend.simulator import Simulator

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from modelspend.errors import Usage
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
@@ -20,6 +22,12 @@ Row = Sequence[str]
 def on_terminal() -> bool:
     """Whether a person reads stdout; pipes and files get plain, steady text."""
     return sys.stdout.isatty()
+
+
+def one_form(json: bool, csv: bool) -> None:
+    """Raises Usage when two forms of output were asked for at once."""
+    if json and csv:
+        raise Usage("--json and --csv exclude each other.", "Choose one of them.")
 
 
 def write_json(value: Any, *, line: bool = False) -> None:

@@ -4,7 +4,6 @@ Quoting asks the price library in this process, which saves a child process and 
 file can be read; everything else about it is the daemon's own path.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -174,6 +173,8 @@ class _Desk:
     """What every question about prices needs: the catalog, the ledger's rows, and the book."""
 
     def __init__(self, ctx: typer.Context) -> None:
+        import asyncio
+
         from modelspend.catalog import Catalog
         from modelspend.catalog.library import InProcess
         from modelspend.catalog.prices import PriceBook
@@ -244,6 +245,8 @@ def _kept(ledger: Path) -> "tuple[list[Price], list[Price]]":
 
 
 def _write(place: Here, act: "Callable[[Store], Awaitable[R]]") -> R:
+    import asyncio
+
     from modelspend.store import Store
 
     async def run() -> R:

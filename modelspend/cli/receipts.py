@@ -11,7 +11,7 @@ import typer
 
 from modelspend.cli.context import here
 from modelspend.cli.filters import After, Asked, Limit, filtered
-from modelspend.cli.output import Csv, Json, draw, on_terminal, write_csv, write_json
+from modelspend.cli.output import Csv, Json, draw, on_terminal, one_form, write_csv, write_json
 
 if TYPE_CHECKING:
     from modelspend.receipt import Receipt
@@ -37,6 +37,7 @@ def list_(
     """List receipts, newest first; with --after, what was written since, oldest first."""
     from modelspend.cli.reading import listed, read
 
+    one_form(json, csv)
     at = here(ctx)
     filters = asked.filters(at)
     found = read(at.ledger, lambda store: listed(store, filters, limit + 1, after))
@@ -56,6 +57,7 @@ def search(
     """Search receipts by the start of an id or session, or by a part of a name or tag."""
     from modelspend.cli.reading import read
 
+    one_form(json, csv)
     at = here(ctx)
     filters = asked.filters(at)
 

@@ -4,7 +4,6 @@ It reads the ledger and nothing else: a cheap look (`PRAGMA data_version`) says 
 committed, and the cursor is the receipts' own number, so nothing is shown twice or missed.
 """
 
-import asyncio
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -71,6 +70,8 @@ async def _after(store: "Store", filters: "Sequence[Filter]", seq: int) -> "list
 
 async def _commit_after(store: "Store", seen: int) -> int:
     """The next state of the file; SQLite wakes nobody in another process, so we look."""
+    import asyncio
+
     while True:
         version = await store.meta.data_version()
         if version != seen:

@@ -152,6 +152,7 @@ def test_search_takes_filters_too(cli: Cli, ledger: Path) -> None:
         ("--limit", "0"),
         ("--limit", "many"),
         ("--bogus",),
+        ("--json", "--csv"),
     ],
 )
 def test_a_filter_typed_wrong_is_a_usage_error_that_says_what_to_write(
