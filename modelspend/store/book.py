@@ -25,7 +25,7 @@ class Book:
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
         self.execute = conn.execute
-        self._facets: dict[Facet, int] = {}
+        self._facets: dict[Facet, tuple[int, int, int]] = {}
         sealed, receipts, head = self.execute("SELECT seq, receipts, hash FROM head").fetchone()
         self._sealed: int = sealed
         self.seq: int = max(sealed, *self.execute(_LAST).fetchone())
@@ -65,23 +65,31 @@ class Book:
         """The transaction of the last `seal` was committed."""
         self._sealed = self.seq
 
-    def facet(self, key: Facet) -> int:
-        """The number of a combination of columns; a new one is added."""
+    def facet(self, key: Facet, cost_pico: int, latency_ms: int) -> int:
+        """The number of a combination of columns, a new one if need be; its maxima are kept."""
         known = self._facets.get(key)
         if known is None:
-            known = self._find(key) or self._add(key)
+            known = self._find(key) or (self._add(key), 0, 0)
             if len(self._facets) >= _FACETS_KEPT:
                 self._facets.clear()
-            self._facets[key] = known
-        return known
+        number, dearest, slowest = known
+        if cost_pico > dearest or latency_ms > slowest:
+            known = number, max(dearest, cost_pico), max(slowest, latency_ms)
+            self.execute(
+                "UPDATE facets SET max_cost_pico = ?, max_latency_ms = ? WHERE id = ?",
+                (*known[1:], number),
+            )
+        self._facets[key] = known
+        return number
 
-    def _find(self, key: Facet) -> int | None:
-        row = self.execute(
-            "SELECT id FROM facets WHERE tenant = ? AND workflow IS ? AND model IS ?"
-            " AND provider IS ? AND category IS ? AND status = ? AND unpriced = ?",
+    def _find(self, key: Facet) -> tuple[int, int, int] | None:
+        row: tuple[int, int, int] | None = self.execute(
+            "SELECT id, max_cost_pico, max_latency_ms FROM facets WHERE tenant = ?"
+            " AND workflow IS ? AND model IS ? AND provider IS ? AND category IS ? AND status = ?"
+            " AND unpriced = ?",
             key,
         ).fetchone()
-        return None if row is None else int(row[0])
+        return row
 
     def _add(self, key: Facet) -> int:
         added = self.execute(

@@ -191,7 +191,8 @@ def restore_receipt(
     """Rows for a receipt whose place in the chain is known; False when its id is there already."""
     columns = receipt_columns(receipt)
     packed = detail.pack(body, dictionary_of(columns))
-    row = (seq, *columns, book.facet(facet_of(columns)), prev_link, link, packed)
+    facet = book.facet(facet_of(columns), columns[13] or 0, columns[16])
+    row = (seq, *columns, facet, prev_link, link, packed)
     if not book.execute(_INSERT_RECEIPT, row).rowcount:
         return False
     book.seq = seq

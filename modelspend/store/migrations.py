@@ -19,9 +19,9 @@ def m001_ledger(db: "Database") -> None:
 
     `facets` holds each combination of the low-cardinality columns once: a search resolves its
     names there and then walks one narrow index, where an index per column would cost 200 bytes a
-    receipt and still be slow for two filters at once. `head` is the end of the hash chain, so
-    that even a cut-off tail shows. Writing order for what is to come: an intent's transaction
-    takes its hold, a receipt's transaction settles it.
+    receipt and still be slow for two filters at once; its maxima rule out whole combinations.
+    `head` is the end of the hash chain, so that even a cut-off tail shows. Writing order for what
+    is to come: an intent's transaction takes its hold, a receipt's transaction settles it.
     """
     for statement in _M001.split(";\n"):
         db.execute(statement)
@@ -50,7 +50,9 @@ CREATE TABLE facets (
   provider TEXT,
   category TEXT,
   status TEXT NOT NULL,
-  unpriced INTEGER NOT NULL
+  unpriced INTEGER NOT NULL,
+  max_cost_pico INTEGER NOT NULL DEFAULT 0,
+  max_latency_ms INTEGER NOT NULL DEFAULT 0
 );
 
 CREATE INDEX facets_tenant ON facets (tenant, workflow, model);
@@ -208,6 +210,8 @@ def migrate(conn: sqlite3.Connection) -> None:
         return
     from sqlite_utils import Database, Migrations
 
+    if not done:  # before the first table: a crash half-way must not leave a stranger's file
+        conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     steps = Migrations("modelspend")
     for n, step in enumerate(MIGRATIONS, start=1):
         steps(name=step.__name__)(_counted(step, n))
@@ -217,7 +221,6 @@ def migrate(conn: sqlite3.Connection) -> None:
 def _counted(step: "Step", n: int) -> "Step":
     def run(db: "Database") -> None:
         step(db)
-        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {n}")
 
     return run

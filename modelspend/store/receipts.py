@@ -11,7 +11,7 @@ from typing import Any
 from modelspend.receipt import Receipt
 from modelspend.store import detail
 from modelspend.store.readers import Readers
-from modelspend.store.search import ALL, Filter, all_of, conditions, matching, newest, starting
+from modelspend.store.search import ALL, Filter, Terms, conditions, matching, newest, starting
 from modelspend.store.sums import sum_of, whole
 
 
@@ -63,11 +63,10 @@ class Receipts:
         """What was written after a number, oldest first: to follow the ledger."""
 
         def ask(conn: sqlite3.Connection) -> Page:
-            terms, values = conditions(where)
-            matches = all_of(["seq > ?", *terms])
+            terms = Terms(("seq > ?",), (seq,)) + conditions(where)
             rows = conn.execute(
-                f"SELECT seq FROM receipts WHERE {matches} ORDER BY seq LIMIT ?",
-                (seq, *values, limit),
+                f"SELECT seq FROM receipts WHERE {terms} ORDER BY seq LIMIT ?",
+                (*terms.values, limit),
             )
             return _load(conn, [row[0] for row in rows])
 
@@ -77,11 +76,11 @@ class Receipts:
         """Exact sums over all that matches."""
 
         def ask(conn: sqlite3.Connection) -> Totals:
-            terms, values = conditions(where)
+            terms = conditions(where)
             receipts, priced, *halves = conn.execute(
                 f"SELECT count(*), count(cost_pico), {sum_of('cost_pico')},"
-                f" {sum_of('charged_pico')} FROM receipts WHERE {all_of(terms)}",
-                values,
+                f" {sum_of('charged_pico')} FROM receipts WHERE {terms}",
+                terms.values,
             ).fetchone()
             return Totals(receipts, receipts - priced, whole(*halves[:2]), whole(*halves[2:]))
 

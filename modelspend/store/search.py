@@ -1,9 +1,9 @@
 """Which receipts match: the newest for any filters, quick at a million rows.
 
-Hides the two ways of looking. Filters on names are resolved in `facets`, which has one row for each
+Hides the ways of looking. Filters on names are resolved in `facets`, which has one row for each
 combination that occurs; each facet's receipts stand newest first in one index, so a combination
-without a receipt costs nothing. A search without names walks the index on time, which carries what
-else it asks for.
+without a receipt costs nothing, and one that is never so dear or so slow is left out. A filter that
+most receipts pass is met among the newest few thousand before any of that.
 """
 
 import sqlite3
@@ -13,7 +13,7 @@ from typing import Any
 
 _FEW_FACETS = 50  # so many are looked into one by one at once
 _RECENT = 2_000
-_MANY_FACETS = 2_000  # above it a walk through time beats a step into each facet
+_MANY_FACETS = 4_000  # above it a walk through time beats a step into each facet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,41 +41,74 @@ class Filter:
 ALL = Filter()
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Conditions in SQL, all of which must hold, and the values of their question marks."""
+
+    terms: tuple[str, ...] = ()
+    values: tuple[Any, ...] = ()
+
+    def __add__(self, more: "Terms") -> "Terms":
+        return Terms(self.terms + more.terms, self.values + more.values)
+
+    def __str__(self) -> str:
+        return " AND ".join(self.terms) or "1"
+
+
+_NOTHING = Terms()
+_NEWEST_FIRST = "ORDER BY created_at DESC, seq DESC LIMIT ?"
+
+
+def conditions(where: Filter) -> Terms:
+    """Every condition of a filter, for a statement that may choose its own way."""
+    return _range(where) + _in_facets(where) + _session(where)
+
+
 def newest(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None) -> list[int]:
     """The numbers of the newest receipts that match, in order."""
-    ranges, values = _ranges(where, before)
-    facets = _facets(conn, where)
-    if facets is not None and not facets:
-        return []
+    of_facets, ranges = _of_facets(where), _range(where) + _page(before)
     if where.session is not None:
-        named = ["session_id = ?", *_named(where)]
-        asked = [where.session, *_names(where)]
-        return _walk(conn, "receipts_session", [*named, *ranges], [*asked, *values], limit)
-    if facets is None:
-        return _walk(conn, "receipts_time", ranges, values, limit)
+        return _walk(conn, "receipts_session", _session(where) + ranges + _names(where), limit)
+    if of_facets == _NOTHING:
+        return _walk(conn, "receipts_time", ranges, limit)
+    facets = _facets(conn, of_facets)
     if len(facets) > _MANY_FACETS:
-        terms, asked = [*ranges, _in_facets(where)], [*values, *_names(where)]
-        return _walk(conn, "receipts_time", terms, asked, limit)
+        return _walk(conn, "receipts_time", ranges + _in_facets(where), limit)
     if len(facets) > _FEW_FACETS:
-        dense = _recent(conn, where, before, limit)
-        if len(dense) == limit:
-            return dense
-    return [seq for _, seq in _by_facet(conn, facets, ranges, values, limit)]
+        recent = _recent(conn, where, before, limit)
+        if len(recent) == limit:
+            return recent
+    return [seq for _, seq in _by_facet(conn, facets, ranges, limit)]
 
 
-def _walk(
-    conn: sqlite3.Connection, index: str, terms: list[str], values: list[Any], limit: int
-) -> list[int]:
+def _facets(conn: sqlite3.Connection, terms: Terms) -> list[int]:
+    """The combinations that match, the newest first."""
+    rows = conn.execute(f"SELECT id FROM facets WHERE {terms} ORDER BY id DESC", terms.values)
+    return [row[0] for row in rows]
+
+
+def _walk(conn: sqlite3.Connection, index: str, terms: Terms, limit: int) -> list[int]:
     rows = conn.execute(
-        f"SELECT seq FROM receipts INDEXED BY {index} WHERE {all_of(terms)}"
-        " ORDER BY created_at DESC, seq DESC LIMIT ?",
-        (*values, limit),
+        f"SELECT seq FROM receipts INDEXED BY {index} WHERE {terms} {_NEWEST_FIRST}",
+        (*terms.values, limit),
+    )
+    return [row[0] for row in rows]
+
+
+def _recent(conn: sqlite3.Connection, where: Filter, before: int | None, limit: int) -> list[int]:
+    """What matches among the newest few thousand: for a filter that most receipts pass."""
+    times, others = _times(where) + _page(before), _least(where) + _in_facets(where)
+    rows = conn.execute(
+        "SELECT seq FROM (SELECT seq, facet_id, cost_pico, latency_ms, created_at FROM receipts"
+        f" INDEXED BY receipts_time WHERE {times} {_NEWEST_FIRST})"
+        f" WHERE {others} {_NEWEST_FIRST}",
+        (*times.values, _RECENT, *others.values, limit),
     )
     return [row[0] for row in rows]
 
 
 def _by_facet(
-    conn: sqlite3.Connection, facets: list[int], ranges: list[str], values: list[Any], limit: int
+    conn: sqlite3.Connection, facets: list[int], ranges: Terms, limit: int
 ) -> list[tuple[int, int]]:
     """The newest of each facet as (created_at, seq), merged.
 
@@ -85,11 +118,10 @@ def _by_facet(
     oldest = -(1 << 62)
     query = (
         "SELECT created_at, seq FROM receipts INDEXED BY receipts_facet"
-        f" WHERE {all_of(['facet_id = ?', 'created_at >= ?', *ranges])}"
-        " ORDER BY created_at DESC, seq DESC LIMIT ?"
+        f" WHERE facet_id = ? AND created_at >= ? AND {ranges} {_NEWEST_FIRST}"
     )
     for facet in facets:
-        more = conn.execute(query, (facet, oldest, *values, limit)).fetchall()
+        more = conn.execute(query, (facet, oldest, *ranges.values, limit)).fetchall()
         if more:
             found = nlargest(limit, found + more)
             if len(found) == limit:
@@ -97,103 +129,12 @@ def _by_facet(
     return found
 
 
-def _recent(conn: sqlite3.Connection, where: Filter, before: int | None, limit: int) -> list[int]:
-    """What matches among the newest few thousand: for a filter that most receipts pass."""
-    times, bounds = _held(_times(where, before))
-    others, least = _held(_least(where))
-    rows = conn.execute(
-        "SELECT seq FROM (SELECT seq, facet_id, cost_pico, latency_ms, created_at FROM receipts"
-        f" INDEXED BY receipts_time WHERE {all_of(times)}"
-        " ORDER BY created_at DESC, seq DESC LIMIT ?)"
-        f" WHERE {all_of([_in_facets(where), *others])}"
-        " ORDER BY created_at DESC, seq DESC LIMIT ?",
-        (*bounds, _RECENT, *_names(where), *least, limit),
-    )
-    return [row[0] for row in rows]
-
-
-_Bound = tuple[str, int | float | None]
-
-
-def _ranges(where: Filter, before: int | None = None) -> tuple[list[str], list[Any]]:
-    """Terms on what the indexes carry beside facets, and their values."""
-    return _held([*_times(where, before), *_least(where)])
-
-
-def _times(where: Filter, before: int | None) -> list[_Bound]:
-    page = "(created_at, seq) < (SELECT created_at, seq FROM receipts WHERE seq = ?)"
-    return [("created_at >= ?", where.since_ms), ("created_at < ?", where.until_ms), (page, before)]
-
-
-def _least(where: Filter) -> list[_Bound]:
-    return [("cost_pico >= ?", where.min_cost_pico), ("latency_ms >= ?", where.min_latency_ms)]
-
-
-def _held(bounds: list[_Bound]) -> tuple[list[str], list[Any]]:
-    held = [(term, value) for term, value in bounds if value is not None]
-    return [term for term, _ in held], [value for _, value in held]
-
-
-_NAMED = ("tenant", "workflow", "model", "provider", "category")
-
-
-def _named(where: Filter) -> list[str]:
-    """Terms on the columns that facets have."""
-    terms = [f"{name} = ?" for name in _NAMED if getattr(where, name) is not None]
-    if where.status:
-        terms.append(f"status IN ({', '.join('?' * len(where.status))})")
-    return terms
-
-
-def _names(where: Filter) -> list[Any]:
-    """The values of `_named`, in its order."""
-    named = [getattr(where, name) for name in _NAMED if getattr(where, name) is not None]
-    return [*named, *where.status]
-
-
-def _facet_terms(where: Filter) -> list[str]:
-    terms = _named(where)
-    if where.unpriced is not None:
-        terms.append(f"unpriced = {int(where.unpriced)}")
-    return terms
-
-
-def _facets(conn: sqlite3.Connection, where: Filter) -> list[int] | None:
-    """The combinations that match, the newest first; None when nothing is asked of them."""
-    terms = _facet_terms(where)
-    if not terms:
-        return None
-    rows = conn.execute(
-        f"SELECT id FROM facets WHERE {all_of(terms)} ORDER BY id DESC", _names(where)
-    )
-    return [row[0] for row in rows]
-
-
-def _in_facets(where: Filter) -> str:
-    return f"facet_id IN (SELECT id FROM facets WHERE {all_of(_facet_terms(where))})"
-
-
-def conditions(where: Filter) -> tuple[list[str], list[Any]]:
-    """Every condition of a filter, for a statement that may choose its own way."""
-    terms, values = _ranges(where)
-    if _facet_terms(where):
-        terms.append(_in_facets(where))
-        values += _names(where)
-    if where.session is not None:
-        terms.append("session_id = ?")
-        values.append(where.session)
-    return terms, values
-
-
-def all_of(terms: list[str]) -> str:
-    return " AND ".join(terms) or "1"
-
-
 def starting(conn: sqlite3.Connection, text: str, limit: int) -> list[int]:
     """Receipts whose id starts with `text`, newest first."""
+    term = _id_starts(text)
     rows = conn.execute(
-        f"SELECT seq FROM receipts WHERE {_STARTS_ID} ORDER BY receipt_id DESC LIMIT ?",
-        (*_id_range(text), limit),
+        f"SELECT seq FROM receipts WHERE {term} ORDER BY receipt_id DESC LIMIT ?",
+        (*term.values, limit),
     )
     return [row[0] for row in rows]
 
@@ -203,46 +144,92 @@ def matching(conn: sqlite3.Connection, text: str, where: Filter, limit: int) -> 
 
     Names and tags are compared without regard to case.
     """
-    found = set(_with_name(conn, text, where, limit))
-    terms, values = conditions(where)
-    for source, asked in (
-        (_STARTS_ID, _id_range(text)),
-        ("session_id >= ? AND session_id < ?", (text, text + _LAST)),
-        ("seq IN (SELECT seq FROM tags WHERE instr(lower(tag), ?))", (text.lower(),)),
+    facets = _facets(conn, Terms((_HAS_TEXT,), (text.lower(),)) + _of_facets(where))
+    found = set(_by_facet(conn, facets, _range(where) + _session(where), limit))
+    rest = conditions(where)
+    for source in (
+        _id_starts(text),
+        Terms(("session_id >= ?", "session_id < ?"), (text, text + _LAST)),
+        Terms(("seq IN (SELECT seq FROM tags WHERE instr(lower(tag), ?))",), (text.lower(),)),
     ):
+        terms = source + rest
         found.update(
             conn.execute(
-                f"SELECT created_at, seq FROM receipts WHERE {all_of([source, *terms])}"
-                " ORDER BY created_at DESC, seq DESC LIMIT ?",
-                (*asked, *values, limit),
+                f"SELECT created_at, seq FROM receipts WHERE {terms} {_NEWEST_FIRST}",
+                (*terms.values, limit),
             )
         )
     return [seq for _, seq in nlargest(limit, found)]
 
 
-def _with_name(
-    conn: sqlite3.Connection, text: str, where: Filter, limit: int
-) -> list[tuple[int, int]]:
-    rows = conn.execute(
-        f"SELECT id FROM facets WHERE {all_of([_HAS_TEXT, *_facet_terms(where)])} ORDER BY id DESC",
-        (text.lower(), *_names(where)),
-    ).fetchall()
-    ranges, values = _ranges(where)
-    if where.session is not None:
-        ranges.append("session_id = ?")
-        values.append(where.session)
-    return _by_facet(conn, [row[0] for row in rows], ranges, values, limit)
-
-
 _LAST = chr(0x10FFFF)  # sorts behind every letter
-_STARTS_ID = "receipt_id >= ? AND receipt_id < ?"
 _HAS_TEXT = (
     "instr(lower(tenant || char(10) || coalesce(workflow, '') || char(10) || coalesce(model, '')"
     " || char(10) || coalesce(provider, '') || char(10) || coalesce(category, '')), ?)"
 )
 
 
-def _id_range(text: str) -> tuple[str, str]:
+def _id_starts(text: str) -> Terms:
     """Ids are in capitals behind their prefix, which may be left out."""
     low = "rcpt_" + text.removeprefix("rcpt_").upper()
-    return low, low + _LAST
+    return Terms(("receipt_id >= ?", "receipt_id < ?"), (low, low + _LAST))
+
+
+def _held(*bounds: tuple[str, Any]) -> Terms:
+    """The terms whose value is given."""
+    held = [(term, value) for term, value in bounds if value is not None]
+    return Terms(tuple(term for term, _ in held), tuple(value for _, value in held))
+
+
+def _names(where: Filter, unpriced: str = "(cost_pico IS NULL)") -> Terms:
+    """What a receipt's own columns and its facet's have in common."""
+    named = _held(
+        ("tenant = ?", where.tenant),
+        ("workflow = ?", where.workflow),
+        ("model = ?", where.model),
+        ("provider = ?", where.provider),
+        ("category = ?", where.category),
+    )
+    if where.status:
+        named += Terms((f"status IN ({', '.join('?' * len(where.status))})",), where.status)
+    if where.unpriced is not None:
+        named += Terms((f"{unpriced} = ?",), (int(where.unpriced),))
+    return named
+
+
+def _of_facets(where: Filter) -> Terms:
+    """What can be asked of facets: names, and maxima that rule a whole one out."""
+    return _names(where, unpriced="unpriced") + _held(
+        ("max_cost_pico >= ?", where.min_cost_pico), ("max_latency_ms >= ?", where.min_latency_ms)
+    )
+
+
+def _in_facets(where: Filter) -> Terms:
+    terms = _of_facets(where)
+    if terms == _NOTHING:
+        return _NOTHING
+    return Terms((f"facet_id IN (SELECT id FROM facets WHERE {terms})",), terms.values)
+
+
+def _session(where: Filter) -> Terms:
+    return _held(("session_id = ?", where.session))
+
+
+def _range(where: Filter) -> Terms:
+    """What the indexes carry beside facets."""
+    return _times(where) + _least(where)
+
+
+def _times(where: Filter) -> Terms:
+    return _held(("created_at >= ?", where.since_ms), ("created_at < ?", where.until_ms))
+
+
+def _least(where: Filter) -> Terms:
+    return _held(("cost_pico >= ?", where.min_cost_pico), ("latency_ms >= ?", where.min_latency_ms))
+
+
+def _page(before: int | None) -> Terms:
+    """Behind a receipt in the order of the list."""
+    return _held(
+        ("(created_at, seq) < (SELECT created_at, seq FROM receipts WHERE seq = ?)", before)
+    )

@@ -55,7 +55,10 @@ _NUMBERS = (
     "SELECT max((SELECT coalesce(max(seq), 0) FROM receipts), (SELECT coalesce(max(seq), 0)"
     " FROM events)), (SELECT count(*) FROM receipts) + (SELECT count(*) FROM events)"
 )
-_FACETS = "SELECT id, tenant, workflow, model, provider, category, status, unpriced FROM facets"
+_FACETS = (
+    "SELECT id, tenant, workflow, model, provider, category, status, unpriced,"
+    " max_cost_pico, max_latency_ms FROM facets"
+)
 
 
 def _link_before(conn: sqlite3.Connection, since: int) -> bytes:
@@ -80,7 +83,7 @@ def _row_problems(
         return
     if chain_hash(prev_link, seq, body) != link:
         yield "its content is not what was hashed"
-    elif receipt_columns(receipt) != columns or facets.get(facet) != facet_of(columns):
+    elif receipt_columns(receipt) != columns or not _in_facet(columns, facets.get(facet)):
         yield "its columns differ from its content"
     elif conn.execute(_ATTEMPTS, (seq,)).fetchall() != attempt_rows(seq, receipt):
         yield "its attempts differ from its content"
@@ -88,6 +91,13 @@ def _row_problems(
         yield "its tags differ from its content"
     else:
         yield from _body_problems(conn, seq, receipt.request.sha256, receipt.request.answer_sha256)
+
+
+def _in_facet(columns: tuple[Any, ...], facet: tuple[Any, ...] | None) -> bool:
+    """A search finds a receipt only through its facet: the names and the maxima must hold."""
+    if facet is None or facet[:7] != facet_of(columns):
+        return False
+    return (columns[13] or 0) <= facet[7] and int(columns[16]) <= int(facet[8])
 
 
 _TAG = "SELECT 1 FROM tags WHERE tag = ? AND seq = ?"

@@ -10,6 +10,7 @@ import random
 import sys
 from pathlib import Path
 
+from modelspend.errors import LedgerUnavailable
 from modelspend.store import Store
 from tests.store.synthetic import START_MS, Traffic, intent_of, with_bodies
 
@@ -41,7 +42,11 @@ async def main(ledger: Path, seed: int, durability: str) -> None:
 
     async def work() -> None:
         while True:
-            await _call(store, traffic, rng)
+            try:
+                await _call(store, traffic, rng)
+            except LedgerUnavailable:
+                _promise("refused")
+                await asyncio.sleep(0.05)
 
     await asyncio.gather(*(work() for _ in range(WORKERS)))
 

@@ -47,7 +47,9 @@ CREATE TABLE facets (
   provider TEXT,
   category TEXT,
   status TEXT NOT NULL,
-  unpriced INTEGER NOT NULL
+  unpriced INTEGER NOT NULL,
+  max_cost_pico INTEGER NOT NULL DEFAULT 0,
+  max_latency_ms INTEGER NOT NULL DEFAULT 0
 );
 
 CREATE TABLE head (

@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,10 +30,20 @@ class Promises:
                     self.done[receipt_id] = int(seq)
 
 
-def run_and_kill(ledger: Path, seed: int, promises: Promises, durability: str = "full") -> None:
-    """One life of the child: it is killed after a random number of its lines."""
-    command = [sys.executable, "-m", "tests.store.child", str(ledger), str(seed), durability]
-    lines_to_hear = random.Random(seed).randint(0, 400)
+def run_and_kill(
+    ledger: Path,
+    seed: int,
+    promises: Promises,
+    durability: str = "full",
+    *,
+    under: Sequence[str] = (),
+    lines_to_hear: int | None = None,
+) -> list[str]:
+    """One life of the child: it is killed after a (random) number of its lines; the lines."""
+    child_of = [sys.executable, "-m", "tests.store.child", str(ledger), str(seed), durability]
+    command = [*under, *child_of]
+    if lines_to_hear is None:
+        lines_to_hear = random.Random(seed).randint(0, 400)
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     ) as child:
@@ -44,8 +55,10 @@ def run_and_kill(ledger: Path, seed: int, promises: Promises, durability: str = 
                 break
         child.kill()
         heard += child.stdout.readlines()  # what was in the pipe when it died counts too
-    promises.hear([line for line in heard if line.endswith("\n")])
+    heard = [line for line in heard if line.endswith("\n")]
+    promises.hear(heard)
     promises.rounds += 1
+    return heard
 
 
 async def broken_promises(ledger: Path, promises: Promises) -> list[str]:

@@ -55,6 +55,7 @@ async def filled(ledger: Path) -> Path:
         (f"DELETE FROM receipts WHERE seq = {_COUNT}", "another end"),
         (f"DELETE FROM receipts WHERE seq > {_COUNT - 5}", "another end"),
         ("DELETE FROM receipts", "another end"),
+        ("UPDATE facets SET max_latency_ms = 1", "its columns differ"),
         ("UPDATE facets SET workflow = 'other' WHERE id = 1", "its columns differ"),
     ],
 )
