@@ -57,8 +57,9 @@ def _node(command: Any, path: str) -> Node:
     if hasattr(command, "commands"):
         for name in command.list_commands(None):
             below[name] = _node(command.commands[name], f"{path} {name}")
-    flags = tuple(_flag(each) for each in command.params if each.param_type_name == "option")
-    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    shown = [each for each in command.params if not getattr(each, "hidden", False)]
+    flags = tuple(_flag(each) for each in shown if each.param_type_name == "option")
+    arguments = [each for each in shown if each.param_type_name == "argument"]
     return Node(
         help=(command.help or "").strip(),
         usage=" ".join([path, *(_argument(each) for each in arguments)]),
@@ -69,8 +70,8 @@ def _node(command: Any, path: str) -> Node:
 
 
 def _argument(argument: Any) -> str:
-    name = argument.name.upper().replace("_", "-")
-    many = f"{name}..." if argument.nargs == -1 else name
+    name = argument.metavar or argument.name.upper().replace("_", "-")
+    many = f"{name}..." if argument.nargs == -1 and not argument.metavar else name
     return many if argument.required else f"[{many}]"
 
 
