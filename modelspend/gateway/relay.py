@@ -111,6 +111,7 @@ class Relay:
         return data
 
     def _whole(self) -> None:
+        self._try.note = self._reader.note
         if self._try.first_content is None and self._reader.note.content:
             self._try.first_content = perf_counter()
         if self._reader.note.error is None:

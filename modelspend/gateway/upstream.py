@@ -26,6 +26,7 @@ Headers = Sequence[tuple[str, str]]
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 _MAX_HEADER_BYTES = 16 * 1024
 _READ_BUFFER = 64 * 1024  # a client that reads slowly costs twice this and no more
+_TICK_S = 0.25
 _STEP = 1024 * 1024
 _MAX_RATIO = 200  # text deflates to a tenth; only a bomb to a two-hundredth
 
@@ -77,6 +78,7 @@ class Upstream:
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._urls: dict[str, URL] = {}
+        self._watch = _Watch()
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -116,23 +118,28 @@ class Upstream:
         Raises AttemptFailed. The reply must be closed by whoever got it.
         """
         assert self._session is not None, "Upstream is used before it is open"
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeouts.total_s
+        now = self._watch.now()
+        waiting = _Waiting(now + timeouts.first_byte_s)
+        self._watch.add(waiting)
         try:
-            async with asyncio.timeout(timeouts.first_byte_s):
-                response = await self._session.request(
-                    method,
-                    self._url(url),
-                    data=body or None,
-                    headers=headers,
-                    allow_redirects=False,
-                    timeout=_connecting(timeouts.connect_s),
-                )
-        except TimeoutError as error:
-            raise _renamed(error, provider, waiting=True) from None
+            response = await self._session.request(
+                method,
+                self._url(url),
+                data=body or None,
+                headers=headers,
+                allow_redirects=False,
+                timeout=_connecting(timeouts.connect_s),
+            )
+        except asyncio.CancelledError:
+            if waiting.gave_up():
+                failure = FailureClass.FIRST_BYTE_TIMEOUT
+                raise AttemptFailed(failure, Delivery.MAYBE_ACCEPTED, provider) from None
+            raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _renamed(error, provider, waiting=True) from None
-        return Reply(provider, response, timeouts.idle_s, deadline)
+        finally:
+            self._watch.discard(waiting)
+        return Reply(provider, response, self._watch, timeouts.idle_s, now + timeouts.total_s)
 
     def _url(self, url: str) -> URL:
         parsed = self._urls.get(url)
@@ -153,11 +160,74 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
+class _Watched(Protocol):
+    def look(self, now: float) -> None: ...
+
+
+class _Watch:
+    """Looks at all that is waited for, four times a second.
+
+    A timer for each call would cost more than all else in this file; limits are in seconds, so a
+    quarter of one more does not matter.
+    """
+
+    def __init__(self) -> None:
+        self._watched: set[_Watched] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def now(self) -> float:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.time()
+
+    def add(self, watched: _Watched) -> None:
+        self._watched.add(watched)
+        if self._timer is None and self._loop is not None:
+            self._timer = self._loop.call_later(_TICK_S, self._look)
+
+    def discard(self, watched: _Watched) -> None:
+        self._watched.discard(watched)
+
+    def _look(self) -> None:
+        self._timer = None
+        now = self.now()
+        for watched in tuple(self._watched):
+            watched.look(now)
+        if self._watched and self._loop is not None:
+            self._timer = self._loop.call_later(_TICK_S, self._look)
+
+
+class _Waiting:
+    """The wait for the head of an answer; the task that waits is cancelled when it is too long."""
+
+    __slots__ = ("_deadline", "_late", "_task")
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._late = False
+        self._task = asyncio.current_task()
+
+    def look(self, now: float) -> None:
+        if now >= self._deadline and not self._late and self._task is not None:
+            self._late = True
+            self._task.cancel()
+
+    def gave_up(self) -> bool:
+        """Whether the cancellation was ours alone."""
+        return self._late and self._task is not None and not self._task.uncancel()
+
+
 class Reply:
     """The head of an answer, and its bytes as they come."""
 
     def __init__(
-        self, provider: str, response: aiohttp.ClientResponse, idle_s: float, deadline: float
+        self,
+        provider: str,
+        response: aiohttp.ClientResponse,
+        watch: _Watch,
+        idle_s: float,
+        deadline: float,
     ) -> None:
         self.provider = provider
         self.status = response.status
@@ -172,11 +242,11 @@ class Reply:
         self._put_back = b""
         self._idle_s = idle_s
         self._deadline = deadline
-        self._loop = asyncio.get_running_loop()
-        self._heard_at = self._loop.time()
+        self._watch = watch
+        self._heard_at = watch.now()
         self._reading = True
         self._broken: FailureClass | None = None
-        self._timer = self._loop.call_at(self._next_check(), self._check)
+        watch.add(self)
         self._connection_end = _end_of(response)
         if self._connection_end is not None:
             self._connection_end.add_done_callback(self._lost)
@@ -191,7 +261,7 @@ class Reply:
             data, self._put_back = self._put_back, b""
             return data
         content = self._response.content
-        self._heard_at = self._loop.time()
+        self._heard_at = self._watch.now()
         self._reading = True
         while True:
             try:
@@ -203,13 +273,13 @@ class Reply:
             if self._broken is not None:
                 raise AttemptFailed(self._broken, Delivery.RESPONDING, self.provider)
             if not chunk:
-                self._timer.cancel()
+                self._watch.discard(self)
                 return b""
             plain = chunk if self._decode is None else self._decoded(chunk)
             if plain:
                 self._reading = False
                 return plain
-            self._heard_at = self._loop.time()
+            self._heard_at = self._watch.now()
 
     def _decoded(self, chunk: bytes) -> bytes:
         assert self._decode is not None
@@ -224,7 +294,7 @@ class Reply:
 
     def close(self) -> None:
         """Let go of the answer: back to the pool if it was read to its end, else cut."""
-        self._timer.cancel()
+        self._watch.discard(self)
         if self._connection_end is not None:
             self._connection_end.remove_done_callback(self._lost)
         self._response.close()
@@ -232,7 +302,7 @@ class Reply:
     def cut(self, failure: FailureClass) -> None:
         """Break the answer off from outside: a waiting `more` raises with this class."""
         self._broken = failure
-        self._timer.cancel()
+        self._watch.discard(self)
         if self._response.connection is not None and self._response.connection.transport:
             self._response.connection.transport.abort()
         self._response.content.set_exception(aiohttp.ClientPayloadError("cut"))
@@ -247,21 +317,12 @@ class Reply:
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
 
-    def _next_check(self) -> float:
-        return min(self._heard_at + self._idle_s, self._deadline)
-
-    def _check(self) -> None:
-        """One timer a reply: it looks when it fires, so a chunk costs only a clock reading.
-
-        A client that reads slowly does not make the provider idle: only our waiting counts.
-        """
-        now = self._loop.time()
+    def look(self, now: float) -> None:
+        """A client that reads slowly does not make the provider idle: only our waiting counts."""
         if now >= self._deadline:
             self.cut(FailureClass.TOTAL_TIMEOUT)
         elif self._reading and now >= self._heard_at + self._idle_s:
             self.cut(FailureClass.IDLE_TIMEOUT)
-        else:
-            self._timer = self._loop.call_at(max(self._next_check(), now + 0.05), self._check)
 
 
 def _end_of(response: aiohttp.ClientResponse) -> "asyncio.Future[None] | None":

@@ -87,9 +87,7 @@ class WholeReader:
             self._seen.clear()
 
     def _take(self, body: bytes) -> None:
-        read = self._dialect.note(body)
-        for name in AnswerNote.__slots__:
-            setattr(self.note, name, getattr(read, name))
+        self.note = self._dialect.note(body)
 
 
 def failure_of(http_status: int) -> FailureClass:
