@@ -190,7 +190,11 @@ class _Opening:
         try:
             conn = self._sound()
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) or not self._known:
+            if isinstance(error, sqlite3.OperationalError):
+                raise LedgerUnavailable(
+                    f"{self._path} cannot be opened: {error}.", "Look at it: modelspend doctor"
+                ) from error
+            if not self._known:
                 raise self._refused(error) from error
             conn = self._start_anew(str(error))
         self._opened = True

@@ -76,7 +76,7 @@ def newest(conn: sqlite3.Connection, where: Filter, limit: int, before: int | No
         return _walk(conn, "receipts_time", ranges + _in_facets(where), limit)
     if len(facets) > _FEW_FACETS:
         recent = _recent(conn, where, before, limit)
-        if len(recent) == limit:
+        if len(recent) == limit or _few(conn, _times(where) + _page(before)):
             return recent
     return [seq for _, seq in _by_facet(conn, facets, ranges, limit)]
 
@@ -105,6 +105,16 @@ def _recent(conn: sqlite3.Connection, where: Filter, before: int | None, limit: 
         (*times.values, _RECENT, *others.values, limit),
     )
     return [row[0] for row in rows]
+
+
+def _few(conn: sqlite3.Connection, times: Terms) -> bool:
+    """Whether the newest few thousand were all that there is in that time."""
+    (count,) = conn.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM receipts INDEXED BY receipts_time WHERE {times}"
+        " LIMIT ?)",
+        (*times.values, _RECENT),
+    ).fetchone()
+    return int(count) < _RECENT
 
 
 def _by_facet(

@@ -35,7 +35,12 @@ async def _call(store: Store, traffic: Traffic, rng: random.Random) -> None:
 
 async def main(ledger: Path, seed: int, durability: str) -> None:
     store = await Store.open(ledger, durability="full" if durability == "full" else "normal")
-    await store.calls.recover(now_ms=1)
+    while True:
+        try:
+            await store.calls.recover(now_ms=1)
+            break
+        except LedgerUnavailable:
+            await asyncio.sleep(0.05)
     _promise("ready")
     rng = random.Random(seed)
     traffic = Traffic(seed, start_ms=START_MS + seed * 10**9)
