@@ -92,7 +92,7 @@ class Provider:
     drain_s: float = 10.0
     region: str | None = None
     region_header: str | None = None
-    request_id_headers: tuple[str, ...] = ("x-request-id",)
+    request_id_headers: tuple[str, ...] = ("x-request-id", "request-id")
     usage: Mapping[str, UsageRules] = field(default_factory=dict, repr=False)
     tier: TierRules = field(default_factory=lambda: TierRules(rename={}))
     corrections: tuple[Correction, ...] = ()

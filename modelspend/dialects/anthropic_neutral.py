@@ -197,7 +197,7 @@ def _message_object(answer_id: str, model: str, usage: Mapping[str, int]) -> dic
 def _block(part: chat.Part) -> dict[str, Any]:
     match part:
         case chat.Text():
-            return {"type": "text", "text": part.text, "citations": None}
+            return {"type": "text", "text": part.text}
         case chat.ToolCall():
             asked = orjson.loads(part.arguments or "{}")
             return {"type": "tool_use", "id": part.call_id, "name": part.name, "input": asked}

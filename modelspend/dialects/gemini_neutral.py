@@ -129,7 +129,8 @@ def _tools(value: Mapping[str, Any]) -> Iterator[chat.Tool | chat.Opaque]:
     """One entry may declare many functions, or be a tool that Google runs."""
     names = either(value, "functionDeclarations", "function_declarations")
     for declared in map(as_object, as_list(value.get(names))):
-        schema = declared.get("parameters") or declared.get("parametersJsonSchema")
+        json_schema = either(declared, "parametersJsonSchema", "parameters_json_schema")
+        schema = declared.get("parameters") or declared.get(json_schema)
         yield chat.Tool(
             name=str(declared.get("name") or ""),
             description=str(declared.get("description") or ""),
