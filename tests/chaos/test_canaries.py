@@ -20,7 +20,7 @@ from typing import Any
 import aiohttp
 import pytest
 from calls import CHAT, COUNT, DOORS, GEMINI, MESSAGES, STREAMING
-from sidecar import Sidecar, provider
+from sidecar import REPOSITORY, Sidecar, provider
 
 from modelspend.simulator import Simulator
 
@@ -109,12 +109,18 @@ def _environment(planted: Planted) -> dict[str, str]:
 
 
 async def test_no_key_and_no_prompt_is_found_where_it_does_not_belong(tmp_path: Path) -> None:
+    await search(tmp_path)
+
+
+async def search(folder: Path, package: Path = REPOSITORY) -> None:
+    """Plant, call in every way, search; asserts that nothing is found."""
     planted = Planted()
     async with Simulator(seed=1) as one, Simulator(seed=2) as two, Simulator(seed=3) as three:
         sims = {"one": one, "two": two, "three": three}
         sidecar = Sidecar(
-            tmp_path,
+            folder,
             _config(sims),
+            package=package,
             env=_environment(planted),
             log_level="debug",
             server="client_stall_s = 2\nmax_body_mib = 1\nbody_timeout_s = 0.5",
@@ -129,7 +135,7 @@ async def test_no_key_and_no_prompt_is_found_where_it_does_not_belong(tmp_path: 
             bodies = _bodies(sidecar.ledger)
         files = {
             path.name: path.read_bytes()
-            for path in tmp_path.rglob("*")
+            for path in folder.rglob("*")
             if path.is_file() and path.suffix != ".toml"
         }
         await _only_at_its_own_provider(planted, sims)

@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from calls import CHAT, STREAMING, Door
-from sidecar import Sidecar, provider
+from sidecar import REPOSITORY, Sidecar, provider
 
 from modelspend.simulator import Simulator
 
@@ -112,9 +112,10 @@ async def _settle_down(sidecar: Sidecar) -> int:
     return sidecar.sockets_and_files()
 
 
-async def _hang_up(folder: Path, count: int, seed: int) -> None:
+async def hang_up(folder: Path, count: int, seed: int, package: Path = REPOSITORY) -> None:
+    """So many clients leave; asserts what the provider saw and what the ledger says."""
     async with Simulator(seed=seed, keep=100_000) as sim:
-        async with Sidecar(folder, provider("sim", sim.url)) as sidecar:
+        async with Sidecar(folder, provider("sim", sim.url), package=package) as sidecar:
             await _settle_down(sidecar)
             before = await _settle_down(sidecar)
             crowd = leavers(count, seed)
@@ -158,13 +159,13 @@ async def _status(sidecar: Sidecar, name: str) -> object:
 async def test_a_client_that_leaves_frees_its_provider_at_once_and_leaves_one_receipt(
     tmp_path: Path,
 ) -> None:
-    await _hang_up(tmp_path, 60, seed=2)
+    await hang_up(tmp_path, 60, seed=2)
 
 
 @pytest.mark.full
 @pytest.mark.timeout(600)
 async def test_a_thousand_clients_that_leave_at_random_points_leak_nothing(tmp_path: Path) -> None:
-    await _hang_up(tmp_path, 1_000, seed=3)
+    await hang_up(tmp_path, 1_000, seed=3)
 
 
 async def test_a_client_that_leaves_after_the_terminal_event_has_a_success_on_its_receipt(

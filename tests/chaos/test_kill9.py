@@ -16,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from calls import CHAT, GEMINI, MESSAGES, RESPONSES, Door
-from sidecar import Sidecar, provider
+from sidecar import REPOSITORY, Sidecar, provider
 
 from modelspend.simulator import Simulator
 
@@ -158,13 +158,12 @@ def reconcile(sidecar: Sidecar, sim: Simulator, seen: Witness) -> Tally:
 
 
 async def kill_rounds(
-    folder: Path, sim: Simulator, *, rounds: int, calls: int, seed: int, package: Path | None = None
+    folder: Path, sim: Simulator, *, rounds: int, calls: int, seed: int, package: Path = REPOSITORY
 ) -> Tally:
     """So many rounds of calls, each ended by a SIGKILL at a random instant, then the comparison."""
     chance = random.Random(seed)
     config = provider("sim", sim.url, models=[*_MODELS, *_STREAM_MODELS])
-    more = {} if package is None else {"package": package}
-    sidecar = Sidecar(folder, config, **more)
+    sidecar = Sidecar(folder, config, package=package)
     crowd = Crowd(sidecar, chance)
     for number in range(rounds):
         if number % 4 == 3:

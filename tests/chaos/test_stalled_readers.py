@@ -2,11 +2,12 @@
 
 import asyncio
 import socket
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 from calls import CHAT
-from sidecar import Sidecar, provider
+from sidecar import REPOSITORY, Sidecar, provider
 
 from modelspend.simulator import Simulator
 
@@ -26,23 +27,25 @@ async def _stalled(sidecar: Sidecar, model: str) -> socket.socket:
     return client
 
 
-async def _stall(folder: Path, readers: int, size: str) -> None:
+async def stall(folder: Path, readers: int, size: str, package: Path = REPOSITORY) -> None:
+    """So many clients ask for so much and never read; asserts their cost and their end."""
     async with Simulator(keep=10_000) as sim:
         server = "client_stall_s = 2"
-        async with Sidecar(folder, provider("sim", sim.url), server=server) as sidecar:
+        config = provider("sim", sim.url)
+        async with Sidecar(folder, config, server=server, package=package) as sidecar:
             warm = await _stalled(sidecar, "sim/sim-ok")
             await sidecar.until("SELECT count(*) FROM receipts", 1)
             warm.close()
             before = sidecar.rss_mb()
             model = f"sim/sim-size-{size}"
-            clients = [await _stalled(sidecar, model) for _ in range(readers)]
-            await sidecar.until("SELECT count(*) FROM receipts", readers + 1, limit_s=60)
+            async with AsyncExitStack() as open_sockets:
+                for _ in range(readers):
+                    open_sockets.callback((await _stalled(sidecar, model)).close)
+                await sidecar.until("SELECT count(*) FROM receipts", readers + 1, limit_s=30)
             peak = sidecar.peak_rss_mb()
             rows = sidecar.ask("SELECT status, count(*) FROM receipts GROUP BY 1 ORDER BY 1")
             classes = sidecar.ask("SELECT failure_class, count(*) FROM attempts GROUP BY 1")
             waited = sidecar.ask("SELECT min(latency_ms) FROM receipts WHERE status <> 'success'")
-            for client in clients:
-                client.close()
             await sim.quiet()
             sent = sum(line["bytes_sent"] for line in sim.ended()) / readers / 1024**2
     print(
@@ -56,7 +59,7 @@ async def _stall(folder: Path, readers: int, size: str) -> None:
 
 
 async def test_readers_that_stall_are_cut_and_never_buffered(tmp_path: Path) -> None:
-    await _stall(tmp_path, 5, "100m")
+    await stall(tmp_path, 5, "100m")
 
 
 @pytest.mark.full
@@ -64,7 +67,7 @@ async def test_readers_that_stall_are_cut_and_never_buffered(tmp_path: Path) -> 
 async def test_a_hundred_stalled_readers_of_a_hundred_megabytes_cost_little_memory(
     tmp_path: Path,
 ) -> None:
-    await _stall(tmp_path, 100, "100m")
+    await stall(tmp_path, 100, "100m")
 
 
 async def test_a_reader_that_is_slow_but_reads_is_not_cut(tmp_path: Path) -> None:
