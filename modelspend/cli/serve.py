@@ -20,6 +20,9 @@ def serve(
     SIGTERM and Ctrl-C let open streams finish, a second one ends them; SIGHUP reads the
     configuration again.
     """
+    import gc
+
+    gc.disable()  # until all is loaded: nothing of it is garbage
     place = here(ctx)
     loaded = place.load({"server.host": host, "server.port": port})
 

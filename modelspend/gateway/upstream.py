@@ -7,7 +7,6 @@ never returned to the pool, since its unread bytes would spoil the next call.
 """
 
 import asyncio
-import ssl
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,7 +81,7 @@ class Upstream:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15, ssl=_tls()),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -154,10 +153,6 @@ class Upstream:
 def _connecting(connect_s: float) -> aiohttp.ClientTimeout:
     """The only limit that is left to aiohttp: the phases after it have our own timers."""
     return aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
-
-
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
 
 
 class _Watched(Protocol):

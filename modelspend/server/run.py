@@ -33,6 +33,7 @@ async def run(started: Started, ready: Callable[[str], None]) -> None:
     async with serving(started) as app:
         _listen_to_signals(app, stop)
         gc.freeze()
+        gc.enable()
         ready(app[LIVE].url)
         await stop.wait()
 
