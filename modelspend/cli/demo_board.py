@@ -27,16 +27,27 @@ class Sums:
 
     calls: Counter[str] = field(default_factory=Counter)
     pico: Counter[str] = field(default_factory=Counter)
+    unpriced: Counter[str] = field(default_factory=Counter)
 
     def add(self, name: str, cost_pico: int | None) -> None:
         self.calls[name] += 1
         self.pico[name] += cost_pico or 0
+        self.unpriced[name] += cost_pico is None
+
+    def shown(self, name: str) -> str:
+        """What a name's calls came to; a dash where no call's cost is known."""
+        known = self.unpriced[name] < self.calls[name]
+        return dollars(self.pico[name]) if known else "-"
 
     def to_json(self) -> dict[str, Any]:
         from modelspend.money import usd
 
         return {
-            str(name): {"calls": calls, "cost_usd": usd(self.pico[name])}
+            str(name): {
+                "calls": calls,
+                "cost_usd": usd(self.pico[name]),
+                "unpriced": self.unpriced[name],
+            }
             for name, calls in self.calls.most_common()
         }
 
@@ -69,19 +80,19 @@ class Tally:
         if self.fine is None or _worth(receipt) >= _worth(self.fine):
             self.fine = receipt
 
-    def words(self) -> Iterator[str]:
+    def words(self, took_s: float) -> Iterator[str]:
         """The sums in sentences."""
         from modelspend.money import usd_text
 
-        yield f"{self.calls:,} calls cost ${usd_text(self.pico)}."
+        yield f"{self.calls:,} calls cost ${usd_text(self.pico)}, all carried in {took_s:.1f} s."
         known = [f"{self.kinds['exact']:,} exact"]
         if self.kinds["estimated"]:
-            known.append(f"{self.kinds['estimated']} estimated (nobody said what was counted)")
+            known.append(f"{self.kinds['estimated']} estimated (the answer told no usage)")
         if self.kinds["unpriced"]:
-            known.append(f"{self.kinds['unpriced']} without a known price")
-        yield f"Of these costs are {', '.join(known)}."
+            known.append(f"{self.kinds['unpriced']} unknown (no price, and never counted as 0)")
+        yield f"Costs: {', '.join(known)}."
         if wrong := self.calls - self.statuses.calls["success"]:
-            yield f"{wrong} calls did not end well, and have a receipt all the same."
+            yield f"{wrong} calls did not end well, and have their receipts all the same."
 
     def to_json(self) -> dict[str, Any]:
         from modelspend.money import usd
@@ -146,7 +157,7 @@ def _table(name: str, sums: Sums, style: "Callable[[str], str | None] | None" = 
     table.add_column("USD", justify="right")
     for each, calls in sums.calls.most_common():
         shown = Text(each, style=(style and style(each)) or "")
-        table.add_row(shown, f"{calls:,}", dollars(sums.pico[each]))
+        table.add_row(shown, f"{calls:,}", sums.shown(each))
     return table
 
 

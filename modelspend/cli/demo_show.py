@@ -92,8 +92,8 @@ class Show:
 
         def line() -> str:
             return (
-                f"Serving at {side.url}: {since.calls:,} calls, ${dollars(since.pico)} since."
-                " Ctrl-C ends it."
+                f"Serving at {side.url} (Ctrl-C ends it):"
+                f" ${dollars(since.pico)} so far, calls: {since.calls:,}"
             )
 
         with self._drawing(line, keep=False) as draw:
@@ -127,12 +127,11 @@ class Show:
     def _told(self, side: "Side", tally: "Tally") -> Iterator[str]:
         from modelspend.cli.slip import slip
 
-        yield from tally.words()
-        yield f"It took {(self.here.now_ms() - self.began_ms) / 1000:.1f} s."
+        yield from tally.words((self.here.now_ms() - self.began_ms) / 1000)
         if tally.fine is None:
             return
         yield ""
-        yield from (f"  {line}" for line in slip(tally.fine))
+        yield from slip(tally.fine)
         yield ""
         yield "Every call left one of these. Worth trying next, in another terminal:"
         yield ""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from modelspend.money import CostLine
     from modelspend.receipt import Receipt
 
-WIDTH = 66
+WIDTH = 60
 
 
 def slip(receipt: "Receipt") -> list[str]:
@@ -20,7 +20,7 @@ def slip(receipt: "Receipt") -> list[str]:
 
     asked, last = receipt.request, receipt.attempts[-1] if receipt.attempts else None
     served = f"{last.provider}/{last.model_id}" if last else asked.model
-    payer = " · ".join(filter(None, (receipt.tenant, receipt.workflow, receipt.session_id)))
+    payer = " · ".join(filter(None, (receipt.tenant, receipt.workflow)))
     when = iso(receipt.created_at_ms)[:19].replace("T", " ") + " UTC"
     how = f"{asked.dialect}, {'streamed' if asked.stream else 'whole'}"
     return [
@@ -56,7 +56,7 @@ def _line(line: "CostLine") -> str:
 
     unit = "no price" if line.unit_pico is None else f"${usd_text(line.unit_pico)}"
     cost = "not known" if line.cost_pico is None else f"${usd_text(line.cost_pico)}"
-    return f"{line.bucket:<22}{line.quantity:>10,} × {unit:>13} = {cost:>15}"
+    return f"{line.bucket:<22}{line.quantity:>8,} × {unit:>12} = {cost:>12}"
 
 
 def _timing(receipt: "Receipt") -> str:

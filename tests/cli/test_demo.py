@@ -18,6 +18,8 @@ import pytest
 
 from modelspend.cli import demo_traffic
 from modelspend.cli.demo_model import missing
+from modelspend.cli.slip import WIDTH, slip
+from modelspend.receipt import from_json
 
 CANARY = "sk-canary-8f1d0c2e"
 PROGRAM = (sys.executable, "-m", "modelspend")
@@ -142,6 +144,18 @@ def test_the_receipt_that_is_shown_is_in_the_ledger_and_its_lines_make_its_total
     assert len(lines) >= 3
     assert all(line["quantity"] * line["unit_price_usd"] == line["cost_usd"] for line in lines)
     assert sum(line["cost_usd"] for line in lines) == cost(receipt)
+
+
+def test_the_printed_slip_has_every_line_of_the_receipt_and_fits_a_narrow_terminal(
+    played: Played,
+) -> None:
+    for shape in played.receipts:
+        lines = slip(from_json(shape))
+        assert max(map(len, lines)) <= WIDTH, lines
+        printed = [line for line in lines if " × " in line]
+        assert len(printed) == len(shape["cost"]["lines"])
+        total = cost(shape)
+        assert lines[-1].endswith("cost not known" if total is None else f"${Decimal(total):f}")
 
 
 def test_the_keys_of_the_shell_are_never_used_and_the_own_ledger_is_never_touched(
