@@ -19,6 +19,7 @@ from modelspend.errors import DaemonUnreachable, LedgerHeld
 
 if TYPE_CHECKING:
     from modelspend.server.keys import Live
+    from modelspend.settings import Loaded
 
 _PATIENCE_S = 10.0
 _LOOK_S = 0.05
@@ -64,14 +65,17 @@ class _Own:
 
     def leave(self) -> None:
         """Stop it, once no other run needs it."""
-        told = False
-        while any(_lives(run.pid) for run in self._live.callers.runs):
-            if not told:
+        try:
+            if self._needed():
                 note("another run uses this run's sidecar: waiting for it (Ctrl-C cuts it off).")
-            told = True
-            time.sleep(_LOOK_S)
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+            while self._needed():
+                time.sleep(_LOOK_S)
+        finally:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+
+    def _needed(self) -> bool:
+        return any(_lives(run.pid) for run in self._live.callers.runs)
 
     def _run(self) -> None:
         import uvloop
@@ -84,12 +88,15 @@ class _Own:
             self._ready.set_exception(error)
 
     async def _serve(self) -> None:
+        from modelspend import settings
         from modelspend.server.app import Started
         from modelspend.server.run import live_of, serving
 
-        port = {"server.port": 0}
-        loaded = self._at.load(port)
-        started = Started(loaded, loaded.ledger, self._at.env, reload=lambda: self._at.load(port))
+        def load() -> "Loaded":
+            return settings.load(self._at.config, self._at.env, {"server.port": 0})
+
+        loaded = load()
+        started = Started(loaded, loaded.ledger, self._at.env, reload=load)
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         async with serving(started) as app:
             self._ready.set_result(live_of(app))
