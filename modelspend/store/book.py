@@ -20,11 +20,16 @@ _LATER = "SELECT hash FROM receipts WHERE seq > ? ORDER BY seq"
 
 
 class Book:
-    """One write connection and what it has to remember between statements."""
+    """One write connection and what it has to remember between statements.
+
+    `hopped` names the open calls that have further attempts: most have none, and looking for them
+    in the table would cost every call more than the removal of its intent.
+    """
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
         self.execute = conn.execute
+        self._hopped: set[str] | None = None
         self._facets: dict[Facet, tuple[int, int, int]] = {}
         sealed, receipts, head = self.execute("SELECT seq, receipts, hash FROM head").fetchone()
         self._sealed: int = sealed
@@ -40,6 +45,14 @@ class Book:
     def back_to(self, mark: Mark) -> None:
         self.seq, self.receipts, self.head = mark
         self._facets.clear()
+        self._hopped = None
+
+    @property
+    def hopped(self) -> set[str]:
+        if self._hopped is None:
+            rows = self.execute("SELECT DISTINCT receipt_id FROM intent_attempts")
+            self._hopped = {row[0] for row in rows}
+        return self._hopped
 
     def next_seq(self) -> int:
         self.seq += 1

@@ -56,7 +56,7 @@ class Calls:
                 undo=lambda book: _drop_hop(book, receipt_id, n),
             )
         except sqlite3.IntegrityError:
-            raise ValueError(f"{receipt_id} has no open intent, or attempt {n} already") from None
+            raise ValueError(f"{receipt_id} has attempt {n} already") from None
 
     async def finish(
         self,
@@ -65,7 +65,11 @@ class Calls:
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
     ) -> int:
-        """The final receipt; its number once all of it is durable, however long that takes."""
+        """The final receipt; its number once all of it is durable.
+
+        Raises LedgerUnavailable when that takes longer than a healthy ledger needs: the receipt is
+        kept and tried again all the same, and no new call may begin until it is written.
+        """
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._put(receipt, bodies, events, ratios, told)
         return await told
@@ -139,14 +143,20 @@ def _write_intent(book: Book, intent: Intent, boot_id: str) -> None:
 
 def _drop_intent(book: Book, receipt_id: str) -> None:
     book.execute("DELETE FROM intents WHERE receipt_id = ?", (receipt_id,))
+    if receipt_id in book.hopped:
+        book.execute("DELETE FROM intent_attempts WHERE receipt_id = ?", (receipt_id,))
+        book.hopped.discard(receipt_id)
 
 
 def _write_hop(book: Book, receipt_id: str, n: int, provider: str, model: str, at_ms: int) -> None:
-    book.execute(
+    book.hopped.add(receipt_id)
+    added = book.execute(
         "INSERT INTO intent_attempts (receipt_id, n, provider, model_id, started_at)"
-        " VALUES (?, ?, ?, ?, ?)",
-        (receipt_id, n, provider, model, at_ms),
+        " SELECT ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM intents WHERE receipt_id = ?)",
+        (receipt_id, n, provider, model, at_ms, receipt_id),
     )
+    if not added.rowcount:
+        raise ValueError(f"{receipt_id} has no open intent")
 
 
 def _drop_hop(book: Book, receipt_id: str, n: int) -> None:

@@ -17,6 +17,9 @@ from typing import Literal
 from modelspend.errors import LedgerCorrupt, NotFound
 from modelspend.store.migrations import APPLICATION_ID, MIGRATIONS, version
 
+Unreadable = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What a damaged file raises: its texts, error messages included, may not be UTF-8 any more."""
+
 Durability = Literal["full", "normal"]
 
 BUSY_TIMEOUT_MS = 250

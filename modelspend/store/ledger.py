@@ -189,7 +189,7 @@ class _Opening:
             return self._sound()
         try:
             conn = self._sound()
-        except sqlite3.DatabaseError as error:
+        except files.Unreadable as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise LedgerUnavailable(
                     f"{self._path} cannot be opened: {error}.", "Look at it: modelspend doctor"
@@ -237,7 +237,7 @@ class _Opening:
         book.execute("COMMIT")
         return conn
 
-    def _refused(self, error: sqlite3.DatabaseError) -> LedgerCorrupt:
+    def _refused(self, error: Exception) -> LedgerCorrupt:
         return LedgerCorrupt(
             f"{self._path} cannot be opened as a ledger: {error}.",
             "It was left untouched. Choose another path, or move the file away.",
@@ -272,7 +272,7 @@ def _schema(path: Path) -> int:
             return version(conn)
         finally:
             conn.close()
-    except sqlite3.DatabaseError as error:
+    except files.Unreadable as error:
         raise LedgerCorrupt(
             f"{path} cannot be read as a ledger: {error}.",
             "Start the gateway on it to salvage what can be read: modelspend serve",

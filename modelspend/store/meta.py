@@ -125,5 +125,5 @@ def _problems(conn: sqlite3.Connection, full: bool) -> Iterator[str]:
         yield from (f"file: {problem}" for problem in found or ())
         if full:
             yield from verify.chain_problems(conn)
-    except sqlite3.DatabaseError as error:
+    except files.Unreadable as error:
         yield f"file: {error}"

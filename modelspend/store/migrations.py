@@ -157,7 +157,7 @@ CREATE TABLE intents (
 ) WITHOUT ROWID;
 
 CREATE TABLE intent_attempts (
-  receipt_id TEXT NOT NULL REFERENCES intents (receipt_id) ON DELETE CASCADE,
+  receipt_id TEXT NOT NULL,
   n INTEGER NOT NULL,
   provider TEXT NOT NULL,
   model_id TEXT NOT NULL,

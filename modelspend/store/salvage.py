@@ -19,7 +19,7 @@ from modelspend.store.calls import (
     dictionary_of,
     restore_receipt,
 )
-from modelspend.store.files import connect_reader
+from modelspend.store.files import Unreadable, connect_reader
 
 _PAGE = 200
 _COPIED = {  # what is not chained is copied as it reads
@@ -40,7 +40,7 @@ def into(conn: sqlite3.Connection, aside: Path) -> dict[str, int]:
     kept = 0
     try:
         old = connect_reader(aside)
-    except sqlite3.DatabaseError:
+    except Unreadable:
         return {"receipts_kept": 0}
     try:
         conn.execute("BEGIN IMMEDIATE")
@@ -67,7 +67,7 @@ def _copy(conn: sqlite3.Connection, old: sqlite3.Connection, table: str, columns
                 conn.execute(insert, row)
             except sqlite3.IntegrityError:  # a row whose owner was lost, or one that is damaged
                 continue
-    except sqlite3.DatabaseError as error:
+    except Unreadable as error:
         log.warning("%s could not be salvaged whole: %s", table, error)
 
 
@@ -78,12 +78,12 @@ def _rows(old: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
     while True:
         try:
             rows = old.execute(f"{query} seq > ? ORDER BY seq LIMIT ?", (after, _PAGE)).fetchall()
-        except (sqlite3.DatabaseError, UnicodeDecodeError):
+        except Unreadable:
             rows = []
             for seq in range(after + 1, after + 1 + _PAGE):
                 try:
                     rows += old.execute(f"{query} seq = ?", (seq,)).fetchall()
-                except (sqlite3.DatabaseError, UnicodeDecodeError):
+                except Unreadable:
                     continue
             after += _PAGE
             if after > last:
@@ -107,7 +107,7 @@ def _last(conn: sqlite3.Connection) -> list[int]:
     ):
         try:
             (value,) = conn.execute(query).fetchone() or (0,)
-        except sqlite3.DatabaseError:
+        except Unreadable:
             continue
         if isinstance(value, int):
             found.append(value)
@@ -117,7 +117,7 @@ def _last(conn: sqlite3.Connection) -> list[int]:
 def _written(old: sqlite3.Connection) -> int | None:
     try:
         (count,) = old.execute("SELECT receipts FROM head").fetchone()
-    except (sqlite3.DatabaseError, TypeError):
+    except (*Unreadable, TypeError):
         return None
     return int(count)
 

@@ -32,6 +32,8 @@ PROBE_S = 0.5
 IDLE_S = 1.0  # how often a quiet writer looks for the commits of other processes
 LOCK_PATIENCE_S = 15.0  # a foreign lock is waited out for so long before calls are refused
 SEAL_AFTER = 2_000  # numbers, when there is no pause to seal the chain in
+CROWD = 4  # after a batch this large, more is on its way: a short wait makes the next one larger
+GATHER_S = 0.001
 LATER_WAIT_S = 1.0  # background work goes between two batches once it has waited so long
 
 _ITEM_FAULTS = frozenset(
@@ -101,6 +103,7 @@ class Writer:
         self._told_seq = 0
         self._data_version = 0
         self._looked = 0.0
+        self._crowd = 0
         self._started: ThreadFuture[None] = ThreadFuture()
         self._thread = threading.Thread(target=self._main, name="ledger-writer", daemon=True)
         self.trouble: str | None = None
@@ -181,6 +184,8 @@ class Writer:
                     batch.append(job)
                 if len(batch) == BATCH:
                     return batch, False
+                if len(batch) == 1 and self._crowd >= CROWD:
+                    time.sleep(GATHER_S)
                 job = self._queue.get_nowait()
         except queue.Empty:
             return batch, False
@@ -231,6 +236,7 @@ class Writer:
             raise
         self.commits += 1
         self.items += len(jobs)
+        self._crowd = len(jobs)
 
     def _begin(self, book: Book, jobs: list[Job[Any]]) -> None:
         """Take the write lock; a foreign one is waited out, for as long as patience lasts."""
@@ -301,11 +307,9 @@ class Writer:
         self._in_trouble(error)
         for job in jobs:
             job.value = None
-            if job.keep:
-                self._kept.append(job)
-            elif job.undo is not None:
+            if not job.keep and job.undo is not None:
                 self._undo.append(Job(job.undo))
-        self._refuse([job for job in jobs if not job.keep])
+        self._put_off(jobs)
 
     def _in_trouble(self, error: sqlite3.Error) -> None:
         self.last_error = f"{getattr(error, 'sqlite_errorname', type(error).__name__)}: {error}"
@@ -315,6 +319,11 @@ class Writer:
         if _code(error) not in _CONNECTION_STILL_GOOD:
             self._close_book()
 
+    def _put_off(self, jobs: list[Job[Any]]) -> None:
+        """Nobody waits for a disk in trouble: whoever asked is told, and what is kept is kept."""
+        self._kept.extend(Job(job.run, keep=True) for job in jobs if job.keep)
+        self._refuse([job for job in jobs if job.future is not None])
+
     def _refuse(self, jobs: list[Job[Any]]) -> None:
         if jobs:
             for job in jobs:
@@ -323,8 +332,7 @@ class Writer:
 
     def _struggle(self, batch: list[Job[Any]]) -> None:
         """Try what is kept, one by one, so that one too big for the disk holds up no other."""
-        self._refuse([job for job in batch if not job.keep])
-        self._kept.extend(job for job in batch if job.keep)
+        self._put_off(batch)
         try:
             while self._undo:
                 self._commit([self._undo[0]])

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import sqlite3
 import stat
 from pathlib import Path
 
@@ -271,7 +270,7 @@ async def _flip_and_open(ledger: Path, receipts: list[Receipt], rng: random.Rand
         assert totals.charged_pico == charged
         assert recovered or totals.receipts == len(receipts)
         return "recovered" if recovered else "sound"
-    except sqlite3.DatabaseError:
+    except files.Unreadable:
         return "refused"
     finally:
         await store.close()
