@@ -8,6 +8,7 @@ retried, and until it succeeds no new call is admitted.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from modelspend import tasks
@@ -23,8 +24,6 @@ from modelspend.store import Bodies, Store
 
 _FREE_OF_CHARGE = Cost(total_pico=0)
 _KEEP_UP_TO = 8 * 1024 * 1024
-_PATIENCE_S = 2.0
-_LARGE = 256 * 1024
 _KNOWN_WELL = 50
 _NOW_AND_THEN = 32
 
@@ -61,8 +60,7 @@ class Settler:
         """Make the call's receipt final and durable; the caller may be cancelled at any moment."""
         bills = [(one, self._bill(call, one)) for one in call.tries]
         costs = [self._prices.cost(bill) if bill else _FREE_OF_CHARGE for _, bill in bills]
-        slow = MISSING in costs or self._prices.unsaved() or len(call.request.body) > _LARGE
-        if slow:
+        if MISSING in costs or self._prices.unsaved():
             work = tasks.spawn(self._price_and_write(call, bills), f"settle {call.receipt_id}")
             await asyncio.shield(work)
             return
@@ -87,11 +85,8 @@ class Settler:
         write = self._store.calls.finish(
             call.receipt(), self._bodies(call), ratios=self._lessons(call)
         )
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                await write
-        except TimeoutError:
-            return  # the writer keeps it and tries again; the client need not wait for the disk
+        with suppress(LedgerUnavailable):  # it is kept and tried again; no client waits for that
+            await write
 
     def _bodies(self, call: Call) -> Bodies | None:
         if not self.keep_up_to(call.caller.tenant):
