@@ -496,6 +496,8 @@ def _total_json(
 
 def total_cost(attempts: tuple[Attempt, ...]) -> Cost:
     """All attempts as one cost. Null as soon as one billable attempt's cost is unknown."""
+    if len(attempts) == 1 and attempts[0].delivery is not Delivery.NOT_SENT:
+        return attempts[0].cost
     billed = [a.cost for a in attempts if a.delivery is not Delivery.NOT_SENT]
     known = [cost.total_pico for cost in billed if cost.total_pico is not None]
     reported = [cost.reported_pico for cost in billed if cost.reported_pico is not None]

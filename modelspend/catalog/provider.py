@@ -108,7 +108,9 @@ class Provider:
 
     def url(self, dialect: str, target: str, model: str) -> str:
         """The address of a call, for the path that the dialect wants (`Dialect.target`)."""
-        template = self.paths.get(dialect.replace("count_tokens", "messages"), "{target}")
+        template = self.paths.get(dialect.replace("count_tokens", "messages"))
+        if template is None:
+            return f"{self.base_url}{target}"
         path = template.format(
             target=target, model=quote(model, safe=""), api_version=self.api_version or ""
         )

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from aiohttp import web
 
@@ -101,6 +102,7 @@ async def build(started: Started, store: Store) -> web.Application:
 
 async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
     settings, env = started.loaded.settings, started.env
+    random = Random(os.urandom(32)).randbytes  # names, not secrets: no system call for each
     token_file = started.ledger.with_name("token")
     callers = Callers(settings.tenants, env, await store.secret("fingerprint"), Runs())
     catalog = Catalog.load(settings.providers, env)
@@ -109,9 +111,9 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
         store=store,
         upstream=Upstream(),
         settler=Settler(store, prices, Estimator(await store.ratios.load()), settings),
-        ids=Ids(started.now_ms, os.urandom),
+        ids=Ids(started.now_ms, random),
         now_ms=started.now_ms,
-        random=os.urandom,
+        random=random,
         fingerprint=callers.fingerprint,
         whole_timeouts=_timeouts(settings, settings.upstream.first_byte_s),
         stream_timeouts=_timeouts(settings, settings.upstream.stream_first_byte_s),
