@@ -32,8 +32,7 @@ async def run(started: Started, ready: Callable[[str], None]) -> None:
     stop = asyncio.Event()
     async with serving(started) as app:
         _listen_to_signals(app, stop)
-        gc.freeze()
-        gc.enable()
+        _calm_the_collector()
         ready(app[LIVE].url)
         await stop.wait()
 
@@ -90,6 +89,16 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
         ) from None
     name, bound = runner.addresses[0][:2]
     return f"http://[{name}]:{bound}" if ":" in name else f"http://{name}:{bound}"
+
+
+def _calm_the_collector() -> None:
+    """What is loaded is not garbage, and a call leaves no cycles: look rarely.
+
+    With the defaults the collector takes about an eighth of the CPU of a call.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    gc.enable()
 
 
 def _listen_to_signals(app: web.Application, stop: asyncio.Event) -> None:
