@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,16 @@ async def read(client: aiohttp.ClientSession, url: str, path: str, body: Any) ->
     return bytes(came)
 
 
+async def refused(url: str) -> None:
+    """Wait until new connections are refused."""
+    host, port = url.removeprefix("http://").split(":")
+    with suppress(ConnectionRefusedError):
+        while True:
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.close()
+            await asyncio.sleep(0.02)
+
+
 async def begun(simulator: Simulator, n: int) -> None:
     while len(simulator.requests) < n:
         await asyncio.sleep(0.01)
@@ -119,6 +129,7 @@ async def test_a_second_sigterm_does_not_wait(tmp_path: Path, simulator: Simulat
         reading = asyncio.create_task(read(client, url, path, body))  # noqa: TID251
         await begun(simulator, 1)
         process.send_signal(signal.SIGTERM)
+        await refused(url)  # two signals at once would be one
         process.send_signal(signal.SIGTERM)
         assert (await reading).endswith(CUT)
         assert await process.wait() == 0

@@ -31,7 +31,7 @@ async def _fill(store: Store, traffic: Traffic) -> None:
 def _give_room(store: Store) -> None:
     assert store._writer is not None
     lift = writer.Job(lambda b: b.execute("PRAGMA max_page_count = 1073741823").fetchall())
-    store._writer._kept.appendleft(lift)
+    store._writer._undo.append(lift)  # the writer's next try begins with these
 
 
 async def _until_healthy(store: Store) -> None:
