@@ -153,6 +153,7 @@ class Call:
         self.splices: list[str] = []
         self.tries: list[Try] = []
         self.reply: Reply | None = None
+        self.begun = False  # its intent is durable
         self.settled = False
         self.status: Status | None = None
         self.http_status: int | None = None
@@ -276,4 +277,4 @@ class Call:
 
 
 def _ms(seconds: float) -> float:
-    return round(max(seconds, 0.0) * 1000, 3)
+    return int(max(seconds, 0.0) * 1_000_000 + 0.5) / 1000

@@ -7,6 +7,7 @@ retried, and until it succeeds no new call is admitted.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +22,8 @@ from modelspend.money import Cost
 from modelspend.receipt import NO_USAGE, Delivery, Status, Usage
 from modelspend.settings import Settings
 from modelspend.store import Bodies, Store
+
+log = logging.getLogger("modelspend")
 
 _FREE_OF_CHARGE = Cost(total_pico=0)
 _KEEP_UP_TO = 8 * 1024 * 1024
@@ -57,7 +60,19 @@ class Settler:
         return _KEEP_UP_TO if keep == "full" else 0
 
     async def settle(self, call: Call) -> None:
-        """Make the call's receipt final and durable; the caller may be cancelled at any moment."""
+        """Make the call's receipt final and durable; the caller may be cancelled at any moment.
+
+        A fault of ours in pricing must not cost the receipt: it is then written without a cost.
+        """
+        try:
+            await self._settle(call)
+        except Exception as fault:
+            log.error("%s could not be priced: %s", call.receipt_id, type(fault).__name__)
+            for one in call.tries:
+                _charge(one, Cost(inexact=("this version failed to price it",)))
+            self._store.calls.finish_later(call.receipt(), self._bodies(call))
+
+    async def _settle(self, call: Call) -> None:
         bills = [(one, self._bill(call, one)) for one in call.tries]
         costs = [self._prices.cost(bill) if bill else _FREE_OF_CHARGE for _, bill in bills]
         if MISSING in costs or self._prices.unsaved():

@@ -33,7 +33,7 @@ IDLE_S = 1.0  # how often a quiet writer looks for the commits of other processe
 LOCK_PATIENCE_S = 15.0  # a foreign lock is waited out for so long before calls are refused
 SEAL_AFTER = 2_000  # numbers, when there is no pause to seal the chain in
 CROWD = 4  # after a batch this large, more is on its way: a short wait makes the next one larger
-GATHER_S = 0.001
+GATHER_S = 0.003
 LATER_WAIT_S = 1.0  # background work goes between two batches once it has waited so long
 
 _ITEM_FAULTS = frozenset(
