@@ -17,8 +17,10 @@ from modelspend.dialects.dialect import AnswerNote, RequestView
 from modelspend.dialects.reader import (
     EventReader,
     as_list,
+    as_name,
     as_object,
     as_text,
+    as_usage,
     count_chars,
     error_of,
     opening,
@@ -189,21 +191,22 @@ class MessagesReader(EventReader):
         return raw
 
     def _identify(self, message: Mapping[str, Any]) -> None:
-        self.note.answer_id = as_text(message.get("id"))
-        self.note.model = as_text(message.get("model"))
+        self.note.answer_id = as_name(message.get("id"))
+        self.note.model = as_name(message.get("model"))
         self._merge(message.get("usage"))
 
     def _merge(self, usage: object) -> None:
         """Later totals replace earlier ones; a null says nothing."""
-        if not isinstance(usage, dict):
+        kept = as_usage(usage)
+        if kept is None:
             return
-        told = {key: value for key, value in usage.items() if value is not None}
+        told = {key: value for key, value in kept.items() if value is not None}
         self.note.usage = merged = (self.note.usage or {}) | told
         fast = merged.get("speed") == "fast"
         self.note.service_tier = "fast" if fast else served_tier(merged.get("service_tier"))
 
     def _stop(self, said: Mapping[str, Any]) -> None:
-        self.note.finish_reason = as_text(said.get("stop_reason")) or self.note.finish_reason
+        self.note.finish_reason = as_name(said.get("stop_reason")) or self.note.finish_reason
 
     def _delta(self, delta: Mapping[str, Any]) -> None:
         match delta.get("type"):

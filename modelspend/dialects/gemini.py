@@ -21,8 +21,9 @@ from modelspend.dialects.jsonarray import JsonArraySplitter, element
 from modelspend.dialects.reader import (
     EventReader,
     as_list,
+    as_name,
     as_object,
-    as_text,
+    as_usage,
     count_chars,
     error_of,
     opening,
@@ -37,6 +38,7 @@ _OPERATIONS = ("generateContent", "streamGenerateContent")
 _PATH = re.compile(
     r"(?:/v\d+\w*)?/(?:projects/[^/]+/locations/[^/]+/(?:publishers/[^/]+/)?)?(.+):(\w+)"
 )
+_COLON = re.compile("%3a", re.IGNORECASE)
 _STATUSES = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
@@ -135,7 +137,7 @@ class Gemini:
 
 
 def _model_and_operation(path: str) -> tuple[str, str]:
-    found = _PATH.fullmatch(path.partition("?")[0])
+    found = _PATH.fullmatch(_COLON.sub(":", path.partition("?")[0]))
     if found is None:
         raise BadRequest(
             "The path names no model and operation.",
@@ -149,7 +151,11 @@ def _model_and_operation(path: str) -> tuple[str, str]:
         )
     if not model.strip():
         raise BadRequest("The path names no model.", "Put it before the colon.", field="model")
-    return model, operation
+    if not {".", ".."}.isdisjoint(model.split("/")):
+        raise BadRequest(
+            "The model in the path leads to another path.", "Take the dots out.", field="model"
+        )
+    return jsonbody.proper_model(model), operation
 
 
 class GeminiReader(EventReader):
@@ -160,9 +166,9 @@ class GeminiReader(EventReader):
         self._framed = False
         self._array: JsonArraySplitter | None = None
         self._lead = b""
-        self._unfinished: set[object] = set()
-        self._finished: set[object] = set()
-        self._searches: dict[object, int] = {}
+        self._unfinished: set[str] = set()
+        self._finished: set[str] = set()
+        self._searches: dict[str, int] = {}
 
     def feed(self, chunk: bytes) -> tuple[bytes, bytes]:
         if not self._framed:
@@ -210,9 +216,9 @@ class GeminiReader(EventReader):
         note = self.note
         if told := value.get("error"):
             note.error = error_of(told)
-        note.model = as_text(value.get("modelVersion")) or note.model
-        note.answer_id = as_text(value.get("responseId")) or note.answer_id
-        if isinstance(usage := value.get("usageMetadata"), dict):
+        note.model = as_name(value.get("modelVersion")) or note.model
+        note.answer_id = as_name(value.get("responseId")) or note.answer_id
+        if (usage := as_usage(value.get("usageMetadata"))) is not None:
             note.usage = usage
             note.service_tier = _tier(usage)
         for candidate in map(as_object, as_list(value.get("candidates"))):
@@ -228,7 +234,7 @@ class GeminiReader(EventReader):
     def _take_unread(self, piece: Piece) -> None:
         super()._take_unread(piece)
         if _FINISHED_TAIL.search(piece.tail):
-            self._finished.add(0)
+            self._finished.add("0")
             self._settle(None)
 
     @property
@@ -238,16 +244,16 @@ class GeminiReader(EventReader):
     def _settle(self, blocked: object) -> None:
         """Whether the answer is whole now; an array is only so with its closing bracket."""
         if blocked and not self._unfinished:
-            self.note.finish_reason = self.note.finish_reason or str(blocked)
+            self.note.finish_reason = self.note.finish_reason or as_name(str(blocked))
             self._finished.add("prompt")
         if self._array is None:
             self.note.ended = self._all_finished and self.note.error is None
 
     def _candidate(self, candidate: Mapping[str, Any]) -> None:
-        index = candidate.get("index") or 0
+        index = str(candidate.get("index") or 0)
         reason = candidate.get("finishReason")
         if reason not in _UNFINISHED:
-            self.note.finish_reason = str(reason)
+            self.note.finish_reason = as_name(str(reason))
             self._finished.add(index)
             self._unfinished.discard(index)
         elif index not in self._finished:

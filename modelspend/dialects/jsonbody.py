@@ -30,6 +30,7 @@ _OPEN, _CLOSE = frozenset(b"{["), frozenset(b"}]")
 _QUOTE = ord('"')
 
 _EXAMPLE = 'Send a JSON object such as {"model": "gpt-5-mini", …}.'
+_LONGEST_NAME = 256
 _NOT_JSON_NUMBERS = ("NaN", "Infinity", "-Infinity")
 
 
@@ -225,7 +226,18 @@ def asked_model(fields: Mapping[str, Any]) -> str:
     if model is None or not model.strip():
         state = "empty" if "model" in fields else "missing"
         raise BadRequest(f"`model` is {state}.", 'Name one, such as "gpt-5-mini".', field="model")
-    return model
+    return proper_model(model)
+
+
+def proper_model(name: str) -> str:
+    """A model's name that can stand in a header, a message and a table. Raises BadRequest."""
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise BadRequest(
+            f"`model` is not printable text of at most {_LONGEST_NAME} characters.",
+            'Name one, such as "gpt-5-mini".',
+            field="model",
+        )
+    return name
 
 
 def optional_text(fields: Mapping[str, Any], name: str, within: str = "") -> str | None:

@@ -16,8 +16,9 @@ from modelspend.dialects.openai_shape import error_body
 from modelspend.dialects.reader import (
     EventReader,
     as_list,
+    as_name,
     as_object,
-    as_text,
+    as_usage,
     count_chars,
     error_of,
     opening,
@@ -158,21 +159,21 @@ class ChatReader(EventReader):
     def _identify(self, value: Mapping[str, Any]) -> None:
         note = self.note
         if note.model is None or note.answer_id is None:  # Azure's first chunk leaves both empty
-            note.answer_id = as_text(value.get("id")) or note.answer_id
-            note.model = as_text(value.get("model")) or note.model
+            note.answer_id = as_name(value.get("id")) or note.answer_id
+            note.model = as_name(value.get("model")) or note.model
         if tier := value.get("service_tier"):
             note.service_tier = served_tier(tier)
         usage = value.get("usage")
         if usage is None and "x_groq" in value:
             usage = as_object(value["x_groq"]).get("usage")
-        if isinstance(usage, dict):
-            note.usage = usage
+        if (kept := as_usage(usage)) is not None:
+            note.usage = kept
 
     def _choice(self, choice: Mapping[str, Any], said: Mapping[str, Any]) -> None:
-        if reason := as_text(choice.get("finish_reason")):
+        if reason := as_name(choice.get("finish_reason")):
             self.note.finish_reason = reason
-        if usage := as_object(choice.get("usage")):  # Moonshot tells it here
-            self.note.usage = self.note.usage or dict(usage)
+        if usage := as_usage(choice.get("usage")):  # Moonshot tells it here
+            self.note.usage = self.note.usage or usage
         content = said.get("content")
         if content:
             if isinstance(content, str):

@@ -15,8 +15,9 @@ from modelspend.dialects.openai_chat import ChatReader
 from modelspend.dialects.openai_shape import error_body, input_total
 from modelspend.dialects.reader import (
     as_list,
+    as_name,
     as_object,
-    as_text,
+    as_usage,
     count_chars,
     parsed,
     provider_error,
@@ -60,9 +61,8 @@ class OpenAIEmbeddings:
         note = AnswerNote()
         value = parsed(body)
         fields = as_object(value)
-        note.model = as_text(fields.get("model"))
-        if isinstance(usage := fields.get("usage"), dict):
-            note.usage = usage
+        note.model = as_name(fields.get("model"))
+        note.usage = as_usage(fields.get("usage"))
         if "data" in fields or "embeddings" in fields:
             note.ended = note.content = True
         else:

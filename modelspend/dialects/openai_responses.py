@@ -18,8 +18,10 @@ from modelspend.dialects.openai_shape import error_body, error_object
 from modelspend.dialects.reader import (
     EventReader,
     as_list,
+    as_name,
     as_object,
     as_text,
+    as_usage,
     count_chars,
     error_of,
     opening,
@@ -183,20 +185,20 @@ class ResponsesReader(EventReader):
 
     def _identify(self, response: Mapping[str, Any]) -> None:
         note = self.note
-        note.answer_id = as_text(response.get("id")) or note.answer_id
-        note.model = as_text(response.get("model")) or note.model
+        note.answer_id = as_name(response.get("id")) or note.answer_id
+        note.model = as_name(response.get("model")) or note.model
 
     def _finish(self, response: Mapping[str, Any], outcome: str = "") -> None:
         """The response object at its end says everything."""
         note = self.note
         self._identify(response)
         status = outcome or str(response.get("status") or "completed")
-        if isinstance(usage := response.get("usage"), dict):
+        if (usage := as_usage(response.get("usage"))) is not None:
             note.usage = usage
         note.service_tier = served_tier(response.get("service_tier"))
         note.counts = _server_calls(response.get("output"))
         reason = as_object(response.get("incomplete_details")).get("reason")
-        note.finish_reason = as_text(reason) or status
+        note.finish_reason = as_name(reason) or as_name(status)
         if told := response.get("error"):
             note.error = error_of(told)
         elif status in ("failed", "cancelled"):
@@ -223,7 +225,7 @@ def _server_calls(output: object) -> dict[str, int]:
     """
     counts = {"web_searches": 0, "tool_calls": 0}
     for item in map(as_object, as_list(output)):
-        kind = item.get("type")
+        kind = as_text(item.get("type"))
         if kind == "web_search_call":
             counts["web_searches"] += (
                 as_object(item.get("action")).get("type", "search") == "search"

@@ -18,6 +18,8 @@ from modelspend.errors import ModelspendError
 _STANDARD_TIERS = frozenset({"default", "standard", "auto", "on_demand", "unspecified"})
 _NOTHING: Mapping[str, Any] = {}
 
+MAX_NAME = 256
+
 
 class Splitter(Protocol):
     """Cuts a byte stream into whole events that keep their bytes."""
@@ -130,9 +132,14 @@ def parsed(data: bytes) -> Any:
     except orjson.JSONDecodeError:
         pass
     try:
-        return json.loads(data)
+        return json.loads(_writable(json.loads(data)))
     except (ValueError, RecursionError):
         return None
+
+
+def _writable(value: object) -> bytes:
+    """JSON of a value whose texts are text: half of a surrogate pair could never be stored."""
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def as_object(value: object) -> Mapping[str, Any]:
@@ -149,9 +156,34 @@ def as_text(value: object) -> str | None:
     return value if value and isinstance(value, str) else None
 
 
+def as_name(value: object) -> str | None:
+    """The value if it can stand in a header and on a receipt: printable, and no longer than any
+    name of a model, an answer or a reason is."""
+    name = as_text(value)
+    return name if name and len(name) <= MAX_NAME and name.isprintable() else None
+
+
+def as_usage(value: object) -> dict[str, Any] | None:
+    """A raw usage object that a receipt can keep, without members that JSON could not say again
+    (numbers above 64 bits, bottomless nesting); None when it is no object."""
+    if not isinstance(value, dict):
+        return None
+    if _keepable(value):
+        return value
+    return {key: kept for key, kept in value.items() if _keepable(kept)}
+
+
+def _keepable(value: object) -> bool:
+    try:
+        orjson.dumps([[[[[[[[value]]]]]]]])  # it will stand as deep as that on a receipt
+    except orjson.JSONEncodeError:
+        return False
+    return True
+
+
 def served_tier(value: object) -> str:
     """A service tier as answered: "" is the standard one, whatever its provider calls it."""
-    tier = value.lower() if isinstance(value, str) else ""
+    tier = (as_name(value) or "").lower()
     return "" if tier in _STANDARD_TIERS else tier
 
 
@@ -177,7 +209,7 @@ def error_of(told: object) -> ProviderError:
     if not isinstance(told, dict):
         return ProviderError("error", str(told))
     names = [told.get(key) for key in ("type", "status", "code")]
-    words = (name for name in names if isinstance(name, str) and name not in ("", "error"))
+    words = (name for name in map(as_name, names) if name and name != "error")
     number = next((str(name) for name in names if isinstance(name, int)), "error")
     return ProviderError(next(words, number), str(told.get("message") or ""))
 

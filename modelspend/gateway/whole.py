@@ -76,7 +76,7 @@ class WholeReader:
     def told_status(self) -> int:
         """The HTTP status for an error that came inside a 200: its own where it names one."""
         kind = self.note.error.kind if self.note.error else ""
-        named = int(kind) if kind.isdigit() and len(kind) == 3 else 0
+        named = int(kind) if kind.isascii() and kind.isdigit() and len(kind) == 3 else 0
         return named if 400 <= named < 600 else 502
 
     def _see(self, chunk: bytes) -> None:

@@ -177,7 +177,7 @@ async def test_a_wrong_type_is_refused_by_naming_its_place(
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.dialect)
 async def test_an_unknown_model_is_refused_with_the_choices(bench: Bench, door: Door) -> None:
-    for model in ("no-such-model", "nowhere/sim-ok", "../../etc/passwd", "a" * 5_000, "модель"):
+    for model in ("no-such-model", "nowhere/sim-ok", "../../etc/passwd", "a" * 250, "модель"):
         if door is GEMINI:
             model = model.replace("../", "")
         path, body = door.request(model)
