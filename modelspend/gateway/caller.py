@@ -7,18 +7,19 @@ which goes only to the native provider of the dialect it came in. The key of a
 """
 
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b, sha256
-from urllib.parse import unquote
 
 from modelspend.errors import BadRequest, ConfigInvalid, ModelspendError, NotAuthorised
-from modelspend.gateway.headers import OWN_PREFIX
+from modelspend.gateway.headers import OWN_PREFIX, key_in
 from modelspend.gateway.runs import Runs
 from modelspend.settings import Tenant
 
 DEFAULT_TENANT = "default"
 _HEADER_LIMIT = 256
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 _NO_KEYS = frozenset({"", "x", "none", "dummy", "sk-none", "not-needed", "modelspend"})
 
 
@@ -135,10 +136,7 @@ def _credential(said: Mapping[str, str], query: str) -> str:
     for name in ("x-api-key", "x-goog-api-key", "api-key"):
         if said.get(name):
             return said[name].strip()
-    for part in query.split("&"):
-        if part.startswith("key="):
-            return unquote(part[4:])
-    return ""
+    return key_in(query) if query else ""
 
 
 def _short(said: Mapping[str, str], name: str) -> str | None:
@@ -159,7 +157,8 @@ def _tags(text: str) -> dict[str, str]:
     tags: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = part.partition("=")
-        if not equals or not name.strip() or len(part) > _HEADER_LIMIT or len(tags) >= 20:
+        proper = bool(equals and name.strip()) and part.isprintable()
+        if not proper or len(part) > _HEADER_LIMIT or len(tags) >= 20:
             raise BadRequest(
                 f"Header x-modelspend-tags is not `k=v,k2=v2`: {part[:40]!r}.",
                 "Write at most 20 tags, each as name=value.",
@@ -171,12 +170,7 @@ def _tags(text: str) -> dict[str, str]:
 
 def _trace(traceparent: str) -> tuple[str | None, str | None]:
     """(trace id, parent span id) of a W3C traceparent; a malformed one is as good as none."""
-    parts = traceparent.strip().split("-")
-    if len(parts) < 4 or len(parts[1]) != 32 or len(parts[2]) != 16 or parts[0] == "ff":
+    found = _TRACEPARENT.fullmatch(traceparent.strip().lower())
+    if found is None or not found[1].strip("0") or not found[2].strip("0"):
         return None, None
-    try:
-        if not int(parts[1], 16) or not int(parts[2], 16):
-            return None, None
-    except ValueError:
-        return None, None
-    return parts[1].lower(), parts[2].lower()
+    return found[1], found[2]

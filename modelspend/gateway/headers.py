@@ -5,9 +5,13 @@ cross. Everything else survives, unknown ones included: `anthropic-beta` and its
 features that a proxy must not lose. The compression of the body is ours to settle on each side.
 """
 
+import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import unquote
 
 Pairs = Sequence[tuple[str, str]]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # a server may not write them again
 
 OWN_PREFIX = "x-modelspend-"
 
@@ -26,9 +30,24 @@ _HOP_BY_HOP = frozenset(
     }
 )
 
-CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie"})
+CREDENTIALS = frozenset(
+    {
+        "authorization",
+        "x-api-key",
+        "x-goog-api-key",
+        "api-key",
+        "ocp-apim-subscription-key",
+        "x-auth-token",
+        "cookie",
+    }
+)
+_IN_QUERY = frozenset({"key", "api-key", "api_key", "access_token", "subscription-key"})
 
-_NOT_UP = _HOP_BY_HOP | CREDENTIALS | {"host", "content-length", "accept-encoding", "expect"}
+_NOT_UP = (
+    _HOP_BY_HOP
+    | CREDENTIALS
+    | {"host", "content-length", "content-encoding", "accept-encoding", "expect"}
+)
 _NOT_DOWN = _HOP_BY_HOP | {
     "content-length",
     "content-encoding",
@@ -72,7 +91,16 @@ def downward(provider: Pairs, *, encoding_kept: bool) -> list[tuple[str, str]]:
         if ((low := name.lower()) not in _NOT_DOWN or (encoding_kept and low == "content-encoding"))
         and not low.startswith(OWN_PREFIX)
         and low not in named
+        and not _CONTROL.search(value)
     ]
+
+
+def text_of(raw: bytes) -> str:
+    """A header as text: UTF-8, as it is written again, else the Latin-1 of old."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _named_by_connection(headers: Pairs) -> frozenset[str]:
@@ -88,7 +116,19 @@ def _named_by_connection(headers: Pairs) -> frozenset[str]:
 
 
 def strip_key(query: str) -> str:
-    """A query string without `key=`: Google's clients may carry their credential there."""
-    if "key=" not in query:
-        return query
-    return "&".join(part for part in query.split("&") if not part.startswith("key="))
+    """A query string without credentials: Google's clients may carry theirs there as `key=`.
+
+    What stays keeps its bytes; a name counts however it is escaped.
+    """
+    kept = [part for part in query.split("&") if _name(part) not in _IN_QUERY]
+    return "&".join(kept)
+
+
+def key_in(query: str) -> str:
+    """The value of `key=` in a query string, however it is escaped; "" without one."""
+    values = (part.partition("=")[2] for part in query.split("&") if _name(part) == "key")
+    return unquote(next(values, ""))
+
+
+def _name(part: str) -> str:
+    return unquote(part.partition("=")[0]).lower()

@@ -18,6 +18,7 @@ import aiohttp
 from yarl import URL
 
 from modelspend.errors import UpstreamFailed
+from modelspend.gateway.headers import text_of
 from modelspend.receipt import Delivery, FailureClass
 
 Headers = Sequence[tuple[str, str]]
@@ -227,8 +228,7 @@ class Reply:
         self.provider = provider
         self.status = response.status
         self.headers: Headers = [
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in response.raw_headers
+            (text_of(name), text_of(value)) for name, value in response.raw_headers
         ]
         self.content_type = response.headers.get("Content-Type", "")
         self._response = response
@@ -247,8 +247,8 @@ class Reply:
             self._connection_end.add_done_callback(self._lost)
 
     def header(self, name: str) -> str | None:
-        """The first value of a header, whatever its case."""
-        return self._response.headers.get(name)
+        """The first value of a header; `name` in lower case."""
+        return next((value for each, value in self.headers if each.lower() == name), None)
 
     async def more(self) -> bytes:
         """The next bytes, decoded; b"" at the end. Raises AttemptFailed."""

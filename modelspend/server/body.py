@@ -77,9 +77,11 @@ def _inflated(raw: bytes, bound: int, limits: Server) -> bytes:
         ) from None
     if len(plain) > bound or inflate.unconsumed_tail:
         raise _too_large(limits)
-    if not inflate.eof:
+    if not inflate.eof or inflate.unused_data:
         raise BadRequest(
-            "The compressed body ends too early.", "Send it whole.", field="Content-Encoding"
+            "The compressed body ends too early, or more follows its end.",
+            "Send it whole, as one gzip member.",
+            field="Content-Encoding",
         )
     return plain
 

@@ -18,6 +18,7 @@ from modelspend.dialects import DIALECTS
 from modelspend.dialects.dialect import Dialect
 from modelspend.errors import ModelspendError
 from modelspend.gateway.call import Request
+from modelspend.gateway.headers import text_of
 from modelspend.gateway.life import Answer, ClientStalled
 from modelspend.gateway.relay import Relay
 from modelspend.server.body import read_body
@@ -49,15 +50,13 @@ def carry(dialect_name: str) -> Handler:
 
 async def _carry(request: web.Request, dialect: Dialect) -> web.StreamResponse:
     live = request.app[LIVE]
-    headers = [
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers
-    ]
-    caller = live.callers.identify(headers, request.query_string)
+    headers = [(text_of(name), text_of(value)) for name, value in request.raw_headers]
+    path, _, query = request.raw_path.partition("?")
+    caller = live.callers.identify(headers, query)
     try:
         body = await read_body(request, live.settings.server)
     except ModelspendError as fault:  # an authenticated caller's: it shall leave a receipt
         caller, body = replace(caller, fault=fault), b""
-    path, _, query = request.raw_path.partition("?")
     asked = Request(dialect=dialect, path=path, query=query, headers=headers, body=body)
     stall_s = live.settings.server.client_stall_s
     try:

@@ -3,18 +3,14 @@
 from aiohttp import web
 
 from modelspend.errors import UnknownModel
+from modelspend.gateway.headers import text_of
 from modelspend.money import dumps
 from modelspend.server.keys import LIVE
 
 
 async def models(request: web.Request) -> web.StreamResponse:
     """The list in OpenAI's shape with Anthropic's and Google's fields beside it."""
-    live = request.app[LIVE]
-    live.callers.identify(
-        [(n.decode("latin-1"), v.decode("latin-1")) for n, v in request.raw_headers],
-        request.query_string,
-    )
-    rows = [_row(*each) for each in await live.models.all(live.catalog)]
+    rows = [_row(*each) for each in await _listed(request)]
     ids = [row["id"] for row in rows]
     return _json(
         {
@@ -30,8 +26,7 @@ async def models(request: web.Request) -> web.StreamResponse:
 
 async def model(request: web.Request) -> web.StreamResponse:
     wanted = request.match_info["model"]
-    live = request.app[LIVE]
-    for provider, name in await live.models.all(live.catalog):
+    for provider, name in await _listed(request):
         if wanted in (name, f"{provider}/{name}"):
             return _json(_row(provider, name))
     raise UnknownModel(f"No model {wanted!r}.", "`GET /v1/models` lists them.")
@@ -40,6 +35,14 @@ async def model(request: web.Request) -> web.StreamResponse:
 async def head(request: web.Request) -> web.StreamResponse:
     """Some agents knock before they call."""
     return web.Response()
+
+
+async def _listed(request: web.Request) -> list[tuple[str, str]]:
+    """All models, for whoever may call them. Raises NotAuthorised."""
+    live = request.app[LIVE]
+    headers = [(text_of(name), text_of(value)) for name, value in request.raw_headers]
+    live.callers.identify(headers, request.rel_url.raw_query_string)
+    return await live.models.all(live.catalog)
 
 
 def _row(provider: str, model: str) -> dict[str, object]:
