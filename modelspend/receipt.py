@@ -64,6 +64,7 @@ class FailureClass(StrEnum):
     CLIENT_STALLED = "client_stalled"
     SHUTDOWN = "shutdown"
     PROCESS_DIED = "process_died"
+    INTERNAL = "internal"
 
 
 class Delivery(StrEnum):

@@ -7,6 +7,7 @@ were handed out.
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from time import perf_counter
 from modelspend import tasks
 from modelspend.catalog import Catalog
 from modelspend.dialects.dialect import StreamReader
+from modelspend.dialects.reader import as_name
 from modelspend.errors import (
     Draining,
     LedgerUnavailable,
@@ -70,6 +72,7 @@ class Gateway:
     max_in_flight: int = 512
     draining: bool = False
     in_flight: int = 0
+    _cutting: bool = False
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _room: Room = field(default_factory=lambda: Room(_ROOM))
     _relays: set[Relay] = field(default_factory=set)
@@ -105,6 +108,7 @@ class Gateway:
             call.begin_try(target, self.now_ms())
             self.settler.prepare(call)
             await self.store.calls.begin(call.intent())
+            call.begun = True
 
             # Sending it. (Failover goes round here, before the first content byte.)
             reply = await self._send(call, body)
@@ -132,7 +136,7 @@ class Gateway:
             if call.settled:
                 self._let_go(call, relay)
             else:
-                self._leave(call, relay)
+                self._leave(call, relay, sys.exception())
 
     async def drained(self, limit_s: float) -> None:
         """Wait for the calls under way; at the limit, end the open streams with an error event."""
@@ -141,6 +145,7 @@ class Gateway:
             with suppress(TimeoutError):
                 async with asyncio.timeout(limit_s):
                     await self._quiet.wait()
+        self._cutting = True
         for relay in tuple(self._relays):
             relay.stop(FailureClass.SHUTDOWN)
 
@@ -173,7 +178,10 @@ class Gateway:
         _refuse_what_is_not_there(caller, request, view.model)
         if call.session_id is None:
             if view.session:
-                call.session_id, call.session_source = view.session, view.session_source
+                call.session_id = as_name(view.session) or self.fingerprint(
+                    caller.tenant.encode() + b"\0" + view.session.encode(), "session"
+                )
+                call.session_source = view.session_source
             elif prefix := request.dialect.prefix(view):
                 call.session_id = self.fingerprint(
                     caller.tenant.encode() + b"\0" + prefix, "prefix"
@@ -186,7 +194,7 @@ class Gateway:
         call.decision = Decision(model_id=target.model, provider=target.provider.name)
         return target
 
-    def _body_for(self, call: Call, target: Target) -> bytes:
+    def _body_for(self, call: Call, target: Target, *, ask_usage: bool = True) -> bytes:
         """The client's own bytes, with at most the stated splices; each is named on the receipt."""
         assert call.view is not None
         dialect, view, body = call.request.dialect, call.view, call.request.body
@@ -195,7 +203,7 @@ class Gateway:
             if renamed != body:
                 body = renamed
                 call.splices.append("model")
-        asks = target.provider.stream_usage
+        asks = ask_usage and target.provider.stream_usage
         if asks and (target.provider.name, target.model) not in self._rejects_usage:
             spliced = dialect.with_usage(body, view)
             if spliced is not None:
@@ -216,8 +224,8 @@ class Gateway:
         first = call.last
         first.http_status = reply.status
         first.end(Status.ERROR, FailureClass.CLIENT_ERROR, Delivery.DONE)
-        self._rejects_usage.add((first.target.provider.name, first.target.model))
         call.splices.clear()
+        plain = self._body_for(call, first.target, ask_usage=False)
         again = call.begin_try(first.target, self.now_ms())
         await self.store.calls.hop(
             call.receipt_id,
@@ -226,7 +234,10 @@ class Gateway:
             again.target.model,
             again.started_at_ms,
         )
-        return await self._try(call, self._body_for(call, first.target))
+        reply = await self._try(call, plain)
+        if reply.status != 400:  # so it was the option, and not words of the client's own
+            self._rejects_usage.add((first.target.provider.name, first.target.model))
+        return reply
 
     async def _try(self, call: Call, body: bytes) -> Reply:
         assert call.view is not None
@@ -250,17 +261,18 @@ class Gateway:
         call.reply = reply
         one.delivery = Delivery.RESPONDING
         one.http_status = reply.status
-        one.request_id = next(filter(None, map(reply.header, provider.request_id_headers)), None)
+        named = (as_name(reply.header(name)) for name in provider.request_id_headers)
+        one.request_id = next(filter(None, named), None)
         one.region = provider.region
         if provider.region_header:
-            one.region = reply.header(provider.region_header) or provider.region
+            one.region = as_name(reply.header(provider.region_header)) or provider.region
         return reply
 
     def _streams(self, call: Call, reply: Reply) -> bool:
         assert call.view is not None
         if reply.status != 200 or not call.view.stream:
             return False
-        whole_json = reply.content_type.startswith("application/json")
+        whole_json = reply.content_type.lower().startswith("application/json")
         return not whole_json or call.request.dialect.streams_json
 
     def _relay(self, call: Call, reply: Reply) -> Relay:
@@ -290,8 +302,9 @@ class Gateway:
             return self._answer(call, reply, relay=relay)
         reply.close()
         status, failure = reader.verdict(reply.status)
+        if status is Status.SUCCESS:
+            call.last.first_content = perf_counter()
         call.last.end(status, failure, Delivery.DONE)
-        call.last.first_content = perf_counter() if status is Status.SUCCESS else None
         call.http_status = reply.status
         if failure is not None:
             said = reader.note.error.kind if reader.note.error else "not an answer of its dialect"
@@ -337,11 +350,14 @@ class Gateway:
 
     async def _refused(self, call: Call, error: ModelspendError) -> ModelspendError:
         """The receipt of a call that has no answer; the error goes on to the client."""
-        if isinstance(error, LedgerUnavailable) or call.settled:
+        if call.settled:
+            return error
+        if isinstance(error, LedgerUnavailable) and not call.begun:
             call.settled = True  # without an intent nothing was sent, and nothing can be written
             return error
         if call.tries:
-            call.last.end(Status.ERROR, FailureClass.PROTOCOL)
+            ours = isinstance(error, LedgerUnavailable)
+            call.last.end(Status.ERROR, FailureClass.INTERNAL if ours else FailureClass.PROTOCOL)
         call.status = Status.ERROR
         call.http_status = error.status
         call.error = f"{error.code}: {error.message}"
@@ -349,30 +365,48 @@ class Gateway:
         await self._settle(call)
         return error
 
-    def _leave(self, call: Call, relay: Relay | None) -> None:
-        """The client has gone: cut the provider off or drain it, and still leave the receipt."""
+    def _leave(self, call: Call, relay: Relay | None, cause: BaseException | None) -> None:
+        """Ended too early: cut the provider off or drain it, and still leave the receipt."""
         call.settled = True
         provider = call.last.target.provider if call.tries else None
         drains = relay is not None and provider is not None and provider.on_disconnect == "drain"
         if not drains:
             self._let_go(call, relay)
-        tasks.spawn(self._left(call, relay if drains else None), f"settle {call.receipt_id}")
+        end = _abnormal(cause, self._cutting)
+        tasks.spawn(self._left(call, relay if drains else None, *end), f"settle {call.receipt_id}")
 
-    async def _left(self, call: Call, draining: Relay | None) -> None:
+    async def _left(
+        self, call: Call, draining: Relay | None, status: Status, failure: FailureClass, why: str
+    ) -> None:
         if draining is not None:
             await draining.drain(call.last.target.provider.drain_s)
             self._let_go(call, draining)
         if call.tries:
-            call.last.end(Status.CLIENT_DISCONNECT, FailureClass.CLIENT_GONE)
-        call.status = Status.CLIENT_DISCONNECT
-        call.error = "client_gone: the client left before the end of its answer"
+            call.last.end(status, failure)
+        call.status = status
+        call.error = f"{failure}: {why}"
         await self.settler.settle(call)
 
     def _let_go(self, call: Call, relay: Relay | None) -> None:
-        if call.reply is not None:
-            call.reply.close()
         if relay is not None:
+            relay.close()
             self._relays.discard(relay)
+        elif call.reply is not None:
+            call.reply.close()
+
+
+def _abnormal(cause: BaseException | None, cutting: bool) -> tuple[Status, FailureClass, str]:
+    """Who ended a call before its time, and how that is told: never to blame the wrong one."""
+    match cause:
+        case asyncio.CancelledError() if cutting:
+            why = "the sidecar stopped before the end of its answer"
+            return Status.ERROR, FailureClass.SHUTDOWN, why
+        case None | asyncio.CancelledError() | ConnectionError() | ClientStalled():
+            why = "the client left before the end of its answer"
+            return Status.CLIENT_DISCONNECT, FailureClass.CLIENT_GONE, why
+        case _:
+            why = f"a fault of the sidecar itself ({type(cause).__name__})"
+            return Status.ERROR, FailureClass.INTERNAL, why
 
 
 def _refuse_what_is_not_there(caller: Caller, request: Request, model: str) -> None:

@@ -30,7 +30,6 @@ class Relay:
     ) -> None:
         self.call = call
         self.broken = False
-        self.drained = False
         self._try: Try = call.last
         self._try.note = reader.note
         self._reply = reply
@@ -38,6 +37,7 @@ class Relay:
         self._settle = settle
         self._keep_up_to = keep_up_to
         self._trailing = call.request.dialect.usage_may_follow
+        self._handed_on: float | None = None
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes for the client, the terminal ones only after the receipt is final."""
@@ -77,10 +77,9 @@ class Relay:
 
     async def drain(self, limit_s: float) -> None:
         """Read on without a client, for the usage at the end; never longer than the limit."""
-        self.drained = True
         try:
             async with asyncio.timeout(limit_s):
-                while chunk := await self._reply.more():
+                while chunk := await self._more():
                     self._reader.feed(chunk)
                     if self._over():
                         return
@@ -89,6 +88,9 @@ class Relay:
             return
 
     def close(self) -> None:
+        if self._handed_on is not None:  # the wait for a client that took no more was its own, too
+            self.call.waited += perf_counter() - self._handed_on
+            self._handed_on = None
         self._reply.close()
 
     def _over(self) -> bool:
@@ -97,8 +99,8 @@ class Relay:
         return note.error is not None or (note.ended and not self._trailing)
 
     async def _more(self) -> bytes:
-        """The next bytes of the provider; the waiting is its time, not ours."""
-        before = perf_counter()
+        """The next bytes of the provider; the waiting is its time or the client's, not ours."""
+        before, self._handed_on = self._handed_on or perf_counter(), None
         try:
             return await self._reply.more()
         finally:
@@ -108,6 +110,7 @@ class Relay:
         if self._try.first_content is None and self._reader.note.content:
             self._try.first_content = perf_counter()
         self.call.answered(data, self._keep_up_to)
+        self._handed_on = perf_counter()
         return data
 
     def _whole(self) -> None:

@@ -72,7 +72,7 @@ async def read(client: aiohttp.ClientSession, url: str, path: str, body: Any) ->
 async def refused(url: str) -> None:
     """Wait until new connections are refused."""
     host, port = url.removeprefix("http://").split(":")
-    with suppress(ConnectionRefusedError):
+    with suppress(ConnectionError):  # refused, or reset while the listener closes
         while True:
             _, writer = await asyncio.open_connection(host, int(port))
             writer.close()
@@ -118,6 +118,25 @@ async def test_streams_beyond_the_drain_limit_end_with_an_error_event_in_their_d
     left = await receipts(tmp_path)
     assert len(left) == len(CHATS)
     assert {one.attempts[0].failure_class for one in left} == {FailureClass.SHUTDOWN}
+
+
+async def test_a_whole_answer_that_is_cut_by_the_stop_does_not_blame_its_client(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    async with (
+        served(tmp_path, simulator.url, drain_s=0.1) as (process, url),
+        aiohttp.ClientSession() as client,
+    ):
+        path, body = question("openai.chat", "sim-stall-headers", stream=False)
+        reading = asyncio.create_task(read(client, url, path, body))  # noqa: TID251
+        await begun(simulator, 1)
+        process.send_signal(signal.SIGTERM)
+        with suppress(aiohttp.ClientError):
+            await reading
+        assert await process.wait() == 0
+    (receipt,) = await receipts(tmp_path)
+    assert receipt.execution.status is Status.ERROR
+    assert receipt.attempts[0].failure_class is FailureClass.SHUTDOWN
 
 
 async def test_a_second_sigterm_does_not_wait(tmp_path: Path, simulator: Simulator) -> None:
