@@ -109,7 +109,7 @@ async def reload(request: web.Request) -> object:
 
 
 def _whole_number(text: str, name: str) -> int:
-    if not text.isdigit() or len(text) > 18:
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:
         raise Usage(f"{name} must be a whole number, not {text!r}.", f"Write {name}=50.")
     return int(text)
 

@@ -49,7 +49,10 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         _count(request, error)
         return tell(request, error)
     except web.HTTPException as error:
-        return tell(request, _routing_error(request, error))
+        answer = tell(request, _routing_error(request, error))
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            answer.headers["allow"] = ", ".join(sorted(error.allowed_methods))
+        return answer
     except ConnectionError:
         raise  # the client is gone: there is nobody to tell
     except Exception as error:
@@ -61,7 +64,7 @@ def require_token(request: web.Request) -> None:
     live = request.app[LIVE]
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not hmac.compare_digest(
-        token.strip().encode(), live.token.encode()
+        token.strip().encode("utf-8", "surrogateescape"), live.token.encode()
     ):
         raise NotAuthorised(
             "The control plane needs the local token.",

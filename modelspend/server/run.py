@@ -22,9 +22,22 @@ from modelspend.store import Store
 
 log = logging.getLogger("modelspend")
 
+_http_log = logging.getLogger("modelspend.http")
+
 _BACKLOG = 4096
 _LINE_LIMIT = 16 * 1024
 _KEEP_ALIVE_S = 75
+
+
+def _without_quotes(record: logging.LogRecord) -> bool:
+    """What aiohttp cannot read it quotes in its error: a key or a prompt may stand there."""
+    if record.exc_info and record.exc_info[0]:
+        record.msg, record.args = "%s: %s", (record.getMessage(), record.exc_info[0].__name__)
+        record.exc_info = record.exc_text = None
+    return True
+
+
+_http_log.addFilter(_without_quotes)
 
 
 async def run(started: Started, ready: Callable[[str], None]) -> None:
@@ -50,6 +63,7 @@ async def serving(started: Started) -> AsyncIterator[web.Application]:
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_http_log,
             handler_cancellation=True,
             keepalive_timeout=_KEEP_ALIVE_S,
             max_line_size=_LINE_LIMIT,
