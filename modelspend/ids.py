@@ -4,17 +4,17 @@ Two ids minted in the same millisecond by one `Ids` still sort in the order of m
 part is counted up instead of drawn again.
 """
 
-from base64 import b32encode
 from collections.abc import Callable
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford base 32
-_TO_CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", _ALPHABET.encode())
+_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+_SHIFTS = tuple(range(120, -1, -10))
 _RANDOM_BITS = 80
 
 
 def _encode(value: int) -> str:
-    """128 bits as 26 letters: the first 130 of 160 bits in base 32, in Crockford's alphabet."""
-    return b32encode((value << 30).to_bytes(20, "big"))[:26].translate(_TO_CROCKFORD).decode()
+    """128 bits as 26 letters, ten bits at a time."""
+    return "".join([_PAIRS[value >> shift & 1023] for shift in _SHIFTS])
 
 
 class Ids:
