@@ -199,9 +199,9 @@ class Call:
         """The answer as the client got it; None when there is none, or no room for it."""
         return b"".join(self._kept) if self._kept else None
 
-    def overhead_ms(self) -> float:
+    def overhead_ms(self, now: float | None = None) -> float:
         """Our own time so far: all but the waiting for the provider and for the client."""
-        return _ms(perf_counter() - self.started - self.waited)
+        return _ms((now or perf_counter()) - self.started - self.waited)
 
     def request_info(self) -> RequestInfo:
         view = self.view
@@ -243,6 +243,7 @@ class Call:
         """The receipt of the call as it stands now."""
         caller = self.caller
         attempts = tuple(one.attempt() for one in self.tries)
+        now = perf_counter()
         final = self.tries[-1] if self.tries else None
         status = self.status or (final.status if final else Status.ERROR)
         ttft = None
@@ -267,9 +268,9 @@ class Call:
                 status=status,
                 actual_cost_pico=total_cost(attempts).total_pico,
                 charged_pico=sum(attempt.charged_pico for attempt in attempts),
-                actual_latency_ms=_ms(perf_counter() - self.started),
+                actual_latency_ms=_ms(now - self.started),
                 ttft_ms=ttft,
-                overhead_ms=self.overhead_ms(),
+                overhead_ms=self.overhead_ms(now),
                 http_status=self.http_status,
                 error=self.error,
             ),

@@ -25,7 +25,8 @@ _NO_KEYS = frozenset({"", "x", "none", "dummy", "sk-none", "not-needed", "models
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """`own_key` is a provider's key that the caller brought; it never enters a repr.
+    """`own_key` is a provider's key that the caller brought; it never enters a repr. `own_bearer`:
+    it came as a bearer token, which for some providers is another kind of key.
 
     `fault` is what is wrong with the request although we know who sent it: the call is refused
     with it, and so leaves a receipt.
@@ -39,6 +40,7 @@ class Caller:
     profile: str | None = None
     key_id: str | None = None
     own_key: str | None = field(default=None, repr=False)
+    own_bearer: bool = False
     trace_id: str | None = None
     parent_span_id: str | None = None
     fault: ModelspendError | None = None
@@ -75,7 +77,7 @@ class Callers:
     def identify(self, headers: Sequence[tuple[str, str]], query: str) -> Caller:
         """The caller of a request. Raises NotAuthorised; a malformed header is its `fault`."""
         said = {name.lower(): value for name, value in headers}
-        key = _credential(said, query)
+        key, bearer = _credential(said, query)
         run = self.runs.of(key)
         tenant = run.tenant if run else self._tenant(key)
         if tenant is None and run is None and self.keyed:
@@ -90,6 +92,7 @@ class Callers:
             tags=run.tags if run else {},
             key_id=self.fingerprint(key.encode(), "key") if key else None,
             own_key=None if run or tenant or not key or key.lower() in _NO_KEYS else key,
+            own_bearer=bearer,
             trace_id=trace_id,
             parent_span_id=parent,
         )
@@ -129,14 +132,15 @@ def _described(caller: Caller, said: Mapping[str, str], tenant: str | None) -> C
     )
 
 
-def _credential(said: Mapping[str, str], query: str) -> str:
+def _credential(said: Mapping[str, str], query: str) -> tuple[str, bool]:
+    """(key, whether it is a bearer token) that came with a request; "" for none."""
     scheme, _, token = said.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
-        return token.strip()
+        return token.strip(), True
     for name in ("x-api-key", "x-goog-api-key", "api-key"):
         if said.get(name):
-            return said[name].strip()
-    return key_in(query) if query else ""
+            return said[name].strip(), False
+    return (key_in(query) if query else ""), False
 
 
 def _short(said: Mapping[str, str], name: str) -> str | None:

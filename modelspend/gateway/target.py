@@ -21,7 +21,10 @@ def choose(catalog: Catalog, dialect: Dialect, model: str, caller: Caller) -> Ta
     native = provider.name == dialect.native_provider
     if not provider.has_key and not (own and native):
         raise _no_key(provider, native)
-    headers = provider.headers(dialect.name, own if native else None)
+    if own and native and caller.own_bearer:  # as it came: an OAuth token is no API key
+        headers = {"authorization": f"Bearer {own}"}
+    else:
+        headers = provider.headers(dialect.name, own if native else None)
     return Target(provider=provider, model=upstream_model, credential=tuple(headers.items()))
 
 

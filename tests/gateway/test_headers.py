@@ -170,3 +170,42 @@ async def test_a_session_without_end_is_kept_as_a_fingerprint(
     assert first.session_id == second.session_id
     assert len(first.session_id or "") <= 256
     assert first.session_source == "prompt_cache_key"
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "arrives"),
+    [
+        ("/v1/messages", "x-api-key: sk-own", b"x-api-key: sk-own"),
+        ("/v1/messages", "authorization: Bearer oauth-own", b"authorization: Bearer oauth-own"),
+        (
+            "/v1/chat/completions",
+            "authorization: bearer sk-own",
+            b"authorization: Bearer sk-own",
+        ),
+        ("/v1/chat/completions", "api-key: sk-own", b"authorization: Bearer sk-own"),
+        (
+            "/v1beta/models/google/m:generateContent",
+            "authorization: Bearer oauth-own",
+            b"authorization: Bearer oauth-own",
+        ),
+        ("/v1beta/models/google/m:generateContent?key=own", "x: y", b"x-goog-api-key: own"),
+    ],
+)
+async def test_a_callers_own_key_reaches_the_native_provider_as_it_came_and_nobody_else(
+    tmp_path: Path, path: str, sent: str, arrives: bytes
+) -> None:
+    async with provider() as upstream:
+        natives = {
+            name: {"base_url": f"{upstream.url}/v1"} for name in ("openai", "anthropic", "google")
+        }
+        async with sidecar_for(tmp_path, upstream.url, providers=natives) as sidecar:
+            native = "anthropic" if "messages" in path else "openai"
+            for name in (native, "sim"):
+                body = {"model": f"{name}/m", "messages": [], "max_tokens": 1}
+                target = path.replace("google/", f"{name}/") if name == "sim" else path
+                line = f"POST {target} HTTP/1.1\r\nhost: HOST\r\n{sent}\r\n".encode()
+                await sidecar.wire(line, json.dumps(body).encode())
+    (native_head, _), (other_head, _) = upstream.requests
+    assert arrives in native_head
+    assert native_head.count(b"own") == 1
+    assert b"own" not in other_head
