@@ -52,9 +52,6 @@ class AnthropicMessages:
     billable = True
     streams_json = False
     usage_may_follow = False
-    billable = True
-    streams_json = False
-    usage_may_follow = False
 
     def read(self, path: str, body: bytes) -> RequestView:
         fields = jsonbody.decode(body)
@@ -120,7 +117,6 @@ class AnthropicCountTokens(AnthropicMessages):
     """The `anthropic.count_tokens` dialect: the same body, an answer of one number, no charge."""
 
     name = "anthropic.count_tokens"
-    billable = False
     billable = False
 
     def read(self, path: str, body: bytes) -> RequestView:

@@ -63,9 +63,6 @@ class Gemini:
     billable = True
     streams_json = True
     usage_may_follow = True
-    billable = True
-    streams_json = True
-    usage_may_follow = True
 
     def read(self, path: str, body: bytes) -> RequestView:
         model, operation = _model_and_operation(path)

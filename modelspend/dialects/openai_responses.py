@@ -45,9 +45,6 @@ class OpenAIResponses:
     billable = True
     streams_json = False
     usage_may_follow = False
-    billable = True
-    streams_json = False
-    usage_may_follow = False
 
     def read(self, path: str, body: bytes) -> RequestView:
         fields = jsonbody.decode(body)
