@@ -50,7 +50,7 @@ _modelspend() {
         /prices/quote) words="" options="--file --provider --model --input --output --cache-read --cache-write-5m --cache-write-1h --tier --at --json --config -h --help" ;;
         /simulate) words="" options="--port --log --sync --latency --seed --price --list --json --config -h --help" ;;
         /completions) words="bash zsh fish" options="--config -h --help" ;;
-        /help) words="quickstart clients config durability exit-codes prices privacy receipts simulate" options="--json --config -h --help" ;;
+        /help) words="quickstart clients config durability exit-codes http prices privacy receipts simulate" options="--json --config -h --help" ;;
     esac
     [[ "$current" == -* ]] && words="$options"
     COMPREPLY=($(compgen -W "$words" -- "$current"))

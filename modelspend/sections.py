@@ -250,7 +250,7 @@ class Provider(_Section):
     region: str | None = Field(None, description="Region to note on attempts.")
     on_disconnect: Literal["cancel", "drain"] | None = Field(
         None,
-        description="When the client leaves: cancel the upstream call, or drain it for its usage.",
+        description="When the client leaves: cancel the call, or drain a stream for its usage.",
     )
     drain_s: float = Field(10, gt=0, le=600, description="Longest time to drain for.")
     api_version: str | None = Field(None, description="Azure OpenAI's api-version.")

@@ -85,8 +85,8 @@ class PriceBook:
 
     def configure(self, settings: "Settings") -> None:
         """Take the prices of a configuration, in place of those before. Raises ConfigInvalid."""
-        self._config = _grouped(config_prices(settings.prices))
-        self._declared = declared_prices(settings.providers)
+        config, declared = config_prices(settings.prices), declared_prices(settings.providers)
+        self._config, self._declared = _grouped(config), declared
 
     def find(
         self,

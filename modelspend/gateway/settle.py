@@ -69,8 +69,10 @@ class Settler:
         except Exception as fault:
             log.error("%s could not be priced: %s", call.receipt_id, type(fault).__name__)
             for one in call.tries:
+                one.usage = NO_USAGE
                 _charge(one, Cost(inexact=("this version failed to price it",)))
-            self._store.calls.finish_later(call.receipt(), self._bodies(call))
+            with suppress(LedgerUnavailable):
+                await self._store.calls.finish(call.receipt(), self._bodies(call))
 
     async def _settle(self, call: Call) -> None:
         bills = [(one, self._bill(call, one)) for one in call.tries]

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from modelspend.errors import LedgerUnavailable
 from modelspend.estimate import Ratio
 from modelspend.events import Event
 from modelspend.receipt import Decision, Intent, Receipt, RequestInfo, canonical, interrupted
@@ -27,6 +28,7 @@ from modelspend.store.readers import Readers
 from modelspend.store.writer import Writer, needed
 
 _RECOVER_BATCH = 200
+PATIENCE_S = 2.0
 
 
 class Calls:
@@ -68,11 +70,16 @@ class Calls:
         """The final receipt; its number once all of it is durable.
 
         Raises LedgerUnavailable when that takes longer than a healthy ledger needs: the receipt is
-        kept and tried again all the same, and no new call may begin until it is written.
+        kept and tried again all the same.
         """
-        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[int] = loop.create_future()
         self._put(receipt, bodies, events, ratios, told)
-        return await told
+        patience = loop.call_later(PATIENCE_S, _give_up, told)
+        try:
+            return await told
+        finally:
+            patience.cancel()
 
     def finish_later(
         self,
@@ -99,7 +106,9 @@ class Calls:
             writer.keep(lambda book: _finish(book, receipt, kept, events, ratios), told)
 
         if bodies is not None and bodies.size > LARGE:
-            self._packing.submit(pack, bodies).add_done_callback(lambda done: put(done.result()))
+            self._packing.submit(pack, bodies).add_done_callback(
+                lambda done: put(None if done.exception() else done.result())
+            )
         else:
             put(bodies)
 
@@ -123,6 +132,14 @@ class Calls:
         """How many calls have an intent and no receipt yet."""
         return await self._readers.ask(
             lambda conn: int(conn.execute("SELECT count(*) FROM intents").fetchone()[0])
+        )
+
+
+def _give_up(told: "asyncio.Future[int]") -> None:
+    """Whoever waits for a receipt is let go; the writer keeps the receipt."""
+    if not told.done():
+        told.set_exception(
+            LedgerUnavailable("The ledger takes long to write.", "See: modelspend doctor")
         )
 
 

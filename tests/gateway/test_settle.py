@@ -1,5 +1,6 @@
 """Settling: what is estimated, what is learnt, and that nothing can cost a receipt."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ import pytest
 
 from modelspend.receipt import Status
 from modelspend.simulator import Simulator
+from modelspend.store import calls
 from tests.fakes.sidecar import Sidecar, sidecar_for
 from tests.gateway.asking import CHATS, question
+from tests.store.conftest import outside
 
 
 class Broken:
@@ -75,3 +78,21 @@ async def test_bodies_are_kept_as_they_went_over_the_wire_and_can_be_switched_of
         _, headers, _ = await sidecar.post(path, body, headers={"x-modelspend-tenant": "discreet"})
         kept = await sidecar.store.bodies.get(headers["x-modelspend-receipt"])
         assert (kept.request, kept.answer) == (None, None)
+
+
+async def test_a_ledger_that_another_process_locks_holds_up_an_answer_for_a_moment_only(
+    sidecar: Sidecar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "PATIENCE_S", 0.2)
+    path, body = question("openai.chat", "sim-delay-300", stream=False)
+    asking = asyncio.ensure_future(sidecar.post(path, body))  # noqa: TID251
+    while not await sidecar.store.calls.open_count():
+        await asyncio.sleep(0.01)
+    with outside(tmp_path / "ledger.db") as conn:
+        conn.execute("BEGIN EXCLUSIVE")
+        status, headers, answer = await asking
+        assert status == 200
+        assert b"chat.completion" in answer
+        assert await sidecar.store.receipts.get(headers["x-modelspend-receipt"]) is None
+        conn.execute("ROLLBACK")
+    assert (await sidecar.receipt()).execution.status is Status.SUCCESS
