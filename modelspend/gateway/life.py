@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from modelspend import tasks
 from modelspend.catalog import Catalog
 from modelspend.dialects.dialect import StreamReader
 from modelspend.dialects.reader import as_name
@@ -27,6 +26,7 @@ from modelspend.errors import (
 )
 from modelspend.gateway.call import Call, Request, Room, Target
 from modelspend.gateway.caller import Caller
+from modelspend.gateway.ending import ClientStalled, Endings
 from modelspend.gateway.headers import downward, strip_key, upward
 from modelspend.gateway.relay import Relay
 from modelspend.gateway.settle import Settler
@@ -39,10 +39,6 @@ from modelspend.receipt import Decision, Delivery, FailureClass, Status
 from modelspend.store import Store
 
 _ROOM = 16 * 1024 * 1024
-
-
-class ClientStalled(Exception):
-    """The client took nothing of its answer for too long; the server says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +68,13 @@ class Gateway:
     max_in_flight: int = 512
     draining: bool = False
     in_flight: int = 0
-    _cutting: bool = False
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _room: Room = field(default_factory=lambda: Room(_ROOM))
-    _relays: set[Relay] = field(default_factory=set)
     _rejects_usage: set[tuple[str, str]] = field(default_factory=set)
+    _endings: Endings = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._endings = Endings(self.settler)
 
     @asynccontextmanager
     async def open(self, request: Request, caller: Caller) -> AsyncIterator[Answer]:
@@ -122,21 +120,18 @@ class Gateway:
                 relay = answer.relay
                 yield answer
         except AttemptFailed as failed:
-            raise await self._failed(call, failed) from None
+            raise await self._endings.failed(call, failed) from None
         except ClientStalled:
             call.last.end(Status.CLIENT_DISCONNECT, FailureClass.CLIENT_STALLED)
             raise
         except ModelspendError as error:
-            raise await self._refused(call, error) from None
+            raise await self._endings.refused(call, error) from None
         finally:
             # Only abnormal ends are still open here: a hang-up, a shutdown, a fault of ours.
             self.in_flight -= 1
             if self.draining and not self.in_flight:
                 self._quiet.set()
-            if call.settled:
-                self._let_go(call, relay)
-            else:
-                self._leave(call, relay, sys.exception())
+            self._endings.left(call, relay, sys.exception())
 
     async def drained(self, limit_s: float) -> None:
         """Wait for the calls under way; at the limit, end the open streams with an error event."""
@@ -145,9 +140,7 @@ class Gateway:
             with suppress(TimeoutError):
                 async with asyncio.timeout(limit_s):
                     await self._quiet.wait()
-        self._cutting = True
-        for relay in tuple(self._relays):
-            relay.stop(FailureClass.SHUTDOWN)
+        self._endings.cut_all()
 
     def stop_now(self) -> None:
         """Cut the draining short."""
@@ -283,8 +276,8 @@ class Gateway:
 
     def _begin_relay(self, call: Call, reply: Reply, reader: StreamReader) -> Relay:
         keep_up_to = self.settler.keep_up_to(call.caller.tenant)
-        relay = Relay(call, reply, reader, self._settle, keep_up_to)
-        self._relays.add(relay)
+        relay = Relay(call, reply, reader, self._endings.settle, keep_up_to)
+        self._endings.relays.add(relay)
         call.http_status = reply.status
         return relay
 
@@ -318,7 +311,7 @@ class Gateway:
         if failure is FailureClass.ERROR_IN_STREAM:
             call.http_status = reader.told_status()  # an error inside a 200: clients must raise
         call.answered(body, self.settler.keep_up_to(call.caller.tenant))
-        await self._settle(call)
+        await self._endings.settle(call)
         return self._answer(call, reply, body=body)
 
     def _answer(
@@ -336,77 +329,6 @@ class Gateway:
         if body is not None and one.cost.total_pico is not None:
             headers.append(("x-modelspend-cost-usd", usd_text(one.cost.total_pico)))
         return Answer(call.http_status or reply.status, headers, body=body, relay=relay)
-
-    async def _settle(self, call: Call) -> None:
-        """Price the call and make its receipt durable; the first to settle wins."""
-        if call.settled:
-            return
-        call.settled = True
-        await self.settler.settle(call)
-
-    async def _failed(self, call: Call, failed: AttemptFailed) -> ModelspendError:
-        call.last.end(Status.ERROR, failed.failure, failed.delivery)
-        return await self._refused(call, failed.told())
-
-    async def _refused(self, call: Call, error: ModelspendError) -> ModelspendError:
-        """The receipt of a call that has no answer; the error goes on to the client."""
-        if call.settled:
-            return error
-        if isinstance(error, LedgerUnavailable) and not call.begun:
-            call.settled = True  # without an intent nothing was sent, and nothing can be written
-            return error
-        if call.tries:
-            ours = isinstance(error, LedgerUnavailable)
-            call.last.end(Status.ERROR, FailureClass.INTERNAL if ours else FailureClass.PROTOCOL)
-        call.status = Status.ERROR
-        call.http_status = error.status
-        call.error = f"{error.code}: {error.message}"
-        error.receipt_id = call.receipt_id
-        await self._settle(call)
-        return error
-
-    def _leave(self, call: Call, relay: Relay | None, cause: BaseException | None) -> None:
-        """Ended too early: cut the provider off or drain it, and still leave the receipt."""
-        call.settled = True
-        provider = call.last.target.provider if call.tries else None
-        drains = relay is not None and provider is not None and provider.on_disconnect == "drain"
-        if not drains:
-            self._let_go(call, relay)
-        end = _abnormal(cause, self._cutting)
-        tasks.spawn(self._left(call, relay if drains else None, *end), f"settle {call.receipt_id}")
-
-    async def _left(
-        self, call: Call, draining: Relay | None, status: Status, failure: FailureClass, why: str
-    ) -> None:
-        if draining is not None:
-            await draining.drain(call.last.target.provider.drain_s)
-            self._let_go(call, draining)
-        if call.tries:
-            call.last.end(status, failure)
-        call.status = status
-        call.error = f"{failure}: {why}"
-        await self.settler.settle(call)
-
-    def _let_go(self, call: Call, relay: Relay | None) -> None:
-        if relay is not None:
-            relay.close()
-            self._relays.discard(relay)
-        elif call.reply is not None:
-            call.reply.close()
-
-
-def _abnormal(cause: BaseException | None, cutting: bool) -> tuple[Status, FailureClass, str]:
-    """Who ended a call before its time, and how that is told: never to blame the wrong one."""
-    match cause:
-        case asyncio.CancelledError() if cutting:
-            why = "the sidecar stopped before the end of its answer"
-            return Status.ERROR, FailureClass.SHUTDOWN, why
-        case None | asyncio.CancelledError() | ConnectionError() | ClientStalled():
-            why = "the client left before the end of its answer"
-            return Status.CLIENT_DISCONNECT, FailureClass.CLIENT_GONE, why
-        case _:
-            why = f"a fault of the sidecar itself ({type(cause).__name__})"
-            return Status.ERROR, FailureClass.INTERNAL, why
 
 
 def _refuse_what_is_not_there(caller: Caller, request: Request, model: str) -> None:

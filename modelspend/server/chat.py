@@ -18,8 +18,9 @@ from modelspend.dialects import DIALECTS
 from modelspend.dialects.dialect import Dialect
 from modelspend.errors import ModelspendError
 from modelspend.gateway.call import Request
+from modelspend.gateway.ending import ClientStalled
 from modelspend.gateway.headers import text_of
-from modelspend.gateway.life import Answer, ClientStalled
+from modelspend.gateway.life import Answer
 from modelspend.gateway.relay import Relay
 from modelspend.server.body import read_body
 from modelspend.server.guard import Handler

@@ -72,8 +72,8 @@ BREAKAGES = (
     Breakage(
         "the receipt is durable before the client sees the end",
         "gateway/settle.py",
-        "                await write\n",
-        "                pass\n",
+        "            await write\n",
+        "            write.close()\n",
         _kills,
     ),
     Breakage(
@@ -92,7 +92,7 @@ BREAKAGES = (
     ),
     Breakage(
         "the provider is let go when the client leaves",
-        "gateway/life.py",
+        "gateway/ending.py",
         "        if not drains:\n            self._let_go(call, relay)\n",
         "",
         _hang_ups,
@@ -121,8 +121,8 @@ BREAKAGES = (
     Breakage(
         "a caller's credential goes to no provider but its own",
         "gateway/headers.py",
-        '{"authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie"}',
-        '{"x-api-key", "x-goog-api-key", "api-key"}',
+        '        "authorization",\n        "x-api-key",\n',
+        '        "x-api-key",\n',
         search,
     ),
     Breakage(
