@@ -1,6 +1,7 @@
 """Fixtures that every part shares: a simulated provider, and a sidecar in front of it."""
 
 import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,6 +13,11 @@ from tests.fakes.sidecar import Sidecar, sidecar_for
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--regen", action="store_true", help="rewrite the generated files")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A shell that runs us in the background has Ctrl-C ignored, and so would all our children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
