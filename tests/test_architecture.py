@@ -42,7 +42,7 @@ ONLY_IN = {
     "aiohttp.web": ("server", "simulator"),
     "genai_prices": ("catalog/pricelib.py",),
 }
-AIOHTTP = ("server", "simulator", "gateway/upstream.py", "exporters")
+AIOHTTP = ("server", "simulator", "exporters")
 SERVER_STARTERS = {"serve", "demo", "run"}
 SIMULATOR_STARTERS = {"simulate", "demo", "drill"}
 VAGUE = {"utils", "helpers", "common", "base", "manager", "service", "misc", "tools"}

@@ -1,34 +1,41 @@
-"""The one door to providers: this file alone knows the HTTP client.
+"""The one door to providers: every byte that goes to one or comes from one passes here.
 
-It hides aiohttp's exceptions, its pool and its time-outs behind `Upstream.send` and `Reply.more`.
-Two things that a reader would not guess: a connection that broke after the request was written is
-`maybe_accepted` (the provider may bill it), and a reply that was not read to its end is closed,
-never returned to the pool, since its unread bytes would spoil the next call.
+It hides the pool, the time-outs and the ways in which a network breaks behind `Upstream.send` and
+`Reply.more`. Two things that a reader would not guess: a connection that broke after the request
+was written is `maybe_accepted` (the provider may bill it), and a reply that was not read to its
+end is cut, never returned to the pool, since its unread bytes would spoil the next call.
 """
 
 import asyncio
+import re
+import socket
+import ssl
 import zlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
+from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
+import aiohappyeyeballs
 
 from modelspend.errors import UpstreamFailed
 from modelspend.gateway.headers import text_of
+from modelspend.gateway.http1 import Broken, Connection, Exchange
 from modelspend.receipt import Delivery, FailureClass
 
 Headers = Sequence[tuple[str, str]]
 
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-_MAX_HEADER_BYTES = 16 * 1024
-_READ_BUFFER = 64 * 1024  # a client that reads slowly costs twice this and no more
 _TICK_S = 0.25
+_KEEP_IDLE_S = 15.0
+_KEEP_ADDRESSES_S = 10.0
+_NEXT_ADDRESS_S = 0.25  # RFC 8305: how long one address is tried before the next one is, too
+_KNOWN_URLS = 4096
 _STEP = 1024 * 1024
 _MAX_RATIO = 200  # text deflates to a tenth; only a bomb to a two-hundredth
+_NOT_IN_TARGET = re.compile(rb"[\x00-\x20\x7f]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,26 +79,24 @@ _WORDS = {
 }
 
 
+class _Origin(NamedTuple):
+    """Where connections go. `host` is as the Host header has it."""
+
+    tls: bool
+    name: str
+    port: int
+    host: str
+
+
 class Upstream:
     """A pool of connections to every provider; open it once, close it last."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-        self._urls: dict[str, URL] = {}
+        self._targets: dict[str, tuple[_Origin, bytes]] = {}
+        self._pools: dict[_Origin, _Pool] = {}
         self._watch = _Watch()
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            timeout=_NO_TIMEOUT,
-            read_bufsize=_READ_BUFFER,
-            max_line_size=_MAX_HEADER_BYTES,
-            max_field_size=_MAX_HEADER_BYTES,
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        )
         return self
 
     async def __aexit__(
@@ -100,8 +105,8 @@ class Upstream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for pool in self._pools.values():
+            await pool.close()
 
     async def send(
         self,
@@ -117,43 +122,146 @@ class Upstream:
 
         Raises AttemptFailed. The reply must be closed by whoever got it.
         """
-        assert self._session is not None, "Upstream is used before it is open"
         now = self._watch.now()
-        waiting = _Waiting(now + timeouts.first_byte_s)
-        self._watch.add(waiting)
+        delivery = Delivery.NOT_SENT
         try:
-            response = await self._session.request(
-                method,
-                self._url(url),
-                data=body or None,
-                headers=headers,
-                allow_redirects=False,
-                timeout=_connecting(timeouts.connect_s),
+            origin, target = self._place(url)
+            head = _head(method, target, origin.host, headers, len(body))
+            connection = await self._pool(origin).connection(timeouts.connect_s)
+            delivery = Delivery.MAYBE_ACCEPTED
+            exchange = connection.send(head, body)
+            reply = Reply(provider, exchange, self._watch, timeouts, now)
+            try:
+                await exchange.head()
+            except BaseException:
+                reply.close()
+                raise
+            reply.answered()
+            return reply
+        except Broken as broken:
+            raise AttemptFailed(broken.failure, delivery, provider) from None
+        except TimeoutError:
+            raise AttemptFailed(FailureClass.CONNECT_TIMEOUT, delivery, provider) from None
+        except (OSError, ValueError):
+            raise AttemptFailed(FailureClass.CONNECT, delivery, provider) from None
+
+    def _place(self, url: str) -> tuple[_Origin, bytes]:
+        """Where a URL lies, and its request target. Raises ValueError."""
+        place = self._targets.get(url)
+        if place is None:
+            if len(self._targets) >= _KNOWN_URLS:  # a client may ask for any model name in a path
+                self._targets.clear()
+            place = self._targets[url] = _split(url)
+        return place
+
+    def _pool(self, origin: _Origin) -> "_Pool":
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = _Pool(origin, self._watch)
+        return pool
+
+
+def _split(url: str) -> tuple[_Origin, bytes]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("not an address of a provider")
+    tls = parts.scheme == "https"
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    target = path.encode()
+    if _NOT_IN_TARGET.search(target):
+        raise ValueError("not a request target")
+    port = parts.port or (443 if tls else 80)
+    return _Origin(tls, parts.hostname, port, parts.netloc.rpartition("@")[2]), target
+
+
+def _head(method: str, target: bytes, host: str, headers: Headers, size: int) -> bytes:
+    """The head of a request. Raises ValueError for a header that would end its line."""
+    lines = [f"Host: {host}", *(f"{name}: {value}" for name, value in headers)]
+    if size or method == "POST":
+        lines.append(f"Content-Length: {size}")
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
+        raise ValueError("a header holds the end of a line")
+    return b"%b %b HTTP/1.1\r\n%b\r\n\r\n" % (method.encode(), target, text.encode())
+
+
+class _Pool:
+    """The connections to one origin: the one used last is used first, idle ones are closed."""
+
+    def __init__(self, origin: _Origin, watch: "_Watch") -> None:
+        self._origin = origin
+        self._watch = watch
+        self._idle: deque[Connection] = deque()
+        self._open: set[Connection] = set()
+        self._all_gone: asyncio.Future[None] | None = None
+        self._addresses: Sequence[aiohappyeyeballs.AddrInfoType] = ()
+        self._addresses_until = 0.0
+        self._context: ssl.SSLContext | None = None
+
+    async def connection(self, limit_s: float) -> Connection:
+        """One that is free, else a new one. Raises OSError, ValueError or TimeoutError."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        async with asyncio.timeout(limit_s):
+            return await self._connect()
+
+    async def close(self) -> None:
+        for connection in tuple(self._open):
+            connection.abort()
+        if self._open:
+            self._all_gone = asyncio.get_running_loop().create_future()
+            await self._all_gone
+
+    def look(self, now: float) -> None:
+        while self._idle and now - self._idle[0].idle_since >= _KEEP_IDLE_S:
+            self._idle.popleft().abort()
+        if not self._idle:
+            self._watch.discard(self)
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        tls = await self._tls() if self._origin.tls else None
+        now = loop.time()
+        if now >= self._addresses_until:
+            self._addresses = await loop.getaddrinfo(
+                self._origin.name, self._origin.port, type=socket.SOCK_STREAM
             )
-        except asyncio.CancelledError:
-            if waiting.gave_up():
-                failure = FailureClass.FIRST_BYTE_TIMEOUT
-                raise AttemptFailed(failure, Delivery.MAYBE_ACCEPTED, provider) from None
+            self._addresses_until = now + _KEEP_ADDRESSES_S
+        try:
+            sock = await aiohappyeyeballs.start_connection(
+                tuple(self._addresses), happy_eyeballs_delay=_NEXT_ADDRESS_S, loop=loop
+            )
+            _, connection = await loop.create_connection(
+                partial(Connection, loop, self._released),
+                sock=sock,
+                ssl=tls,
+                server_hostname=self._origin.name if tls else None,
+            )
+        except BaseException:
+            self._addresses_until = 0.0  # they may have moved
             raise
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _renamed(error, provider, waiting=True) from None
-        finally:
-            self._watch.discard(waiting)
-        return Reply(provider, response, self._watch, timeouts.idle_s, now + timeouts.total_s)
+        self._open.add(connection)
+        return connection
 
-    def _url(self, url: str) -> URL:
-        parsed = self._urls.get(url)
-        if parsed is None:
-            if len(self._urls) > 4096:  # a client may ask for any model name in a path
-                self._urls.clear()
-            parsed = self._urls[url] = URL(url, encoded=True)
-        return parsed
+    async def _tls(self) -> ssl.SSLContext:
+        """What is trusted, read off the event loop: it is a quarter of a megabyte."""
+        if self._context is None:
+            self._context = await asyncio.to_thread(ssl.create_default_context)
+        return self._context
 
-
-@cache
-def _connecting(connect_s: float) -> aiohttp.ClientTimeout:
-    """The only limit that is left to aiohttp: the phases after it have our own timers."""
-    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+    def _released(self, connection: Connection) -> None:
+        if connection.usable:
+            connection.idle_since = self._watch.now()
+            self._idle.append(connection)
+            self._watch.add(self)
+        else:
+            self._open.discard(connection)
+            if connection in self._idle:
+                self._idle.remove(connection)
+            if self._all_gone is not None and not self._open:
+                self._all_gone.set_result(None)
 
 
 class _Watched(Protocol):
@@ -164,10 +272,12 @@ class _Watch:
     """Looks at all that is waited for, four times a second.
 
     A timer for each call would cost more than all else in this file; limits are in seconds, so a
-    quarter of one more does not matter.
+    quarter of one more does not matter. A look that comes late means that we were busy ourselves:
+    what came in meanwhile was not read yet, so nobody is judged by it.
     """
 
     def __init__(self) -> None:
+        self._due = 0.0
         self._watched: set[_Watched] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -179,8 +289,8 @@ class _Watch:
 
     def add(self, watched: _Watched) -> None:
         self._watched.add(watched)
-        if self._timer is None and self._loop is not None:
-            self._timer = self._loop.call_later(_TICK_S, self._look)
+        if self._timer is None:
+            self._later(self.now())
 
     def discard(self, watched: _Watched) -> None:
         self._watched.discard(watched)
@@ -188,63 +298,46 @@ class _Watch:
     def _look(self) -> None:
         self._timer = None
         now = self.now()
-        for watched in tuple(self._watched):
-            watched.look(now)
-        if self._watched and self._loop is not None:
-            self._timer = self._loop.call_later(_TICK_S, self._look)
+        if now - self._due < _TICK_S:
+            for watched in tuple(self._watched):
+                watched.look(now)
+        if self._watched:
+            self._later(now)
 
-
-class _Waiting:
-    """The wait for the head of an answer; the task that waits is cancelled when it is too long."""
-
-    __slots__ = ("_deadline", "_late", "_task")
-
-    def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
-        self._late = False
-        self._task = asyncio.current_task()
-
-    def look(self, now: float) -> None:
-        if now >= self._deadline and not self._late and self._task is not None:
-            self._late = True
-            self._task.cancel()
-
-    def gave_up(self) -> bool:
-        """Whether the cancellation was ours alone."""
-        return self._late and self._task is not None and not self._task.uncancel()
+    def _later(self, now: float) -> None:
+        assert self._loop is not None
+        self._due = now + _TICK_S
+        self._timer = self._loop.call_at(self._due, self._look)
 
 
 class Reply:
     """The head of an answer, and its bytes as they come."""
 
     def __init__(
-        self,
-        provider: str,
-        response: aiohttp.ClientResponse,
-        watch: _Watch,
-        idle_s: float,
-        deadline: float,
+        self, provider: str, exchange: Exchange, watch: _Watch, timeouts: Timeouts, now: float
     ) -> None:
         self.provider = provider
-        self.status = response.status
-        self.headers: Headers = [
-            (text_of(name), text_of(value)) for name, value in response.raw_headers
-        ]
-        self.content_type = response.headers.get("Content-Type", "")
-        self._response = response
-        self._decode = _decoder(response.headers.get("Content-Encoding", ""))
-        self.decoded = self._decode is not None
+        self.status = 0
+        self.headers: Headers = ()
+        self.content_type = ""
+        self.decoded = False
+        self._exchange = exchange
+        self._decode: _Decoder | None = None
         self._put_back = b""
-        self._idle_s = idle_s
-        self._deadline = deadline
+        self._idle_s = timeouts.idle_s
+        self._head_by = now + timeouts.first_byte_s
+        self._whole_by = now + timeouts.total_s
+        self._heard_at = now
         self._watch = watch
-        self._heard_at = watch.now()
-        self._reading = True
-        self._broken: FailureClass | None = None
         watch.add(self)
-        self._connection_end = _end_of(response)
-        if self._connection_end is not None:
-            self._connection_end.add_done_callback(self._lost)
+
+    def answered(self) -> None:
+        """Take the head of the answer, which is there now."""
+        self.status = self._exchange.status
+        self.headers = [(text_of(name), text_of(value)) for name, value in self._exchange.headers]
+        self.content_type = self.header("content-type") or ""
+        self._decode = _decoder(self.header("content-encoding") or "")
+        self.decoded = self._decode is not None
 
     def header(self, name: str) -> str | None:
         """The first value of a header; `name` in lower case."""
@@ -255,26 +348,18 @@ class Reply:
         if self._put_back:
             data, self._put_back = self._put_back, b""
             return data
-        content = self._response.content
-        self._heard_at = self._watch.now()
-        self._reading = True
         while True:
+            self._heard_at = self._watch.now()
             try:
-                chunk = await content.readany()
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                if self._broken is not None:
-                    raise AttemptFailed(self._broken, Delivery.RESPONDING, self.provider) from None
-                raise _renamed(error, self.provider, waiting=False) from None
-            if self._broken is not None:
-                raise AttemptFailed(self._broken, Delivery.RESPONDING, self.provider)
+                chunk = await self._exchange.more()
+            except Broken as broken:
+                raise AttemptFailed(broken.failure, Delivery.RESPONDING, self.provider) from None
             if not chunk:
                 self._watch.discard(self)
                 return b""
             plain = chunk if self._decode is None else self._decoded(chunk)
             if plain:
-                self._reading = False
                 return plain
-            self._heard_at = self._watch.now()
 
     def _decoded(self, chunk: bytes) -> bytes:
         assert self._decode is not None
@@ -288,58 +373,24 @@ class Reply:
         self._put_back = data
 
     def close(self) -> None:
-        """Let go of the answer: back to the pool if it was read to its end, else cut."""
+        """Let go of the answer: a connection that was not read to its end is cut."""
         self._watch.discard(self)
-        if self._connection_end is not None:
-            self._connection_end.remove_done_callback(self._lost)
-        self._response.close()
+        self._exchange.close()
 
     def cut(self, failure: FailureClass) -> None:
         """Break the answer off from outside: a waiting `more` raises with this class."""
-        self._broken = failure
         self._watch.discard(self)
-        if self._response.connection is not None and self._response.connection.transport:
-            self._response.connection.transport.abort()
-        self._response.content.set_exception(aiohttp.ClientPayloadError("cut"))
-
-    def _lost(self, end: "asyncio.Future[None]") -> None:
-        """The connection has closed: an answer that is not whole by now will never be.
-
-        aiohttp forgets to say so when it was the framing of a later chunk that could not be read.
-        """
-        end.exception()
-        content = self._response.content
-        if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("the connection was lost"))
+        self._exchange.fail(failure)
 
     def look(self, now: float) -> None:
         """A client that reads slowly does not make the provider idle: only our waiting counts."""
-        if now >= self._deadline:
+        if not self._exchange.status:
+            if now >= self._head_by:
+                self.cut(FailureClass.FIRST_BYTE_TIMEOUT)
+        elif now >= self._whole_by:
             self.cut(FailureClass.TOTAL_TIMEOUT)
-        elif self._reading and now >= self._heard_at + self._idle_s:
+        elif self._exchange.waiting and now >= self._heard_at + self._idle_s:
             self.cut(FailureClass.IDLE_TIMEOUT)
-
-
-def _end_of(response: aiohttp.ClientResponse) -> "asyncio.Future[None] | None":
-    """Done when the connection under an answer closes; None when the answer is whole already."""
-    connection = response.connection
-    return None if connection is None or connection.protocol is None else connection.protocol.closed
-
-
-def _renamed(error: Exception, provider: str, *, waiting: bool) -> AttemptFailed:
-    """aiohttp's error as ours; `waiting` is true until the head of the answer is there."""
-    sent = Delivery.MAYBE_ACCEPTED if waiting else Delivery.RESPONDING
-    match error:
-        case aiohttp.ConnectionTimeoutError():
-            return AttemptFailed(FailureClass.CONNECT_TIMEOUT, Delivery.NOT_SENT, provider)
-        case aiohttp.ClientConnectorError() | aiohttp.InvalidURL():
-            return AttemptFailed(FailureClass.CONNECT, Delivery.NOT_SENT, provider)
-        case TimeoutError():
-            return AttemptFailed(FailureClass.FIRST_BYTE_TIMEOUT, sent, provider)
-        case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError() | OSError():
-            return AttemptFailed(FailureClass.DISCONNECTED, sent, provider)
-        case _:
-            return AttemptFailed(FailureClass.PROTOCOL, sent, provider)
 
 
 class _Decoder(Protocol):
