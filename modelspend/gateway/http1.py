@@ -161,6 +161,7 @@ class Connection(asyncio.Protocol):
         self._silence = 0
         self._paused = False
         self._done = False
+        self._keep = False
 
     @property
     def usable(self) -> bool:
@@ -221,7 +222,7 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         if self._done:
-            self._free(keep=parser.should_keep_alive())
+            self._free()
         elif self._silence > _LONGEST_SILENCE:
             exchange.broke(FailureClass.PROTOCOL)
             self.abort()
@@ -261,19 +262,21 @@ class Connection(asyncio.Protocol):
         self._exchange.came(data)
 
     def on_message_complete(self) -> None:
+        assert self._parser is not None
         assert self._exchange is not None
         if self._exchange.status:
             self._done = True
+            self._keep = self._parser.should_keep_alive()  # only here does llhttp still know it
             self._exchange.finished()
 
-    def _free(self, *, keep: bool) -> None:
+    def _free(self) -> None:
         """The answer is whole. Bytes still to be written belong to a request that is over."""
         self._exchange = self._parser = None
         self.resume()
         transport = self._transport
         if transport is None:
             return
-        if keep and not transport.get_write_buffer_size():
+        if self._keep and not transport.get_write_buffer_size():
             self._released(self)
         else:
             transport.abort()

@@ -27,7 +27,7 @@ from modelspend.gateway.settle import Settler
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
 from modelspend.server import control, jobs, models, runs
-from modelspend.server.chat import carry
+from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
 from modelspend.settings import Loaded, Settings
@@ -42,14 +42,16 @@ CALL_ROUTES: tuple[tuple[str, str], ...] = (
     ("/models/{rest:.+:(?:generateContent|streamGenerateContent)}", "gemini.generate"),
     ("/tunedModels/{rest:.+:(?:generateContent|streamGenerateContent)}", "gemini.generate"),
 )
-"""The billable routes; every one is served by `carry`, whose gateway has one admission."""
+"""The billable routes; every one is served by `chat.carry`, whose gateway has one admission."""
+
+CALL_PATHS = tuple(
+    (prefix + path, dialect)
+    for path, dialect in CALL_ROUTES
+    for prefix in (("", "/v1", "/v1beta") if dialect == "gemini.generate" else ("", "/v1"))
+)
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
-    *(
-        ("POST", prefix + path, carry(dialect))
-        for path, dialect in CALL_ROUTES
-        for prefix in (("", "/v1", "/v1beta") if dialect == "gemini.generate" else ("", "/v1"))
-    ),
+    *(("POST", path, served(dialect)) for path, dialect in CALL_PATHS),
     *(("GET", prefix + "/models", models.models) for prefix in ("", "/v1", "/v1beta")),
     *(("GET", prefix + "/models/{model:.+}", models.model) for prefix in ("", "/v1", "/v1beta")),
     ("HEAD", "/", models.head),

@@ -1,7 +1,8 @@
 """The data plane: bytes in, bytes out. All that a call means is the gateway's business.
 
-`carry` only reads the body, names the caller, and copies chunks to the socket. It never gives up
-on a slow client by itself: a timer looks whether one write has been waiting for too long.
+`carry` only hands a request to the gateway and copies the answer to wherever it goes: to aiohttp
+here, to a socket of our own in `lane.py`. It never gives up on a slow client by itself: a timer
+looks whether one write has been waiting for too long.
 """
 
 import asyncio
@@ -9,22 +10,21 @@ import sys
 from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from modelspend.dialects import DIALECTS
-from modelspend.dialects.dialect import Dialect
 from modelspend.errors import ModelspendError
 from modelspend.gateway.call import Request
+from modelspend.gateway.caller import Caller
 from modelspend.gateway.ending import ClientStalled
-from modelspend.gateway.headers import text_of
-from modelspend.gateway.life import Answer
+from modelspend.gateway.headers import Pairs
 from modelspend.gateway.relay import Relay
 from modelspend.server.body import read_body
-from modelspend.server.guard import Handler
-from modelspend.server.keys import LIVE
+from modelspend.server.guard import Handler, headers_of
+from modelspend.server.keys import LIVE, Live
 
 if sys.platform == "win32":
     _QUEUED = None
@@ -39,79 +39,72 @@ _LOOKS = 4
 """How often a stalled client is looked at within its limit."""
 
 
-def carry(dialect_name: str) -> Handler:
-    """The handler of a route that speaks one dialect."""
-    dialect = DIALECTS[dialect_name]
+class Out(Protocol):
+    """Where an answer goes: whoever frames it as HTTP. Writing raises ConnectionError."""
 
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return await _carry(request, dialect)
+    @property
+    def transport(self) -> asyncio.Transport | None: ...
 
-    return handle
+    async def whole(self, status: int, headers: Pairs, body: bytes, *, now: bool) -> None:
+        """The whole answer; with `now` it has left our memory when this returns."""
+        ...
+
+    async def begin(self, status: int, headers: Pairs) -> None: ...
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def finish(self) -> None: ...
 
 
-async def _carry(request: web.Request, dialect: Dialect) -> web.StreamResponse:
-    live = request.app[LIVE]
-    headers = [(text_of(name), text_of(value)) for name, value in request.raw_headers]
-    path, _, query = request.raw_path.partition("?")
-    caller = live.callers.identify(headers, query)
-    try:
-        body = await read_body(request, live.settings.server)
-    except ModelspendError as fault:  # an authenticated caller's: it shall leave a receipt
-        caller, body = replace(caller, fault=fault), b""
-    asked = Request(dialect=dialect, path=path, query=query, headers=headers, body=body)
+async def carry(live: Live, asked: Request, caller: Caller, out: Out) -> None:
+    """One call, from request to the last byte of its answer. Raises ModelspendError."""
     stall_s = live.settings.server.client_stall_s
     try:
         async with live.gateway.open(asked, caller) as answer:
             if answer.relay is not None:
-                return await _pass_on(request, answer, answer.relay, stall_s)
-        return await _hand_over(request, answer, stall_s)
+                await _pass_on(out, answer.status, answer.headers, answer.relay, stall_s)
+                return
+        await _hand_over(out, answer.status, answer.headers, answer.body or b"", stall_s)
     except (ConnectionError, ClientStalled):
-        return web.Response()  # nobody is there to read it; the receipt tells of it
+        return  # nobody is there to read it; the receipt tells of it
 
 
-async def _hand_over(request: web.Request, answer: Answer, stall_s: float) -> web.StreamResponse:
+async def _hand_over(out: Out, status: int, headers: Pairs, body: bytes, stall_s: float) -> None:
     """A whole answer. A large one may not wait in our memory for a client that never takes it."""
-    headers = CIMultiDict(answer.headers)
-    response = web.Response(status=answer.status, body=answer.body, headers=headers)
-    if len(answer.body or b"") > _LARGE:
-        with _StallWatch(request, stall_s) as watch:
-            watch.writing()
-            await response.prepare(request)
-            await response.write_eof()
-    return response
+    if len(body) <= _LARGE:
+        await out.whole(status, headers, body, now=False)
+        return
+    with _StallWatch(out.transport, stall_s) as watch:
+        watch.writing()
+        await out.whole(status, headers, body, now=True)
 
 
-async def _pass_on(
-    request: web.Request, answer: Answer, relay: Relay, stall_s: float
-) -> web.StreamResponse:
-    response = web.StreamResponse(status=answer.status, headers=CIMultiDict(answer.headers))
-    response.headers["x-accel-buffering"] = "no"
-    with _StallWatch(request, stall_s) as watch:
+async def _pass_on(out: Out, status: int, headers: Pairs, relay: Relay, stall_s: float) -> None:
+    with _StallWatch(out.transport, stall_s) as watch:
         try:
-            await response.prepare(request)
+            await out.begin(status, [*headers, ("x-accel-buffering", "no")])
             async with aclosing(relay.chunks()) as chunks:
                 async for chunk in chunks:
                     watch.writing()
-                    await response.write(chunk)
+                    await out.write(chunk)
                     watch.written()
             if not relay.broken:
-                await response.write_eof()
+                await out.finish()
         except (ConnectionError, asyncio.CancelledError):
             if watch.stalled:
                 raise ClientStalled from None
             raise
         except Exception:  # a fault of ours: what was sent so far must not look whole
-            _cut(request)
+            _cut(out)
             raise
     if relay.broken:
-        _cut(request)
-    return response
+        _cut(out)
 
 
-def _cut(request: web.Request) -> None:
+def _cut(out: Out) -> None:
     """Close without the last chunk: a client must see that its answer is not whole."""
-    if request.transport is not None:
-        request.transport.close()
+    if out.transport is not None:
+        out.transport.close()
 
 
 class _StallWatch:
@@ -121,8 +114,8 @@ class _StallWatch:
     buffer or in the kernel's.
     """
 
-    def __init__(self, request: web.Request, limit_s: float) -> None:
-        self._request = request
+    def __init__(self, transport: asyncio.Transport | None, limit_s: float) -> None:
+        self._transport = transport
         self._limit_s = limit_s
         self._pause_s = max(limit_s / _LOOKS, 0.05)
         self._loop = asyncio.get_running_loop()
@@ -150,7 +143,7 @@ class _StallWatch:
         self._since = None
 
     def _look(self) -> None:
-        transport, now = self._request.transport, self._loop.time()
+        transport, now = self._transport, self._loop.time()
         if self._since is not None and transport is not None:
             waiting = transport.get_write_buffer_size() + _in_kernel(transport)
             if waiting < self._waiting:
@@ -173,3 +166,55 @@ def _in_kernel(transport: asyncio.BaseTransport) -> int:
     except OSError:
         return 0
     return int.from_bytes(size, sys.byteorder)
+
+
+def served(dialect_name: str) -> Handler:
+    """aiohttp's handler of a route that speaks one dialect."""
+    dialect = DIALECTS[dialect_name]
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        live = request.app[LIVE]
+        headers = headers_of(request)
+        path, _, query = request.raw_path.partition("?")
+        caller = live.callers.identify(headers, query)
+        try:
+            body = await read_body(request, live.settings.server)
+        except ModelspendError as fault:  # an authenticated caller's: it shall leave a receipt
+            caller, body = replace(caller, fault=fault), b""
+        asked = Request(dialect=dialect, path=path, query=query, headers=headers, body=body)
+        out = _WebOut(request)
+        await carry(live, asked, caller, out)
+        return out.response or web.Response()
+
+    return handle
+
+
+class _WebOut:
+    """An answer through aiohttp."""
+
+    def __init__(self, request: web.Request) -> None:
+        self._request = request
+        self.response: web.StreamResponse | None = None
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        return self._request.transport
+
+    async def whole(self, status: int, headers: Pairs, body: bytes, *, now: bool) -> None:
+        response = web.Response(status=status, body=body, headers=CIMultiDict(headers))
+        self.response = response
+        if now:
+            await response.prepare(self._request)
+            await response.write_eof()
+
+    async def begin(self, status: int, headers: Pairs) -> None:
+        self.response = web.StreamResponse(status=status, headers=CIMultiDict(headers))
+        await self.response.prepare(self._request)
+
+    async def write(self, data: bytes) -> None:
+        assert self.response is not None
+        await self.response.write(data)
+
+    async def finish(self) -> None:
+        assert self.response is not None
+        await self.response.write_eof()

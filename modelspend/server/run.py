@@ -15,9 +15,10 @@ from aiohttp import web
 
 from modelspend import tasks
 from modelspend.errors import ConfigInvalid, ModelspendError
-from modelspend.server.app import Started, build
+from modelspend.server.app import CALL_PATHS, Started, build
 from modelspend.server.hearing import Hearing
 from modelspend.server.keys import LIVE, RELOAD, Live
+from modelspend.server.lane import Lanes
 from modelspend.store import Store
 
 log = logging.getLogger("modelspend")
@@ -71,15 +72,22 @@ async def serving(started: Started) -> AsyncIterator[web.Application]:
             auto_decompress=False,
             shutdown_timeout=2.0,
         )
+        lanes = Lanes(app[LIVE], CALL_PATHS, _KEEP_ALIVE_S)
+        app.on_shutdown.append(lambda _: lanes.close())
         await runner.setup()
+        lanes.other = runner.server
         assert runner.server is not None
         hearing = Hearing(runner.server, settings.server.header_timeout_s)
         hearing.start()
+        listening = None
         try:
-            app[LIVE].url = await _listen(runner, settings.server.host, settings.server.port)
+            listening = await _listen(lanes, settings.server.host, settings.server.port)
+            app[LIVE].url = _url(listening)
             store.lock.update(url=app[LIVE].url)
             yield app
         finally:
+            if listening is not None:
+                listening.close()
             hearing.stop()
             await runner.cleanup()
     finally:
@@ -91,17 +99,22 @@ def live_of(app: web.Application) -> Live:
     return app[LIVE]
 
 
-async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
-    site = web.TCPSite(runner, host.strip("[]"), port, backlog=_BACKLOG)
+async def _listen(lanes: Lanes, host: str, port: int) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
     try:
-        await site.start()
+        return await loop.create_server(
+            lanes.lane, host.strip("[]"), port, backlog=_BACKLOG, reuse_address=True
+        )
     except OSError as error:
         raise ConfigInvalid(
             f"Port {port} on {host} cannot be listened on: {error.strerror or 'it is taken'}.",
             "Choose another with --port (0 takes any free one); `modelspend status` shows a"
             " sidecar that runs already.",
         ) from None
-    name, bound = runner.addresses[0][:2]
+
+
+def _url(listening: asyncio.Server) -> str:
+    name, bound = listening.sockets[0].getsockname()[:2]
     return f"http://[{name}]:{bound}" if ":" in name else f"http://{name}:{bound}"
 
 
