@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import orjson
 
+from modelspend.record import record
+
 PICO_PER_USD = 10**12
 MAX_PICO = 4_000_000 * PICO_PER_USD  # caps and prices above this are refused: sums stay in 64 bits
 
@@ -186,7 +188,7 @@ class CostLine:
 CostSource = Literal["calculated", "free", "unpriced", "none"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Cost:
     """The lines of one attempt and what they add up to.
 

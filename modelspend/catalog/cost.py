@@ -11,6 +11,7 @@ from modelspend.catalog.provider import Provider
 from modelspend.catalog.usage import billed_apart, reported_pico, served_tier
 from modelspend.money import Cost, Price, price_usage, usd_text
 from modelspend.receipt import Usage
+from modelspend.record import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Bill:
     """What is to be priced: a usage, where it arose, and by which names its model goes.
 

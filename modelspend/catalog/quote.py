@@ -15,7 +15,8 @@ from modelspend.catalog.cost import Bill
 from modelspend.catalog.prices import PriceBook
 from modelspend.catalog.usage import read
 from modelspend.money import BUCKETS, Cost, Price, usd
-from modelspend.receipt import Usage, cost_json, iso
+from modelspend.receipt import Usage
+from modelspend.receipt_json import cost_json, iso
 
 _DIALECTS = {
     "chat": "openai.chat",

@@ -308,7 +308,7 @@ _TOKEN_LENGTH = 32
 
 
 def _clock(patient: Patient) -> Said:
-    from modelspend.receipt import iso
+    from modelspend.receipt_json import iso
 
     newest = patient.info.newest_ms if patient.info else None
     if patient.now_ms < _NEVER_BEFORE_MS:

@@ -113,7 +113,7 @@ class Show:
             yield lambda: live.update(view(), refresh=True)
 
     def _as_json(self, side: "Side", tally: "Tally") -> dict[str, Any]:
-        from modelspend.receipt import to_json
+        from modelspend.receipt_json import to_json
 
         return {
             "url": side.url,

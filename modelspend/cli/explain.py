@@ -41,7 +41,8 @@ def worked_out(stored: "Stored", prices: Prices) -> dict[str, Any]:
     """The receipt with each attempt's lines, their prices, and whether everything adds up."""
     from modelspend.cli.reading import shape
     from modelspend.money import usd
-    from modelspend.receipt import line_json, total_cost
+    from modelspend.receipt import total_cost
+    from modelspend.receipt_json import line_json
 
     receipt = stored.receipt
     total = total_cost(receipt.attempts)
@@ -90,7 +91,7 @@ def _contradictions(receipt: "Receipt") -> list[str]:
 
 def _price_json(price: "Price | None") -> dict[str, Any] | None:
     from modelspend.money import usd
-    from modelspend.receipt import iso
+    from modelspend.receipt_json import iso
 
     if price is None:
         return None
@@ -114,7 +115,7 @@ def _price_json(price: "Price | None") -> dict[str, Any] | None:
 
 def told(stored: "Stored", prices: Prices) -> Iterator[str]:
     """The explanation as lines for a person."""
-    from modelspend.receipt import iso
+    from modelspend.receipt_json import iso
 
     receipt = stored.receipt
     run = receipt.execution
@@ -217,7 +218,7 @@ def _usage(attempt: "Attempt") -> Iterator[str]:
 
 
 def _price(attempt: "Attempt", price: "Price | None") -> Iterator[str]:
-    from modelspend.receipt import iso
+    from modelspend.receipt_json import iso
 
     if price is None:
         if attempt.cost.price_id:

@@ -330,7 +330,7 @@ def _say(json: bool, shape: Any, text: str) -> None:
 def _draw(rows: "Iterable[Price]") -> None:
     """One line for each bucket of each band, so that prices stand under each other."""
     from modelspend.money import BUCKETS, usd_text
-    from modelspend.receipt import iso
+    from modelspend.receipt_json import iso
 
     def lines() -> Iterator[tuple[str, ...]]:
         for row in rows:

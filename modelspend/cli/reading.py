@@ -36,7 +36,7 @@ def read(ledger: Path, question: "Callable[[Store], Awaitable[R]]") -> R:
 
 def shape(stored: "Stored") -> dict[str, Any]:
     """The receipt's JSON, with what is known only when it is read."""
-    from modelspend.receipt import to_json
+    from modelspend.receipt_json import to_json
 
     said = to_json(stored.receipt)
     said["request"]["body_kept"] = stored.body_kept

@@ -160,7 +160,8 @@ COLUMNS = (
 def cells(receipt: "Receipt") -> tuple[str, ...]:
     """A receipt as one line of `COLUMNS`."""
     from modelspend.money import usd_text
-    from modelspend.receipt import iso, total_cost
+    from modelspend.receipt import total_cost
+    from modelspend.receipt_json import iso
 
     last = receipt.attempts[-1] if receipt.attempts else None
     used = receipt.usage.quantities

@@ -16,7 +16,7 @@ WIDTH = 60
 
 def slip(receipt: "Receipt") -> list[str]:
     """The lines of the slip, none of them wider than `WIDTH` unless a name is."""
-    from modelspend.receipt import iso
+    from modelspend.receipt_json import iso
 
     asked, last = receipt.request, receipt.attempts[-1] if receipt.attempts else None
     served = f"{last.provider}/{last.model_id}" if last else asked.model

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 from modelspend import chat
 from modelspend.errors import ModelspendError
+from modelspend.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RequestView:
     """What the gateway needs to know of a request; everything else stays bytes.
 

@@ -81,7 +81,7 @@ class EventReader:
         name, data = self._data(raw)
         if data is None:
             return raw
-        value = parsed(data)
+        value = None if data == b"[DONE]" else parsed(data)
         if isinstance(value, dict):
             raw = self._take(name, value, raw)
         else:

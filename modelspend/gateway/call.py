@@ -29,9 +29,10 @@ from modelspend.receipt import (
     Usage,
     total_cost,
 )
+from modelspend.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Request:
     """What came in, without the web framework: `path` and `query` as the client wrote them."""
 
@@ -42,7 +43,7 @@ class Request:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Target:
     """Who answers: a provider, its name for the model, and the credential meant for it."""
 

@@ -9,12 +9,13 @@ which goes only to the native provider of the dialect it came in. The key of a
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from hashlib import blake2b, sha256
 
 from modelspend.errors import BadRequest, ConfigInvalid, ModelspendError, NotAuthorised
 from modelspend.gateway.headers import OWN_PREFIX, key_in
 from modelspend.gateway.runs import Runs
+from modelspend.record import record
 from modelspend.settings import Tenant
 
 DEFAULT_TENANT = "default"
@@ -23,7 +24,7 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9
 _NO_KEYS = frozenset({"", "x", "none", "dummy", "sk-none", "not-needed", "modelspend"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Caller:
     """`own_key` is a provider's key that the caller brought; it never enters a repr. `own_bearer`:
     it came as a bearer token, which for some providers is another kind of key.

@@ -55,6 +55,10 @@ class Out(Protocol):
 
     async def finish(self) -> None: ...
 
+    def cut(self) -> None:
+        """Close without the last chunk: a client must see that its answer is not whole."""
+        ...
+
 
 async def carry(live: Live, asked: Request, caller: Caller, out: Out) -> None:
     """One call, from request to the last byte of its answer. Raises ModelspendError."""
@@ -95,16 +99,10 @@ async def _pass_on(out: Out, status: int, headers: Pairs, relay: Relay, stall_s:
                 raise ClientStalled from None
             raise
         except Exception:  # a fault of ours: what was sent so far must not look whole
-            _cut(out)
+            out.cut()
             raise
     if relay.broken:
-        _cut(out)
-
-
-def _cut(out: Out) -> None:
-    """Close without the last chunk: a client must see that its answer is not whole."""
-    if out.transport is not None:
-        out.transport.close()
+        out.cut()
 
 
 class _StallWatch:
@@ -218,3 +216,7 @@ class _WebOut:
     async def finish(self) -> None:
         assert self.response is not None
         await self.response.write_eof()
+
+    def cut(self) -> None:
+        if self.transport is not None:
+            self.transport.close()

@@ -8,7 +8,7 @@ from aiohttp import web
 from modelspend import __version__
 from modelspend.errors import ReceiptNotFound, Usage
 from modelspend.money import dumps
-from modelspend.receipt import to_json
+from modelspend.receipt_json import to_json
 from modelspend.server.guard import Handler, require_token
 from modelspend.server.keys import LIVE, RELOAD, STORE
 from modelspend.store import Filter, Stored

@@ -43,6 +43,7 @@ _STILL_PLAIN = frozenset(
 )
 _LONGEST_HEAD = 16 * 1024
 _LARGEST_BODY = 1024 * 1024
+_FLUSH_ABOVE = 16 * 1024
 _MOMENT_S = 1.0
 _LOOK_S = 0.5
 _LAST_WORDS_S = 2.0
@@ -130,6 +131,7 @@ class Lane(asyncio.Protocol):
         self._served = False
         self._last = False
         self._begun = False
+        self._unsent: list[bytes] = []
         self._full: asyncio.Future[None] | None = None
 
     # What the event loop tells it.
@@ -267,6 +269,7 @@ class Lane(asyncio.Protocol):
         transport = self.transport
         if transport is None:
             return
+        self._flush()
         if self._last or transport.is_closing():
             transport.close()
             return
@@ -286,8 +289,10 @@ class Lane(asyncio.Protocol):
 
     async def whole(self, status: int, headers: Pairs, body: bytes, *, now: bool) -> None:
         self._send(status, headers, body)
-        if now and self._full is not None:
-            await self._full
+        if now:
+            self._flush()
+            if self._full is not None:
+                await self._full
 
     async def begin(self, status: int, headers: Pairs) -> None:
         self._begun = True
@@ -295,6 +300,8 @@ class Lane(asyncio.Protocol):
 
     async def write(self, data: bytes) -> None:
         self._write(b"%x\r\n%b\r\n" % (len(data), data))
+        if len(data) > _FLUSH_ABOVE:
+            self._flush()
         if self._full is not None:
             await self._full
             if self.transport is None:
@@ -302,6 +309,11 @@ class Lane(asyncio.Protocol):
 
     async def finish(self) -> None:
         self._write(b"0\r\n\r\n")
+
+    def cut(self) -> None:
+        if self.transport is not None:
+            self._flush()
+            self.transport.close()
 
     def _send(self, status: int, headers: Pairs, body: bytes) -> None:
         self._begun = True
@@ -319,6 +331,15 @@ class Lane(asyncio.Protocol):
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     def _write(self, data: bytes) -> None:
+        """What is written in one turn of the loop goes out in one system call."""
         if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        self.transport.write(data)
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(data)
+
+    def _flush(self) -> None:
+        unsent = self._unsent
+        if unsent and self.transport is not None:
+            self.transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
+        unsent.clear()

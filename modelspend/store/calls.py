@@ -18,7 +18,8 @@ import orjson
 from modelspend.errors import LedgerUnavailable
 from modelspend.estimate import Ratio
 from modelspend.events import Event
-from modelspend.receipt import Decision, Intent, Receipt, RequestInfo, canonical, interrupted
+from modelspend.receipt import Decision, Intent, Receipt, RequestInfo, interrupted
+from modelspend.receipt_json import canonical
 from modelspend.store import detail
 from modelspend.store.bodies import LARGE, Bodies, Packed, pack, write_bodies
 from modelspend.store.book import Book

@@ -13,7 +13,8 @@ from typing import Any
 
 import orjson
 
-from modelspend.receipt import Receipt, from_json
+from modelspend.receipt import Receipt
+from modelspend.receipt_json import from_json
 
 _V1 = Path(__file__).with_name("detail_v1.txt").read_bytes()
 _LEVEL, _WINDOW, _MEMORY = 6, -15, 8

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from modelspend.errors import LedgerHeld
-from modelspend.receipt import iso
+from modelspend.receipt_json import iso
 
 _TRIES, _PAUSE_S = 10, 0.01  # a command that looks who holds the lock holds it for an instant
 

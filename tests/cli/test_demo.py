@@ -19,7 +19,7 @@ import pytest
 from modelspend.cli import demo_traffic
 from modelspend.cli.demo_model import missing
 from modelspend.cli.slip import WIDTH, slip
-from modelspend.receipt import from_json
+from modelspend.receipt_json import from_json
 
 CANARY = "sk-canary-8f1d0c2e"
 PROGRAM = (sys.executable, "-m", "modelspend")

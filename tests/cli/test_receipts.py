@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelspend.cli.receipts import COLUMNS
-from modelspend.receipt import from_json
+from modelspend.receipt_json import from_json
 from tests.cli.conftest import PRICE, RECEIPTS, Cli, write
 
 
