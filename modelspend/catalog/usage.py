@@ -297,6 +297,8 @@ class _Reader:
         total: int | None = None
         for path in paths:
             for steps in path:
+                if steps[0] not in self.raw:
+                    continue
                 value = _walk(self.raw, steps)
                 if value is _ABSENT or value is None:
                     continue

@@ -7,7 +7,7 @@ bracket over whole strings, so its cost is a step for each bracket and not for e
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -122,19 +122,23 @@ def _value_end(text: bytes, at: int) -> int:
 
 
 def _suspicious(body: bytes, fields: Mapping[str, Any]) -> bool:
-    """Whether a key may be told twice: cheap, and true too often rather than too seldom.
-
-    Every key is once in the bytes for each time it is in the tree, save one that replaced another.
-    """
-    told = Counter(_WORD_KEYS.findall(body))
+    """Whether a key may be told twice: cheap, and true too often rather than too seldom."""
     options = fields.get("stream_options")
-    names = [*fields, *options] if isinstance(options, dict) else fields
-    doubtful = [name for name in names if told[name.encode()] != 1]
-    if doubtful:
-        known = _occurrences(fields, frozenset(doubtful))
-        if any(told[name.encode()] != known[name] for name in doubtful):
-            return True
+    names = [*fields, *options] if isinstance(options, dict) else list(fields)
+    doubtful = [
+        name for name in names if not name.isascii() or body.count(b'"%b"' % name.encode()) != 1
+    ]
+    if doubtful and _told_too_often(body, fields, doubtful):
+        return True
     return b"\\u00" in body and _ESCAPED_WORD.search(body) is not None
+
+
+def _told_too_often(body: bytes, fields: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Every key is once in the bytes for each time it is in the tree, save one that replaced
+    another."""
+    told = Counter(_WORD_KEYS.findall(body))
+    known = _occurrences(fields, frozenset(names))
+    return any(told[name.encode()] != known[name] for name in names)
 
 
 def _occurrences(tree: Mapping[str, Any], names: frozenset[str]) -> Counter[str]:

@@ -7,6 +7,7 @@ features that a proxy must not lose. The compression of the body is ours to sett
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 from urllib.parse import unquote
 
 Pairs = Sequence[tuple[str, str]]
@@ -62,17 +63,36 @@ _NOT_DOWN = _HOP_BY_HOP | {
 }
 
 
+class _Rule(NamedTuple):
+    """What is known of a header by its name, as it is spelled."""
+
+    low: str
+    up: bool
+    down: bool
+
+
+_MOST_NAMES = 4096
+_rules: dict[str, _Rule] = {}
+
+
+def _rule(name: str) -> _Rule:
+    """The rule for a name; remembered, since clients and providers send the same ones for ever."""
+    rule = _rules.get(name)
+    if rule is None:
+        low = name.lower()
+        ours = low.startswith(OWN_PREFIX)
+        up = not ours and low not in _NOT_UP and not low.startswith("sec-websocket")
+        rule = _Rule(low, up, not ours and low not in _NOT_DOWN)
+        if len(_rules) < _MOST_NAMES:
+            _rules[name] = rule
+    return rule
+
+
 def upward(client: Pairs, credential: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The client's headers as the provider gets them, with the credential that is meant for it."""
-    named = _named_by_connection(client)
-    out = [
-        (name, value)
-        for name, value in client
-        if (low := name.lower()) not in _NOT_UP
-        and not low.startswith(OWN_PREFIX)
-        and not low.startswith("sec-websocket")
-        and low not in named
-    ]
+    out = [pair for pair in client if _rule(pair[0]).up]
+    if named := _named_by_connection(client):
+        out = [pair for pair in out if _rule(pair[0]).low not in named]
     out.append(("accept-encoding", "identity"))
     out.extend(credential)
     return out
@@ -84,15 +104,15 @@ def downward(provider: Pairs, *, encoding_kept: bool) -> list[tuple[str, str]]:
     `encoding_kept` is true when the body goes down as it was compressed: then, and only then,
     Content-Encoding goes with it.
     """
-    named = _named_by_connection(provider)
-    return [
-        (name, value)
-        for name, value in provider
-        if ((low := name.lower()) not in _NOT_DOWN or (encoding_kept and low == "content-encoding"))
-        and not low.startswith(OWN_PREFIX)
-        and low not in named
-        and not _CONTROL.search(value)
+    out = [
+        pair
+        for pair in provider
+        if (_rule(pair[0]).down or (encoding_kept and _rule(pair[0]).low == "content-encoding"))
+        and not _CONTROL.search(pair[1])
     ]
+    if named := _named_by_connection(provider):
+        out = [pair for pair in out if _rule(pair[0]).low not in named]
+    return out
 
 
 def text_of(raw: bytes) -> str:
@@ -104,15 +124,10 @@ def text_of(raw: bytes) -> str:
 
 
 def _named_by_connection(headers: Pairs) -> frozenset[str]:
-    for name, value in headers:
-        if name.lower() == "connection" and value.lower() not in ("keep-alive", "close"):
-            return frozenset(
-                token.strip().lower()
-                for other, tokens in headers
-                if other.lower() == "connection"
-                for token in tokens.split(",")
-            )
-    return frozenset()
+    """Further headers that are for the next hop alone (RFC 9110, 7.6.1)."""
+    told = [value for name, value in headers if _rule(name).low == "connection"]
+    tokens = {token.strip().lower() for value in told for token in value.split(",")}
+    return frozenset(tokens - {"keep-alive", "close"})
 
 
 def strip_key(query: str) -> str:

@@ -321,6 +321,7 @@ class Reply:
         self.headers: Headers = ()
         self.content_type = ""
         self.decoded = False
+        self._by_name: dict[str, str] = {}
         self._exchange = exchange
         self._decode: _Decoder | None = None
         self._put_back = b""
@@ -335,13 +336,15 @@ class Reply:
         """Take the head of the answer, which is there now."""
         self.status = self._exchange.status
         self.headers = [(text_of(name), text_of(value)) for name, value in self._exchange.headers]
+        for name, value in self.headers:
+            self._by_name.setdefault(name.lower(), value)
         self.content_type = self.header("content-type") or ""
         self._decode = _decoder(self.header("content-encoding") or "")
         self.decoded = self._decode is not None
 
     def header(self, name: str) -> str | None:
         """The first value of a header; `name` in lower case."""
-        return next((value for each, value in self.headers if each.lower() == name), None)
+        return self._by_name.get(name)
 
     async def more(self) -> bytes:
         """The next bytes, decoded; b"" at the end. Raises AttemptFailed."""

@@ -27,20 +27,19 @@ _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _HEAD = re.compile(
     rb"POST (/[!-~]++) HTTP/1\.1\r\n((?:" + _TOKEN + rb":[\t \x21-\x7e\x80-\xff]*+\r\n)++)\r\n"
 )
-_FIELD = re.compile(rb"([^:\r\n]++):[\t ]*+([^\r\n]*+)\r\n")
+_FIELD = re.compile(r"([^:\r\n]++):[\t ]*+([^\r\n]*+)\r\n")
 _GEMINI = re.compile(
     r"(?:/v1|/v1beta)?/(?:models|tunedModels)/.+:(?:generateContent|streamGenerateContent)"
 )
-_NOT_PLAIN = frozenset(
-    {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"connection"}
-)
+_NOT_PLAIN = frozenset({"transfer-encoding", "content-encoding", "expect", "upgrade", "connection"})
 _STILL_PLAIN = frozenset(
     {
-        (b"connection", b"keep-alive"),
-        (b"connection", b"close"),
-        (b"content-encoding", b"identity"),
+        ("connection", "keep-alive"),
+        ("connection", "close"),
+        ("content-encoding", "identity"),
     }
 )
+_SPACE = (" ", "\t")
 _LONGEST_HEAD = 16 * 1024
 _LARGEST_BODY = 1024 * 1024
 _FLUSH_ABOVE = 16 * 1024
@@ -203,19 +202,21 @@ class Lane(asyncio.Protocol):
             whole = b"\r\n\r\n" in self._waiting or len(self._waiting) > _LONGEST_HEAD
             return not whole and self._waiting.startswith(b"POST /"[: len(self._waiting)])
         length, last = -1, False
-        headers: list[tuple[str, str]] = []
-        for name, value in _FIELD.findall(found[2]):
-            value = value.rstrip(b"\t ")
+        headers: list[tuple[str, str]] = _FIELD.findall(text_of(found[2]))
+        for n, (name, value) in enumerate(headers):
+            if value.endswith(_SPACE):
+                headers[n] = name, value.rstrip("\t ")
             low = name.lower()
-            if low == b"content-length":
-                if length >= 0 or not value.isdigit() or len(value) > 7:
+            if low == "content-length":
+                told = value.rstrip("\t ")
+                if length >= 0 or not (told.isascii() and told.isdigit()) or len(told) > 7:
                     return False
-                length = int(value)
+                length = int(told)
             elif low in _NOT_PLAIN:
-                if (low, value.lower()) not in _STILL_PLAIN:
+                told = value.rstrip("\t ").lower()
+                if (low, told) not in _STILL_PLAIN:
                     return False
-                last = last or value.lower() == b"close"
-            headers.append((text_of(name), text_of(value)))
+                last = last or told == "close"
         limit = min(_LARGEST_BODY, self._lanes.live.settings.server.max_body_mib * 1024 * 1024)
         target = found[1].decode()
         dialect = self._lanes.dialect(target.partition("?")[0])

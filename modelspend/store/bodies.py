@@ -43,7 +43,8 @@ class Packed:
 
 
 def pack(bodies: Bodies) -> Packed:
-    packer = zlib.compressobj(1, zlib.DEFLATED, -15, 8)
+    window = min(max(bodies.size.bit_length(), 9), 15)  # no larger than there is to look back on
+    packer = zlib.compressobj(1, zlib.DEFLATED, -window, max(window - 7, 1))
     parts = [packer.compress(part) for part in (bodies.request, bodies.answer) if part]
     return Packed(
         None if bodies.request is None else len(bodies.request),

@@ -7,6 +7,7 @@ that is there already is not written again, so a commit of unknown outcome can b
 
 import asyncio
 import sqlite3
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -37,6 +38,7 @@ class Calls:
         self._writer = writer
         self._readers = readers
         self._boot_id = boot_id
+        self._patience = _Patience()
         self._packing = ThreadPoolExecutor(1, thread_name_prefix="ledger-packer")
 
     async def begin(self, intent: Intent) -> None:
@@ -73,14 +75,10 @@ class Calls:
         Raises LedgerUnavailable when that takes longer than a healthy ledger needs: the receipt is
         kept and tried again all the same.
         """
-        loop = asyncio.get_running_loop()
-        told: asyncio.Future[int] = loop.create_future()
+        told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._put(receipt, bodies, events, ratios, told)
-        patience = loop.call_later(PATIENCE_S, _give_up, told)
-        try:
-            return await told
-        finally:
-            patience.cancel()
+        self._patience.watch(told)
+        return await told
 
     def finish_later(
         self,
@@ -116,6 +114,7 @@ class Calls:
     def settle(self) -> None:
         """Wait until all large bodies are packed and queued."""
         self._packing.shutdown()
+        self._patience.stop()
 
     async def recover(self, now_ms: int) -> list[str]:
         """Close what dead processes left open: one `interrupted` receipt for each intent."""
@@ -136,12 +135,37 @@ class Calls:
         )
 
 
-def _give_up(told: "asyncio.Future[int]") -> None:
-    """Whoever waits for a receipt is let go; the writer keeps the receipt."""
-    if not told.done():
-        told.set_exception(
-            LedgerUnavailable("The ledger takes long to write.", "See: modelspend doctor")
-        )
+class _Patience:
+    """Lets whoever waits too long for a receipt go; the writer keeps the receipt.
+
+    All wait equally long, so one timer looks at the one that has waited longest.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[float, asyncio.Future[int]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, told: "asyncio.Future[int]") -> None:
+        loop = asyncio.get_running_loop()
+        self._waiting.append((loop.time() + PATIENCE_S, told))
+        if self._timer is None:
+            self._timer = loop.call_at(self._waiting[0][0], self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= loop.time()):
+            told = self._waiting.popleft()[1]
+            if not told.done():
+                told.set_exception(
+                    LedgerUnavailable("The ledger takes long to write.", "See: modelspend doctor")
+                )
+        if self._waiting:
+            self._timer = loop.call_at(self._waiting[0][0], self._look)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 def _write_intent(book: Book, intent: Intent, boot_id: str) -> None:

@@ -17,7 +17,8 @@ from modelspend.receipt import Receipt
 from modelspend.receipt_json import from_json
 
 _V1 = Path(__file__).with_name("detail_v1.txt").read_bytes()
-_LEVEL, _WINDOW, _MEMORY = 6, -15, 8
+_LEVEL, _WINDOW, _MEMORY = 6, -13, 6  # tables that fit a cache beside everything else
+_ANY_WINDOW = -15
 
 Columns = tuple[str | None, ...]
 """receipt_id, tenant, workflow, session_id, key_id, trace_id, price_id, model, model_asked."""
@@ -35,7 +36,7 @@ def unpack(detail: bytes, columns: Columns) -> bytes:
     """The canonical bytes. Raises ValueError when they cannot be what was packed."""
     if detail[:1] != b"\x01":
         raise ValueError("its detail is in a form that this version does not know")
-    unpacker = zlib.decompressobj(_WINDOW, zdict=_dictionary(columns))
+    unpacker = zlib.decompressobj(_ANY_WINDOW, zdict=_dictionary(columns))
     try:
         canonical = unpacker.decompress(detail[1:]) + unpacker.flush()
     except zlib.error:
