@@ -184,6 +184,28 @@ class Routing(_Section):
         description="observe carries as asked; shadow also decides; route applies the decision.",
     )
     profile: Name = Field("default", description="The profile that decisions follow.")
+    classify: bool = Field(
+        True, description="Tell each prompt's category and complexity, in observe too."
+    )
+
+
+class Objective(_Section):
+    """What a profile weighs when evals say how good its models are."""
+
+    quality: float = Field(1.0, ge=0, le=100, description="Weight of quality.")
+    cost: float = Field(0.3, ge=0, le=100, description="Weight of being cheap.")
+    latency: float = Field(0.0, ge=0, le=100, description="Weight of being quick.")
+
+
+class Constraints(_Section):
+    """What may be chosen at all; what is left out allows everything."""
+
+    providers: tuple[str, ...] = Field((), description="Only these providers.")
+    regions: tuple[str, ...] = Field((), description="Only providers in these regions.")
+    no_training: bool = Field(
+        False, description="Only providers that are known not to train on what is sent."
+    )
+    max_usd: Cap | None = Field(None, description="Most that a call may be expected to cost.")
 
 
 class Profile(_Section):
@@ -193,6 +215,49 @@ class Profile(_Section):
     standard: tuple[str, ...] = Field((), description="Models for ordinary prompts.")
     deep_reasoning: tuple[str, ...] = Field(
         (), description="Models for prompts that need deep reasoning."
+    )
+    objective: Objective = Field(
+        Objective(), description="What counts where evals know the models."
+    )
+    quality_floor: float = Field(
+        0.0, ge=0, le=1, description="Least quality that evals must have shown."
+    )
+    near_threshold: Literal["stay", "decide"] = Field(
+        "stay",
+        description="Close to a threshold: stay with the model asked for, or decide as ever.",
+    )
+    system_weight: float = Field(
+        0.25, ge=0, le=1, description="What the system prompt counts, beside 1 for the newest turn."
+    )
+    history_weight: float = Field(
+        0.5, ge=0, le=1, description="What earlier turns count, beside 1 for the newest."
+    )
+    constraints: Constraints = Field(Constraints(), description="What may be chosen at all.")
+
+
+BUILT_IN_PROFILE = Profile(
+    simple=("gpt-5-nano", "gemini-2.5-flash-lite", "claude-haiku-4-5"),
+    standard=("gpt-5-mini", "gemini-2.5-flash", "claude-haiku-4-5"),
+    deep_reasoning=("claude-sonnet-4-6", "gpt-5", "gemini-2.5-pro"),
+)
+"""The profile `default` where no file writes one."""
+
+
+class Workflow(_Section):
+    """A job of the app: how its calls are routed."""
+
+    profile: Name | None = Field(None, description="The profile that its decisions follow.")
+    constraints: Constraints = Field(Constraints(), description="What may be chosen for it.")
+
+
+class ModelFacts(_Section):
+    """What is known of a model that the catalog does not know, or knows wrongly."""
+
+    context: int | None = Field(None, ge=1, description="Tokens of input and output together.")
+    output: int | None = Field(None, ge=1, description="Most tokens of output.")
+    lacks: tuple[str, ...] | None = Field(
+        None,
+        description="What it cannot do: tools, vision, audio, video, file, json_schema, reasoning.",
     )
 
 
@@ -248,6 +313,9 @@ class Provider(_Section):
         None, description='"free", or USD per million tokens.'
     )
     region: str | None = Field(None, description="Region to note on attempts.")
+    trains: bool | None = Field(
+        None, description="Whether it may train on what is sent; unknown counts as yes."
+    )
     on_disconnect: Literal["cancel", "drain"] | None = Field(
         None,
         description="When the client leaves: cancel the call, or drain a stream for its usage.",
@@ -269,6 +337,8 @@ class Tenant(_Section):
     body_retention_days: int | None = Field(
         None, ge=0, description="Overrides store.body_retention_days."
     )
+    profile: Name | None = Field(None, description="The profile that its decisions follow.")
+    constraints: Constraints = Field(Constraints(), description="What may be chosen for it.")
 
 
 class View(_Section):
@@ -295,7 +365,9 @@ class Settings(_Section):
     upstream: Upstream = Upstream()
     routing: Routing = Routing()
     profiles: dict[Name, Profile] = {}
+    workflows: dict[Name, Workflow] = {}
     providers: dict[Name, Provider] = {}
+    models: dict[ModelKey, ModelFacts] = {}
     prices: dict[ModelKey, PriceOverride | tuple[PriceOverride, ...]] = {}
     tenants: dict[Name, Tenant] = {}
     views: dict[Name, View] = {}

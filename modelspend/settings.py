@@ -16,7 +16,10 @@ from modelspend import layers, places
 from modelspend.errors import ConfigInvalid
 from modelspend.layers import Layer, Problem
 from modelspend.sections import (
+    BUILT_IN_PROFILE,
+    Constraints,
     DialectName,
+    ModelFacts,
     PriceOverride,
     Profile,
     Provider,
@@ -28,11 +31,15 @@ from modelspend.sections import (
     Tenant,
     Upstream,
     View,
+    Workflow,
 )
 
 __all__ = [
+    "BUILT_IN_PROFILE",
+    "Constraints",
     "DialectName",
     "Loaded",
+    "ModelFacts",
     "PriceOverride",
     "Profile",
     "Provider",
@@ -44,6 +51,7 @@ __all__ = [
     "Tenant",
     "Upstream",
     "View",
+    "Workflow",
     "is_loopback",
     "load",
     "shown",
@@ -237,6 +245,7 @@ def _contradictions(settings: Settings, read: list[Layer]) -> list[Problem]:
     return [
         *_open_door(settings, read),
         *_shared_keys(settings, read),
+        *_no_such_profile(settings, read),
         *_unreachable(settings, read),
     ]
 
@@ -283,6 +292,26 @@ def _shared_keys(settings: Settings, read: list[Layer]) -> list[Problem]:
     return problems
 
 
+def _no_such_profile(settings: Settings, read: list[Layer]) -> list[Problem]:
+    """Every name of a profile must lead to one."""
+    named = [
+        (("routing", "profile"), settings.routing.profile),
+        *((("tenants", name, "profile"), each.profile) for name, each in settings.tenants.items()),
+        *((("workflows", name, "profile"), e.profile) for name, e in settings.workflows.items()),
+    ]
+    there = {"default", *settings.profiles}
+    return [
+        Problem(
+            _place(read, *path),
+            layers.dotted(path),
+            f"there is no profile {name}; write [profiles.{name}], or one of:"
+            f" {', '.join(sorted(there))}.",
+        )
+        for path, name in named
+        if name is not None and name not in there
+    ]
+
+
 def _unreachable(settings: Settings, read: list[Layer]) -> list[Problem]:
     """Why a ledger cannot lie where it should: a folder, below a file, or not ours to write."""
     path = settings.store.path
@@ -304,14 +333,6 @@ def _unreachable(settings: Settings, read: list[Layer]) -> list[Problem]:
 def _notes(settings: Settings) -> tuple[str, ...]:
     """What is set but not acted on in this version."""
     notes = []
-    if settings.routing.mode != "observe":
-        notes.append(
-            f'routing.mode is "{settings.routing.mode}", but this version only observes: '
-            "calls are carried as asked."
-        )
-    for name in settings.profiles:
-        key = layers.dotted(("profiles", name))
-        notes.append(f"{key} is read but not applied by this version.")
     for name, tenant in settings.tenants.items():
         if tenant.budget_usd is not None:
             key = layers.dotted(("tenants", name, "budget_usd"))

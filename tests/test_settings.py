@@ -308,15 +308,25 @@ def test_a_ledger_that_cannot_be_is_refused_with_its_place(write, tmp_path: Path
 
 
 def test_what_this_version_does_not_act_on_is_said(write) -> None:
-    text = (
-        "[routing]\nmode = 'route'\n[profiles.p]\nsimple = ['a']\n[tenants.'a.b']\nbudget_usd = 1\n"
-    )
-    notes = settings.load(write(text), {}).notes
-    assert [note.partition(" ")[0] for note in notes] == [
-        "routing.mode",
-        "profiles.p",
-        'tenants."a.b".budget_usd',
-    ]
+    notes = settings.load(write("[tenants.'a.b']\nbudget_usd = 1\n"), {}).notes
+    assert [note.partition(" ")[0] for note in notes] == ['tenants."a.b".budget_usd']
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[routing]\nprofile = 'cheap'\n", "routing.profile"),
+        ("[tenants.t]\nprofile = 'cheap'\n", "tenants.t.profile"),
+        ("[workflows.w]\nprofile = 'cheap'\n", "workflows.w.profile"),
+    ],
+)
+def test_a_profile_that_is_not_there_is_refused_with_the_names_of_those_that_are(
+    write, text: str, key: str
+) -> None:
+    with pytest.raises(ConfigInvalid) as refused:
+        settings.load(write("[profiles.dear]\nsimple = ['a']\n" + text), {})
+    assert f"config.toml:4: {key}: there is no profile cheap" in str(refused.value.message)
+    assert "dear, default" in str(refused.value.message)
 
 
 def test_every_line_of_the_example_is_a_valid_setting_when_taken_out_of_its_comment(write) -> None:

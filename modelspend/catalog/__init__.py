@@ -19,6 +19,7 @@ from modelspend.catalog.provider import (
     Provider,
     Secret,
     corrections_from,
+    facts_from,
 )
 from modelspend.catalog.usage import TierRules, UsageRules, rules_from
 from modelspend.errors import ConfigInvalid, UnknownModel, Unsupported
@@ -147,13 +148,14 @@ def _provider(
     if unknown := table.keys() - known:
         raise ValueError(f"{name}.toml: unknown key {', '.join(sorted(unknown))}")
     lists = {"dialects", "keys", "aliases", "request_id_headers"} & table.keys()
-    plain = table.keys() - {"usage", "tier", "corrections", "owns", "auth"}
+    plain = table.keys() - {"usage", "tier", "corrections", "facts", "owns", "auth"}
     said: dict[str, Any] = {k: tuple(table[k]) if k in lists else table[k] for k in plain}
     return Provider(
         name=name,
         usage=_usage(name, rules),
         tier=_tier(table.get("tier", {})),
         corrections=corrections_from(table.get("corrections", [])),
+        facts=facts_from(table.get("facts", [])),
         owns=Names(tuple(table.get("owns", ()))),
         auth=_auth(table.get("auth", "bearer"), table.get("dialects", [])),
         **said,
@@ -212,6 +214,7 @@ def _met(
         secret=_secret(keys, env),
         models=section.models,
         region=section.region,
+        trains=base.trains if section.trains is None else section.trains,
         on_disconnect=section.on_disconnect or base.on_disconnect,
         drain_s=section.drain_s,
         api_version=section.api_version or base.api_version,

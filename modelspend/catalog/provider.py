@@ -68,6 +68,19 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of some models: sizes in tokens, and what they lack (`vision`, `tools`, …)."""
+
+    models: Names
+    context: int | None = None
+    output: int | None = None
+    lacks: frozenset[str] = frozenset()
+
+
+NO_FACTS = Facts(models=Names(()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """A provider as the catalog and the configuration say, with the key that was found."""
 
@@ -96,6 +109,9 @@ class Provider:
     usage: Mapping[str, UsageRules] = field(default_factory=dict, repr=False)
     tier: TierRules = field(default_factory=lambda: TierRules(rename={}))
     corrections: tuple[Correction, ...] = ()
+    facts: tuple[Facts, ...] = ()
+    trains: bool | None = None
+    """Whether it may train on what is sent through its API; null when it does not say."""
 
     @property
     def has_key(self) -> bool:
@@ -131,6 +147,10 @@ class Provider:
         style = self.auth.get(dialect.replace("count_tokens", "messages"), "bearer")
         return {"authorization": f"Bearer {key}"} if style == "bearer" else {style: key}
 
+    def facts_of(self, model: str) -> Facts:
+        """What is known of a model; nothing is assumed of one that no table names."""
+        return next((each for each in self.facts if model in each.models), NO_FACTS)
+
     def declares_free(self, model: str) -> bool:
         return any(each.free and model in each.models for each in self.corrections)
 
@@ -151,6 +171,18 @@ def corrections_from(tables: list[dict[str, Any]]) -> tuple[Correction, ...]:
         Correction(
             models=Names(tuple(table["models"]), tuple(table.get("except", ()))),
             **{key: value for key, value in table.items() if key not in ("models", "except")},
+        )
+        for table in tables
+    )
+
+
+def facts_from(tables: list[dict[str, Any]]) -> tuple[Facts, ...]:
+    """The facts of a provider's file. Raises TypeError for an unknown key."""
+    return tuple(
+        Facts(
+            models=Names(tuple(table["models"]), tuple(table.get("except", ()))),
+            lacks=frozenset(table.get("lacks", ())),
+            **{key: table[key] for key in table.keys() - {"models", "except", "lacks"}},
         )
         for table in tables
     )

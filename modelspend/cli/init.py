@@ -88,7 +88,11 @@ _NAMED: Mapping[
             "simple": ["gpt-5-nano", "claude-haiku-4-5"],
             "standard": ["gpt-5-mini", "claude-haiku-4-5"],
             "deep_reasoning": ["claude-sonnet-4-6", "gpt-5"],
+            "constraints": {"providers": ["openai", "anthropic"], "max_usd": 0.5},
         }
+    },
+    "workflows": {
+        "support-bot": {"profile": "default", "constraints": {"no_training": True}},
     },
     "providers": {
         "local": {
@@ -98,9 +102,13 @@ _NAMED: Mapping[
             "models": ["smollm2"],
             "price": "free",
             "region": "eu-central-1",
+            "trains": False,
             "on_disconnect": "cancel",
             "api_version": "2025-04-01-preview",
         }
+    },
+    "models": {
+        "local/smollm2": {"context": 8192, "output": 2048, "lacks": ["tools", "vision"]},
     },
     "prices": {
         "local/tuned-1": {
@@ -116,6 +124,8 @@ _NAMED: Mapping[
             "keys": ["MODELSPEND_KEY_ACME"],
             "keep_bodies": "none",
             "body_retention_days": 7,
+            "profile": "default",
+            "constraints": {"regions": ["eu-central-1"]},
         }
     },
     "views": {
@@ -183,7 +193,12 @@ def _comment(text: str) -> list[str]:
 def _toml(key: str, value: Any) -> str:
     """`key = value` on one line."""
     import tomli_w
+    from pydantic import BaseModel
 
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, dict):
+        return f"{key} = {{ {', '.join(_toml(name, each) for name, each in value.items())} }}"
     if isinstance(value, (list, tuple)):
         inner = (tomli_w.dumps({"v": each}).strip().removeprefix("v = ") for each in value)
         return f"{key} = [{', '.join(inner)}]"

@@ -1,0 +1,426 @@
+"""Who should answer a call: candidates scored, filtered and put in order. Pure and deterministic.
+
+`plan` takes values and returns a `Plan`; the gateway, `POST /v1/route`, `modelspend route` and the
+back-test all come here, so a dry run is the live decision. Two things that a reader would not
+guess: without evidence a profile's own order of models decides, whatever the weights say; and the
+model that a conversation is on stays unless leaving it saves more than the cached prompt that
+would be thrown away.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import Literal
+
+from modelspend.money import INPUT_BUCKETS, Price, usd_text
+from modelspend.receipt import Candidate, Classification, Decision
+from modelspend.record import record
+
+Mode = Literal["observe", "shadow", "route"]
+Tier = Literal["simple", "standard", "deep_reasoning"]
+
+TIERS: tuple[Tier, ...] = ("simple", "standard", "deep_reasoning")
+
+EXPECTED_OUTPUT: Mapping[str, int] = {"simple": 200, "standard": 600, "deep_reasoning": 1500}
+"""Tokens of output that an estimate reckons with where the request sets no lower limit."""
+
+_SCORE_DIGITS = 4
+
+
+@record
+class Option:
+    """A model that may answer, as it stands now. Unknown facts are null and filter nothing.
+
+    `context` is tokens of input and output together. `lacks` names what it cannot do: `tools`,
+    `vision`, `audio`, `json_schema`, …, and what cannot be said in its dialect. `quality` is the
+    lower bound of what evals showed in this category, in [0, 1].
+    """
+
+    provider: str
+    model: str
+    price: Price | None = None
+    context: int | None = None
+    lacks: frozenset[str] = frozenset()
+    region: str | None = None
+    trains: bool | None = None
+    has_key: bool = True
+    circuit_open: bool = False
+    quality: float | None = None
+    latency_ms: float | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+@record
+class Constraints:
+    """What a profile, a tenant or a workflow allows. Empty and null allow everything."""
+
+    providers: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    no_training: bool = False
+    max_pico: int | None = None
+
+    def within(self, other: "Constraints") -> "Constraints":
+        """Both at once: a list narrows a list, the lower maximum holds."""
+        maxima = [most for most in (self.max_pico, other.max_pico) if most is not None]
+        return Constraints(
+            providers=_both(self.providers, other.providers),
+            regions=_both(self.regions, other.regions),
+            no_training=self.no_training or other.no_training,
+            max_pico=min(maxima) if maxima else None,
+        )
+
+
+NOBODY = "-"
+"""Stands alone in a list of constraints that leave no choice: no provider has this name."""
+
+
+def _both(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    if not one or not other:
+        return one or other
+    return tuple(name for name in one if name in other) or (NOBODY,)
+
+
+@record
+class Policy:
+    """A profile as `plan` reads it: weights of the objective and what is allowed.
+
+    `near` says what happens close to the threshold of a tier: `stay` with what the caller asked
+    for, or `decide` as everywhere.
+    """
+
+    profile: str
+    quality_weight: float = 1.0
+    cost_weight: float = 0.3
+    latency_weight: float = 0.0
+    quality_floor: float = 0.0
+    near: Literal["stay", "decide"] = "stay"
+    constraints: Constraints = Constraints()
+
+
+@record
+class Stay:
+    """The model that a conversation is on, and what of its prompt is probably cached there."""
+
+    provider: str
+    model: str
+    cached_tokens: int
+
+
+@record
+class Asked:
+    """What a decision needs to know of a request; small enough to stand on the receipt.
+
+    `pinned` is why the request may go nowhere else (an explicit provider, a stored conversation).
+    `any_model` is true for `auto`, which always routes.
+    """
+
+    mode: Mode
+    any_model: bool
+    input_tokens: int
+    output_limit: int | None = None
+    needs: frozenset[str] = frozenset()
+    pinned: str | None = None
+    stay: Stay | None = None
+
+
+@record
+class Plan:
+    """The decision, every candidate with its score or what ruled it out, and who is next.
+
+    `chosen` is null when nobody may answer. `chain` is the accepted candidates after the chosen
+    one, the cheapest first.
+    """
+
+    decision: Decision
+    candidates: tuple[Candidate, ...]
+    chosen: Option | None
+    chain: tuple[Option, ...] = ()
+
+
+@record
+class _Seen:
+    """An option with what it would cost and how good it looks."""
+
+    option: Option
+    rank: int
+    cost_pico: int | None
+    score: float = 0.0
+    out: str | None = None
+    reasons: tuple[str, ...] = field(default=())
+
+
+def plan(
+    asked: Asked,
+    found: Classification,
+    options: Sequence[Option],
+    policy: Policy,
+    own: Option | None = None,
+    incumbent: Option | None = None,
+) -> Plan:
+    """Decide. `options` are the profile's models for the tier in order of preference; `own` is
+    what carrying the request as asked would use, null for `auto`; `incumbent` is the model that
+    the conversation is on, when it is good enough for this tier.
+    """
+    if own is not None and (asked.mode == "observe" or asked.pinned):
+        return _as_asked(asked, own, policy)
+    everybody = merged(options, incumbent, own)
+    looked = [_look(asked, found, policy, n, each) for n, each in enumerate(everybody)]
+    seen = _scored(looked, policy)
+    accepted = [each for each in seen if each.out is None]
+    if not accepted:
+        return _nobody(asked, own, policy, seen)
+    best = _best(accepted, policy)
+    chosen, strategy, why = _settle(asked, found, policy, own, accepted, best)
+    chain = sorted((each for each in accepted if each is not chosen), key=_cheapest_first)
+    return Plan(
+        decision=Decision(
+            model_id=chosen.option.model,
+            provider=chosen.option.provider,
+            mode=asked.mode,
+            profile=policy.profile,
+            strategy=strategy,
+            fallback_chain=tuple(each.option.name for each in chain),
+            rationale=(*_rationale(found), *why),
+        ),
+        candidates=_told(seen),
+        chosen=chosen.option,
+        chain=tuple(each.option for each in chain),
+    )
+
+
+def merged(options: Sequence[Option], *more: Option | None) -> list[Option]:
+    """The options in their order, each once, then those of `more` that are not among them."""
+    names = {each.name for each in options}
+    found = list(dict.fromkeys(options))
+    for each in more:
+        if each is not None and each.name not in names:
+            names.add(each.name)
+            found.append(each)
+    return found
+
+
+def estimate_pico(option: Option, asked: Asked, tier: str, cached_tokens: int = 0) -> int | None:
+    """What the request would cost there, in pico-dollars; null without a price.
+
+    Input is the estimate of the whole prompt, of which `cached_tokens` are read from the
+    provider's cache; output is what such prompts get, or the request's own limit if that is less.
+    """
+    price = option.price
+    if price is None:
+        return None
+    if price.free:
+        return 0
+    cached = min(cached_tokens, asked.input_tokens)
+    rates = price.rates_at(asked.input_tokens)
+    fresh_rate, out_rate = rates.get("input_tokens"), rates.get("output_tokens", 0)
+    if fresh_rate is None:
+        return None
+    output = EXPECTED_OUTPUT[tier]
+    if asked.output_limit is not None:
+        output = min(output, asked.output_limit)
+    cached_rate = rates.get("cache_read_tokens", fresh_rate)
+    return (asked.input_tokens - cached) * fresh_rate + cached * cached_rate + output * out_rate
+
+
+def _as_asked(asked: Asked, own: Option, policy: Policy) -> Plan:
+    pinned = asked.pinned is not None and asked.mode != "observe"
+    return Plan(
+        decision=Decision(
+            model_id=own.model,
+            provider=own.provider,
+            mode=asked.mode,
+            profile=policy.profile if asked.mode != "observe" else None,
+            strategy="pinned" if pinned else "single",
+            rationale=(asked.pinned,) if pinned and asked.pinned else (),
+        ),
+        candidates=(),
+        chosen=own,
+    )
+
+
+def _look(asked: Asked, found: Classification, policy: Policy, rank: int, option: Option) -> _Seen:
+    cached = _cached(asked, option)
+    cost = estimate_pico(option, asked, found.tier, cached)
+    out = _ruled_out(asked, policy, option, found.tier, cost)
+    reasons = []
+    if out is None and policy.constraints.max_pico is not None:
+        reasons.append("in-budget")
+    if cached:
+        reasons.append("cached")
+    if option.quality is not None:
+        reasons.append(f"evals>={option.quality:.3f}")
+    return _Seen(option=option, rank=rank, cost_pico=cost, out=out, reasons=tuple(reasons))
+
+
+def _cached(asked: Asked, option: Option) -> int:
+    stay = asked.stay
+    here = stay is not None and (stay.provider, stay.model) == (option.provider, option.model)
+    return stay.cached_tokens if stay is not None and here else 0
+
+
+def _ruled_out(
+    asked: Asked, policy: Policy, option: Option, tier: str, cost: int | None
+) -> str | None:
+    """The first thing that rules a candidate out, in the order in which it is told."""
+    rules = policy.constraints
+    if not option.has_key or (rules.providers and option.provider not in rules.providers):
+        return "provider_denied"
+    if rules.no_training and option.trains is not False:
+        return "privacy"
+    if rules.regions and option.region not in rules.regions:
+        return "privacy"
+    if missing := sorted(asked.needs & option.lacks):
+        return f"capability:{missing[0]}"
+    if option.context is not None and asked.input_tokens + _room(asked, tier) > option.context:
+        return "context_window"
+    if option.circuit_open:
+        return "circuit_open"
+    if cost is None and (policy.cost_weight > 0 or rules.max_pico is not None):
+        return "unpriced"
+    if rules.max_pico is not None and cost is not None and cost > rules.max_pico:
+        return "budget"
+    if option.quality is not None and option.quality < policy.quality_floor:
+        return "quality_floor"
+    return None
+
+
+def _room(asked: Asked, tier: str) -> int:
+    """Output that must fit beside the input: what is expected, or the caller's lower limit."""
+    limit = asked.output_limit
+    return EXPECTED_OUTPUT[tier] if limit is None else min(limit, EXPECTED_OUTPUT[tier])
+
+
+def _scored(seen: list[_Seen], policy: Policy) -> list[_Seen]:
+    """Scores in [0, 1]: the weighted mean of quality, cheapness and quickness.
+
+    Where evals say nothing, a model's place in the profile stands for its quality.
+    """
+    costs = [each.cost_pico for each in seen if each.out is None and each.cost_pico is not None]
+    waits = [each.option.latency_ms for each in seen if each.option.latency_ms]
+    cheapest, quickest = min(costs, default=0), min(waits, default=0.0)
+    return [_with_score(each, len(seen), policy, cheapest, quickest) for each in seen]
+
+
+def _with_score(seen: _Seen, many: int, policy: Policy, cheapest: int, quickest: float) -> _Seen:
+    option, cost = seen.option, seen.cost_pico
+    quality = option.quality if option.quality is not None else 1 - seen.rank / (many + 1)
+    terms = [(policy.quality_weight, quality)]
+    if cost is not None:
+        terms.append((policy.cost_weight, (cheapest + 1) / (cost + 1)))
+    if option.latency_ms:
+        terms.append((policy.latency_weight, quickest / option.latency_ms))
+    weight = sum(weight for weight, _ in terms) or 1.0
+    score = sum(weight * value for weight, value in terms) / weight
+    return _Seen(
+        option=option,
+        rank=seen.rank,
+        cost_pico=cost,
+        score=round(min(max(score, 0.0), 1.0), _SCORE_DIGITS),
+        out=seen.out,
+        reasons=seen.reasons,
+    )
+
+
+def _best(accepted: Sequence[_Seen], policy: Policy) -> _Seen:
+    """By score where there is evidence; else by the order that the profile declares."""
+    if any(each.option.quality is not None for each in accepted):
+        return min(accepted, key=lambda each: (-each.score, each.rank))
+    return min(accepted, key=lambda each: each.rank)
+
+
+def _settle(
+    asked: Asked,
+    found: Classification,
+    policy: Policy,
+    own: Option | None,
+    accepted: Sequence[_Seen],
+    best: _Seen,
+) -> tuple[_Seen, str, tuple[str, ...]]:
+    """(who answers, by which strategy, why): the best, unless staying is better."""
+    mine = _named(accepted, own.name) if own is not None else None
+    if mine is not None and policy.near == "stay" and found.risk_signals.get("nearThreshold"):
+        return mine, "single", ("near the threshold: stays with the model asked for",)
+    why: tuple[str, ...] = ()
+    if mine is not None and found.tier != "deep_reasoning" and _dearer(best, mine):
+        best, why = mine, ("stays with the model asked for: it costs less",)
+    stay = asked.stay
+    here = _named(accepted, f"{stay.provider}/{stay.model}") if stay is not None else None
+    if here is best:
+        return best, "sticky", why
+    if here is not None and (reason := _worth_staying(here, best)):
+        return here, "sticky", (reason,)
+    return best, "single", why
+
+
+def _named(accepted: Sequence[_Seen], name: str) -> _Seen | None:
+    return next((each for each in accepted if each.option.name == name), None)
+
+
+def _dearer(one: _Seen, other: _Seen) -> bool:
+    return (
+        one.cost_pico is not None
+        and other.cost_pico is not None
+        and one.cost_pico > other.cost_pico
+    )
+
+
+def _worth_staying(here: _Seen, best: _Seen) -> str | None:
+    """Why a conversation stays where it is: leaving must save more than its cache is worth.
+
+    The incumbent is priced with what it has cached, every other candidate with nothing cached, so
+    the difference already holds what a switch throws away.
+    """
+    if here.cost_pico is None or best.cost_pico is None:
+        return "stays: the saving of a switch is not known"
+    if best.cost_pico < here.cost_pico:
+        return None
+    lost = best.cost_pico - here.cost_pico
+    return f"stays: a switch costs {usd_text(lost)} USD more with the cache it throws away"
+
+
+def _nobody(asked: Asked, own: Option | None, policy: Policy, seen: list[_Seen]) -> Plan:
+    """Nobody in the profile may answer: a model that was asked for by name still may."""
+    own_out = next((e.out for e in seen if own is not None and e.option.name == own.name), None)
+    chosen = own if own is not None and own_out in (None, "unpriced", "quality_floor") else None
+    reasons = sorted({each.out or "" for each in seen})
+    return Plan(
+        decision=Decision(
+            model_id=chosen.model if chosen else "",
+            provider=chosen.provider if chosen else "",
+            mode=asked.mode,
+            profile=policy.profile,
+            strategy="single",
+            rationale=(f"no candidate: {', '.join(reasons)}" if seen else "the profile is empty",),
+        ),
+        candidates=_told(seen),
+        chosen=chosen,
+    )
+
+
+def _rationale(found: Classification) -> tuple[str, ...]:
+    return (found.tier, *found.risk_signals.get("advancedReasoningDetails", ()))
+
+
+def _cheapest_first(each: _Seen) -> tuple[int, int]:
+    return (each.cost_pico if each.cost_pico is not None else 1 << 62, each.rank)
+
+
+def _told(seen: Sequence[_Seen]) -> tuple[Candidate, ...]:
+    return tuple(
+        Candidate(
+            model_id=each.option.model,
+            provider=each.option.provider,
+            score=each.score,
+            est_cost_pico=each.cost_pico,
+            reasons=each.reasons,
+            filtered_out_by=each.out,
+        )
+        for each in seen
+    )
+
+
+def input_tokens(quantities: Mapping[str, int]) -> int:
+    """All tokens of input in a usage, cached ones included."""
+    return sum(quantities.get(bucket, 0) for bucket in INPUT_BUCKETS)
