@@ -211,5 +211,5 @@ class ChatDialect(Dialect, Protocol):
     def decoder(self) -> StreamDecoder: ...
 
     def writer(self, asked: RequestView) -> StreamWriter:
-        """A writer for the client whose request was `asked` (its own framing, its wish for usage)."""
+        """A writer for the client that asked: in its framing, with usage if it wants it."""
         ...

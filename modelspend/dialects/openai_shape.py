@@ -4,14 +4,15 @@ Their usage objects include: cached and audio input is inside the prompt total, 
 output total. The neutral buckets are disjoint, so writing one is adding up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
 from modelspend import chat
-from modelspend.dialects.reader import as_object
-from modelspend.errors import ModelspendError
+from modelspend.dialects import jsonbody
+from modelspend.dialects.reader import as_object, as_text
+from modelspend.errors import BadRequest, ModelspendError
 from modelspend.money import INPUT_BUCKETS
 
 _OUTPUT_BUCKETS = ("output_tokens", "output_audio_tokens", "output_image_tokens")
@@ -62,10 +63,14 @@ def function_tool(value: Mapping[str, Any], inner: Mapping[str, Any]) -> chat.To
     return chat.Tool(
         name=str(inner.get("name") or ""),
         description=str(inner.get("description") or ""),
-        schema=inner.get("parameters") or {},
-        strict=inner.get("strict"),
+        schema=as_object(inner.get("parameters")),
+        strict=_flag(inner.get("strict")),
         extra={key: kept for key, kept in value.items() if key not in known},
     )
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def output_format(value: Mapping[str, Any], inner: Mapping[str, Any]) -> chat.OutputFormat | None:
@@ -79,8 +84,8 @@ def output_format(value: Mapping[str, Any], inner: Mapping[str, Any]) -> chat.Ou
             return chat.OutputFormat(
                 kind="json_schema",
                 name=str(inner.get("name") or ""),
-                schema=inner.get("schema"),
-                strict=inner.get("strict"),
+                schema=as_object(inner.get("schema")),
+                strict=_flag(inner.get("strict")),
             )
     return None
 
@@ -93,12 +98,172 @@ def media(kind: Any, link: str, extra: Mapping[str, Any]) -> chat.Media:
     return chat.Media(kind=kind, url=link, extra=extra)
 
 
+def file_part(told: str, extra: Mapping[str, Any]) -> chat.Media:
+    """A file from a `data:` link, a link, or bare base64, which some clients send."""
+    if told.startswith(("data:", "http://", "https://")):
+        return media("file", told, extra)
+    return chat.Media(kind="file", data=told, extra=extra)
+
+
+def argument_text(value: object) -> str:
+    """A call's arguments as JSON text; some servers tell them as the object itself."""
+    if isinstance(value, str):
+        return value
+    try:
+        return "" if value is None else orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:  # nested too deep to be written
+        return ""
+
+
 def tool_choice(fields: Mapping[str, Any], nested: str) -> chat.ToolChoice | None:
-    """`tool_choice` and `parallel_tool_calls`; a named choice stands one level down in `nested`."""
+    """`tool_choice` and `parallel_tool_calls`; a named choice stands one level down in `nested`.
+
+    None too for a choice with no word here (`knows_choice`), such as one of a hosted tool.
+    """
     choice, parallel = fields.get("tool_choice"), fields.get("parallel_tool_calls")
-    if isinstance(choice, dict):
-        name = as_object(choice.get(nested) if nested else choice).get("name")
-        return chat.ToolChoice("named", str(name or ""), parallel)
-    if choice in ("none", "required", "auto"):
+    if name := _chosen(choice, nested):
+        return chat.ToolChoice("named", name, parallel)
+    if choice in ("required", "any"):  # Mistral's word
+        return chat.ToolChoice("required", None, parallel)
+    if choice in ("none", "auto"):
         return chat.ToolChoice(choice, None, parallel)
     return None if parallel is None else chat.ToolChoice("auto", None, parallel)
+
+
+def knows_choice(choice: object, nested: str) -> bool:
+    words = ("none", "auto", "required", "any")
+    return choice is None or choice in words or bool(_chosen(choice, nested))
+
+
+def _chosen(choice: object, nested: str) -> str | None:
+    if not isinstance(choice, dict) or choice.get("type", "function") != "function":
+        return None
+    return as_text(as_object(choice.get(nested) if nested else choice).get("name"))
+
+
+def choice_fields(choice: chat.ToolChoice | None, nested: str) -> dict[str, Any]:
+    """The fields that say a choice, as `tool_choice` reads them."""
+    if choice is None:
+        return {}
+    told: dict[str, Any] = {}
+    if choice.mode == "named":
+        name = {"name": choice.name or ""}
+        told["tool_choice"] = {"type": "function", **({nested: name} if nested else name)}
+    elif choice.mode != "auto" or choice.parallel is None:
+        told["tool_choice"] = choice.mode
+    if choice.parallel is not None:
+        told["parallel_tool_calls"] = choice.parallel
+    return told
+
+
+def schema_fields(output: chat.OutputFormat) -> dict[str, Any]:
+    """Name, schema and strictness of a JSON schema; a name is demanded, so one is given."""
+    told: dict[str, Any] = {"name": output.name or "answer", "schema": dict(output.schema or {})}
+    return told if output.strict is None else told | {"strict": output.strict}
+
+
+def data_link(part: chat.Media) -> str:
+    """A medium as one link: its own, or its bytes in a `data:` one."""
+    if part.data is None:
+        return part.url or ""
+    usual = {"image": "image/png", "audio": "audio/wav", "video": "video/mp4"}
+    return f"data:{part.mime or usual.get(part.kind, 'application/pdf')};base64,{part.data}"
+
+
+def written(fields: Mapping[str, Any]) -> bytes:
+    """A body. Raises BadRequest for what is nested too deep to be written again."""
+    try:
+        return orjson.dumps(fields)
+    except orjson.JSONEncodeError as fault:
+        raise BadRequest(
+            "The request is nested too deep to be translated.",
+            "Flatten its schemas and arguments to less than 200 levels.",
+        ) from fault
+
+
+def usage_buckets(told: object, given: str, made: str) -> dict[str, int]:
+    """The disjoint buckets of a usage object, for showing; what is charged is the catalog's affair.
+
+    `given` and `made` are the stems of the fields: `prompt` and `completion`, or `input` and
+    `output`.
+    """
+    usage = as_object(told)
+    taken = as_object(usage.get(f"{given}_tokens_details"))
+    said = as_object(usage.get(f"{made}_tokens_details"))
+    heard = as_object(taken.get("cached_tokens_details"))
+    found = {
+        "cached_audio_tokens": _count(heard, "audio_tokens"),
+        "input_image_tokens": _count(taken, "image_tokens"),
+        "cache_write_5m_tokens": _count(taken, "cache_write_tokens"),
+        "output_audio_tokens": _count(said, "audio_tokens"),
+        "output_image_tokens": _count(said, "image_tokens"),
+    }
+    cached = _count(taken, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens")
+    found["cache_read_tokens"] = max(0, cached - found["cached_audio_tokens"])
+    found["input_audio_tokens"] = max(
+        0, _count(taken, "audio_tokens") - found["cached_audio_tokens"]
+    )
+    for bucket, whole in (
+        ("input_tokens", _count(usage, f"{given}_tokens")),
+        ("output_tokens", _count(usage, f"{made}_tokens")),
+    ):
+        inside = INPUT_BUCKETS if bucket == "input_tokens" else _OUTPUT_BUCKETS
+        found[bucket] = max(0, whole - sum(found.get(part, 0) for part in inside))
+    found["reasoning_tokens"] = min(_count(said, "reasoning_tokens"), found["output_tokens"])
+    return {bucket: n for bucket, n in found.items() if n}
+
+
+def _count(fields: Mapping[str, Any], name: str) -> int:
+    value = fields.get(name)
+    return value if type(value) is int and 0 < value < 2**53 else 0
+
+
+# Strict reading: what no dialect has words for is the caller's mistake, told with its place.
+
+
+def wrong(place: str, value: object, wanted: str) -> BadRequest:
+    return BadRequest(f"`{place}` is {jsonbody.kind(value)}.", f"Send {wanted}.", field=place)
+
+
+def objects(value: object, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(place, object) of each item of a list; absent and null are an empty one."""
+    if value is None:
+        return
+    if not isinstance(value, list):
+        raise wrong(place, value, "an array of objects")
+    for at, item in enumerate(value):
+        if not isinstance(item, dict):
+            raise wrong(f"{place}[{at}]", item, "an object")
+        yield f"{place}[{at}]", item
+
+
+def check_content(value: object, place: str) -> None:
+    if value is not None and not isinstance(value, str):
+        for _ in objects(value, place):
+            pass
+
+
+def check_name(fields: Mapping[str, Any], place: str) -> None:
+    name = fields.get("name")
+    if not isinstance(name, str) or not name:
+        raise wrong(f"{place}.name", name, "the name of a function")
+
+
+def check_settings(fields: Mapping[str, Any], *texts: str) -> None:
+    """The fields that both protocols share, each of its own type."""
+    for name in ("temperature", "top_p"):
+        value = fields.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise wrong(name, value, "a number, or leave it out")
+    seed = fields.get("seed")
+    if isinstance(seed, bool) or not isinstance(seed, int | None):
+        raise wrong("seed", seed, "a whole number, or leave it out")
+    parallel = fields.get("parallel_tool_calls")
+    if not isinstance(parallel, bool | None):
+        raise wrong("parallel_tool_calls", parallel, "true or false")
+    choice = fields.get("tool_choice")
+    if not isinstance(choice, str | dict | None):
+        raise wrong("tool_choice", choice, "a word or an object")
+    for name in texts:
+        if not isinstance(fields.get(name), str | None):
+            raise wrong(name, fields[name], "a string, or leave it out")
