@@ -129,7 +129,7 @@ def prepare(asked: chat.Request, *, to: str, same_provider: bool = False) -> Pre
     dropped: dict[str, None] = {}
     extra = dict(_carried_fields(asked, to, dropped))
     _check_tools(asked, to)
-    tools = tuple(_plain_tool(tool, dropped) for tool in asked.tools if isinstance(tool, chat.Tool))
+    tools = tuple(_plain_tools(asked, dropped))
     choice = asked.tool_choice
     if choice is not None and not tools:
         if choice.mode in ("required", "named"):
@@ -225,6 +225,8 @@ def _refuse(capability: str, why: str, to: str, hint: str, place: str | None) ->
 def _check_tools(asked: chat.Request, to: str) -> None:
     for at, tool in enumerate(asked.tools):
         if isinstance(tool, chat.Opaque):
+            if _loads_lazily(tool):
+                continue
             kind = _kind(tool)
             capability = "custom_tools" if kind == "custom" else "server_tools"
             _refuse(capability, f"The tool {kind} is {tool.origin}'s own", to, _OWN, f"tools[{at}]")
@@ -239,13 +241,26 @@ def _check_name(name: str, to: str, place: str) -> None:
         _refuse("tool_name", f"The tool's name {shown!r} is not allowed there", to, hint, place)
 
 
-def _plain_tool(tool: chat.Tool, dropped: dict[str, None]) -> chat.Tool:
-    _note_extra(tool.extra, dropped)
-    return replace(tool, extra={})
+def _loads_lazily(tool: chat.Opaque) -> bool:
+    """A vendor's search among tools that are all defined here: elsewhere all are simply offered."""
+    kind = _kind(tool)
+    return kind.startswith("tool_search") and tool.value.get("execution") != "client"
+
+
+def _plain_tools(asked: chat.Request, dropped: dict[str, None]) -> Iterator[chat.Tool]:
+    for tool in asked.tools:
+        if isinstance(tool, chat.Opaque):
+            dropped["tool_search"] = None
+        else:
+            _note_extra(tool.extra, dropped)
+            yield replace(tool, extra={})
 
 
 def _note_extra(extra: Mapping[str, Any], dropped: dict[str, None]) -> None:
     for name, value in extra.items():
+        if name == "part" and isinstance(value, Mapping):
+            _note_extra(value, dropped)
+            continue
         sealed = "signature" in name.lower() or "reasoning" in name.lower()
         if name not in _BOOKKEEPING and not _says_nothing(name, value):
             dropped["thinking" if sealed else name] = None
@@ -318,9 +333,20 @@ def _check_media(part: chat.Media, to: str, place: str) -> None:
         _refuse("file_ids", why, to, "Send its bytes, or a link that anybody may open.", place)
 
 
+def _is_history(part: chat.Opaque, kind: str) -> bool:
+    if kind == "additional_tools":  # the functions among them are in the list of tools
+        tools = part.value.get("tools")
+        return isinstance(tools, list) and all(
+            isinstance(tool, Mapping) and tool.get("type") == "function" for tool in tools
+        )
+    if kind in ("tool_search_call", "tool_search_output"):
+        return part.value.get("execution") != "client"
+    return kind in _HISTORY
+
+
 def _foreign(part: chat.Opaque, to: str, place: str, dropped: dict[str, None]) -> chat.Part | None:
     kind = _kind(part)
-    if kind in _HISTORY:
+    if _is_history(part, kind):
         dropped[kind] = None
         return None
     if _names_file(part.value):

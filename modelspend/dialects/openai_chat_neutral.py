@@ -230,17 +230,25 @@ def _part(value: Mapping[str, Any]) -> chat.Part:
         case "image_url" | "video_url" | "document_url":  # the last is Mistral's
             linked = value.get(kind)
             link = linked if isinstance(linked, str) else as_text(as_object(linked).get("url"))
-            extra = {k: v for k, v in as_object(linked).items() if k != "url"} | beside
+            extra = _around(linked, "url", beside)
+            if kind == "document_url":
+                extra["field"] = kind
             if link:
                 return media(_LINKED[kind], link, extra)
         case "input_audio" if as_text(as_object(value.get(kind)).get("data")):
             audio = as_object(value.get(kind))
             mime = f"audio/{as_text(audio.get('format')) or 'wav'}"
-            return chat.Media(kind="audio", mime=mime, data=audio["data"], extra=beside)
+            extra = _around(audio, "data", beside)
+            return chat.Media(kind="audio", mime=mime, data=audio["data"], extra=extra)
         case "file" if link := as_text(as_object(value.get(kind)).get("file_data")):
-            extra = {k: v for k, v in as_object(value.get(kind)).items() if k != "file_data"}
-            return file_part(link, extra | beside)
+            return file_part(link, _around(value.get(kind), "file_data", beside))
     return chat.Opaque(origin=NAME, value=value)
+
+
+def _around(inner: object, known: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """What a medium's object says more, and under `part` what stands beside that object."""
+    extra = {key: kept for key, kept in as_object(inner).items() if key not in (known, "format")}
+    return extra | ({"part": beside} if beside else {})
 
 
 _LINKED = {"image_url": "image", "video_url": "video", "document_url": "file"}

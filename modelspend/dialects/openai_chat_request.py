@@ -17,7 +17,16 @@ from modelspend.errors import Uncarriable
 
 _MOST_STOPS = 4  # platform.openai.com/docs/api-reference/chat/create, `stop`, 2026-11-25
 _OWN_FIELDS = frozenset({"frequency_penalty", "presence_penalty", "verbosity"})
-_AUDIO = {"wav", "mp3"}
+_SOUNDS = {
+    "wav": "wav",
+    "x-wav": "wav",
+    "wave": "wav",
+    "vnd.wave": "wav",
+    "mp3": "mp3",
+    "mpeg": "mp3",
+    "mpga": "mp3",
+}
+"""What OpenAI takes (platform.openai.com/docs/guides/audio, 2026-11-25), by MIME subtype."""
 
 
 def encode(asked: chat.Request, model: str) -> Encoded:
@@ -130,13 +139,13 @@ def _tool_messages(
                 beside += media
             yield _tool_message(part, texts, message, own)
     if beside:
-        yield {"role": "user", "content": _content(beside, own, dropped)}
+        yield {"role": "user", "content": _content(beside, own)}
 
 
 def _tool_message(
     result: chat.ToolResult, texts: Sequence[chat.Part], message: chat.Message, own: bool
 ) -> dict[str, Any]:
-    content = _content(texts, own, {}) if texts else ""
+    content = _content(texts, own) if texts else ""
     extra = dict(message.extra) if own else {}
     if extra.pop("role", None) == "function":
         return {"role": "function", "name": result.name, "content": content, **extra}
@@ -171,7 +180,7 @@ def _message(message: chat.Message, own: bool, dropped: dict[str, None]) -> dict
             case _:
                 content.append(part)
     if content or not (calls or "function_call" in told):
-        told["content"] = _content(content, own, dropped) if content else ""
+        told["content"] = _content(content, own) if content else ""
     else:
         told["content"] = None
     if calls:
@@ -185,21 +194,21 @@ def _call(call: chat.ToolCall, own: bool) -> dict[str, Any]:
     return told | (dict(call.extra) if own else {})
 
 
-def _content(parts: Sequence[chat.Part], own: bool, dropped: dict[str, None]) -> Any:
+def _content(parts: Sequence[chat.Part], own: bool) -> Any:
     """Plain words where that says all, which every server reads; else a list of parts."""
     if len(parts) == 1 and isinstance(parts[0], chat.Text) and not parts[0].extra:
         return parts[0].text
-    return [_part(part, own, dropped) for part in parts]
+    return [_part(part, own) for part in parts]
 
 
-def _part(part: chat.Part, own: bool, dropped: dict[str, None]) -> dict[str, Any]:
+def _part(part: chat.Part, own: bool) -> dict[str, Any]:
     match part:
         case chat.Text() if part.extra.get("type") == "refusal":
             return {"type": "refusal", "refusal": part.text}
         case chat.Text():
             return {"type": "text", "text": part.text, **(part.extra if own else {})}
         case chat.Media():
-            return _media(part, own, dropped)
+            return _media(part, own)
         case chat.Reasoning():
             return dict(part.extra.get("part") or {"type": "text", "text": part.text})
         case chat.Opaque():
@@ -211,25 +220,28 @@ def _part(part: chat.Part, own: bool, dropped: dict[str, None]) -> dict[str, Any
     )
 
 
-def _media(part: chat.Media, own: bool, dropped: dict[str, None]) -> dict[str, Any]:
+def _media(part: chat.Media, own: bool) -> dict[str, Any]:
     link = data_link(part)
+    inner = {key: kept for key, kept in part.extra.items() if own and key != "part"}
+    beside = dict(part.extra.get("part") or {}) if own else {}
     match part.kind:
         case "image":
-            detail = part.extra.get("detail")
-            shown = {"url": link} | ({"detail": detail} if detail else {})
-            return {"type": "image_url", "image_url": shown}
+            if detail := part.extra.get("detail"):
+                inner["detail"] = detail
+            return {"type": "image_url", "image_url": {"url": link, **inner}, **beside}
         case "video":  # the spelling of OpenRouter, Z.AI and Qwen; OpenAI has none
-            return {"type": "video_url", "video_url": {"url": link}}
+            return {"type": "video_url", "video_url": {"url": link, **inner}, **beside}
         case "audio" if part.data is not None:
             sound = (part.mime or "audio/wav").partition("/")[2].partition(";")[0]
-            sound = {"mpeg": "mp3", "x-wav": "wav", "wave": "wav"}.get(sound, sound)
-            if sound in _AUDIO or own:
-                return {"type": "input_audio", "input_audio": {"data": part.data, "format": sound}}
+            sound = sound if own else _SOUNDS.get(sound, "")
+            if sound:
+                audio = {"data": part.data, "format": sound, **inner}
+                return {"type": "input_audio", "input_audio": audio, **beside}
+        case "file" if own and part.extra.get("field") == "document_url":
+            return {"type": "document_url", "document_url": link, **beside}
         case "file" if part.data is not None:
-            name = part.extra.get("filename") or "file.pdf"
-            return {"type": "file", "file": {"filename": name, "file_data": link}}
-        case "file" if own:
-            return {"type": "document_url", "document_url": link}
+            file = {"filename": part.extra.get("filename") or "file.pdf", "file_data": link}
+            return {"type": "file", "file": file | inner, **beside}
     raise Uncarriable(
         f"Chat Completions takes no {part.kind} of this form ({part.mime or 'a link'}).",
         "Send its bytes (audio as WAV or MP3), or ask a model that takes it as it is.",

@@ -4,6 +4,7 @@ Each input item becomes a message of its own, so that order and ids survive.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from modelspend import chat
@@ -25,6 +26,7 @@ from modelspend.dialects.openai_shape import (
 from modelspend.dialects.reader import as_list, as_object, as_text
 
 NAME = "openai.responses"
+ADDED = "additional_tools"
 _KNOWN = frozenset(
     {
         "model",
@@ -52,7 +54,7 @@ def request(view: RequestView) -> chat.Request:
         origin=NAME,
         stream=view.stream,
         messages=tuple(_messages(fields)),
-        tools=tuple(_tool(as_object(value)) for value in as_list(fields.get("tools"))),
+        tools=tuple(_tools(fields)),
         tool_choice=tool_choice(fields, ""),
         output=output_format(form, form),
         max_output=view.max_output,
@@ -208,6 +210,22 @@ def _part(value: Mapping[str, Any]) -> chat.Part:
             extra = _beside(value, "input_audio")
             return chat.Media(kind="audio", mime=mime, data=audio["data"], extra=extra)
     return chat.Opaque(origin=NAME, value=value)
+
+
+def _tools(fields: Mapping[str, Any]) -> Iterator[chat.Tool | chat.Opaque]:
+    """The tools offered, and the functions that a later item adds, marked by that item's kind."""
+    known: set[object] = set()
+    for value in map(as_object, as_list(fields.get("tools"))):
+        known.add(value.get("name"))
+        yield _tool(value)
+    for item in map(as_object, as_list(fields.get("input"))):
+        if item.get("type") == ADDED:
+            for value in map(as_object, as_list(item.get("tools"))):
+                name = as_text(value.get("name"))
+                if value.get("type") == "function" and name and name not in known:
+                    known.add(name)
+                    tool = function_tool(value, value)
+                    yield replace(tool, extra={**tool.extra, "field": ADDED})
 
 
 def _tool(value: Mapping[str, Any]) -> chat.Tool | chat.Opaque:

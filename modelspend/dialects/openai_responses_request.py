@@ -10,7 +10,7 @@ from typing import Any
 
 from modelspend import chat
 from modelspend.dialects.dialect import Encoded, RequestView
-from modelspend.dialects.openai_responses_neutral import NAME
+from modelspend.dialects.openai_responses_neutral import ADDED, NAME
 from modelspend.dialects.openai_shape import choice_fields, data_link, schema_fields, written
 from modelspend.errors import Uncarriable
 
@@ -28,8 +28,9 @@ def encode(asked: chat.Request, model: str) -> Encoded:
         body["instructions"] = told
         messages = messages[1:]
     body["input"] = [item for message in messages for item in _items(message, own, dropped)]
-    if asked.tools:
-        body["tools"] = [_tool(tool, own) for tool in asked.tools]
+    offered = [tool for tool in asked.tools if not (own and _is_added(tool))]
+    if offered:
+        body["tools"] = [_tool(tool, own) for tool in offered]
     body |= choice_fields(asked.tool_choice, "")
     body |= _settings(asked, own, dropped)
     known = ("text", "reasoning", "verbosity")
@@ -90,6 +91,11 @@ def _format(output: chat.OutputFormat) -> dict[str, Any]:
             return {"type": "json_object"}
         case "text":
             return {"type": "text"}
+
+
+def _is_added(tool: chat.Tool | chat.Opaque) -> bool:
+    """Whether an item of the input tells it, and not the list of tools."""
+    return isinstance(tool, chat.Tool) and tool.extra.get("field") == ADDED
 
 
 def _tool(tool: chat.Tool | chat.Opaque, own: bool) -> dict[str, Any]:

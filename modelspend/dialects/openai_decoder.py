@@ -29,10 +29,10 @@ class SseDecoder:
 
     def feed(self, chunk: bytes) -> Sequence[chat.StreamEvent]:
         for item in self._splitter.feed(chunk):
-            if isinstance(item, bytes):
+            if isinstance(item, bytes) and len(item) <= MAX_EVENT:
                 self._event(item)
-            elif item.last and not self._over:
-                self._say(chat.Failed("event_too_big", _TOO_BIG))
+            elif not self._over:
+                self._say(chat.Failed("event_too_large", _TOO_BIG))
         return self._told()
 
     def close(self) -> Sequence[chat.StreamEvent]:
