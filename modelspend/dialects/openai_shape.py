@@ -190,27 +190,32 @@ def usage_buckets(told: object, given: str, made: str) -> dict[str, int]:
     usage = as_object(told)
     taken = as_object(usage.get(f"{given}_tokens_details"))
     said = as_object(usage.get(f"{made}_tokens_details"))
-    heard = as_object(taken.get("cached_tokens_details"))
-    found = {
-        "cached_audio_tokens": _count(heard, "audio_tokens"),
-        "input_image_tokens": _count(taken, "image_tokens"),
-        "cache_write_5m_tokens": _count(taken, "cache_write_tokens"),
-        "output_audio_tokens": _count(said, "audio_tokens"),
-        "output_image_tokens": _count(said, "image_tokens"),
-    }
+    heard = _count(as_object(taken.get("cached_tokens_details")), "audio_tokens")
     cached = _count(taken, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens")
-    found["cache_read_tokens"] = max(0, cached - found["cached_audio_tokens"])
-    found["input_audio_tokens"] = max(
-        0, _count(taken, "audio_tokens") - found["cached_audio_tokens"]
+    found = _filled(
+        "input_tokens",
+        _count(usage, f"{given}_tokens"),
+        cached_audio_tokens=heard,
+        cache_read_tokens=cached - heard,
+        cache_write_5m_tokens=_count(taken, "cache_write_tokens"),
+        input_audio_tokens=_count(taken, "audio_tokens") - heard,
+        input_image_tokens=_count(taken, "image_tokens"),
+    ) | _filled(
+        "output_tokens",
+        _count(usage, f"{made}_tokens"),
+        output_audio_tokens=_count(said, "audio_tokens"),
+        output_image_tokens=_count(said, "image_tokens"),
     )
-    for bucket, whole in (
-        ("input_tokens", _count(usage, f"{given}_tokens")),
-        ("output_tokens", _count(usage, f"{made}_tokens")),
-    ):
-        inside = INPUT_BUCKETS if bucket == "input_tokens" else _OUTPUT_BUCKETS
-        found[bucket] = max(0, whole - sum(found.get(part, 0) for part in inside))
     found["reasoning_tokens"] = min(_count(said, "reasoning_tokens"), found["output_tokens"])
     return {bucket: n for bucket, n in found.items() if n}
+
+
+def _filled(bucket: str, whole: int, **inside: int) -> dict[str, int]:
+    """The parts, cut down where they exceed the whole, and the rest of it as `bucket`."""
+    parts: dict[str, int] = {}
+    for name, n in inside.items():
+        parts[name] = min(max(n, 0), whole - sum(parts.values()))
+    return parts | {bucket: whole - sum(parts.values())}
 
 
 def _count(fields: Mapping[str, Any], name: str) -> int:
