@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from modelspend import chat
-from modelspend.dialects import anthropic_neutral, jsonbody
-from modelspend.dialects.dialect import AnswerNote, RequestView
+from modelspend.dialects import anthropic_answer, anthropic_neutral, anthropic_request, jsonbody
+from modelspend.dialects.dialect import AnswerNote, Encoded, RequestView
 from modelspend.dialects.reader import (
     EventReader,
     as_list,
@@ -29,6 +29,7 @@ from modelspend.dialects.reader import (
     served_tier,
 )
 from modelspend.dialects.sse import event
+from modelspend.dialects.writing import Notes
 from modelspend.errors import ModelspendError
 
 _ERROR_TYPES = {
@@ -111,6 +112,27 @@ class AnthropicMessages:
         self, events: Iterable[chat.StreamEvent], *, include_usage: bool = True
     ) -> Iterator[bytes]:
         return anthropic_neutral.EventWriter().write(events)
+
+    def neutral(self, view: RequestView) -> chat.Request:
+        return anthropic_neutral.request(view)
+
+    def encode_request(self, asked: chat.Request, model: str) -> Encoded:
+        notes = Notes(self.name)
+        body = anthropic_request.request_body(asked, model, notes)
+        fields = orjson.loads(body)
+        view = RequestView(
+            model=model, stream=asked.stream, body=fields, max_output=fields["max_tokens"]
+        )
+        return Encoded(view=view, body=body, dropped=tuple(notes.dropped), added=tuple(notes.added))
+
+    def decode_answer(self, body: bytes) -> chat.Answer:
+        return anthropic_answer.answer(body)
+
+    def decoder(self) -> anthropic_answer.MessageDecoder:
+        return anthropic_answer.MessageDecoder()
+
+    def writer(self, asked: RequestView) -> anthropic_neutral.EventWriter:
+        return anthropic_neutral.EventWriter()
 
 
 class AnthropicCountTokens(AnthropicMessages):

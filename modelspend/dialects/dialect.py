@@ -7,7 +7,7 @@ the ends of events.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from modelspend import chat
 from modelspend.errors import ModelspendError
@@ -19,7 +19,8 @@ class RequestView:
 
     `model` is the client's own spelling. `session` is the dialect's conversation field, named by
     `session_source`. `wants_usage` is false when the client did not ask for the usage chunk of a
-    stream. `body` is the parsed JSON.
+    stream. `framing` is how the client reads one: as server-sent events or as a JSON array. `body`
+    is the parsed JSON.
     """
 
     model: str
@@ -30,6 +31,7 @@ class RequestView:
     session: str | None = None
     session_source: str | None = None
     wants_usage: bool = True
+    framing: Literal["events", "array"] = "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,12 +163,14 @@ class Encoded:
     """A neutral request in one dialect's own words, ready to be sent.
 
     `dropped` names what this dialect has no words for and the answer can do without, each as
-    `field` or `field:detail` (`seed`, `thinking`, `logit_bias`), in the order it was met.
+    `field` or `field:detail` (`seed`, `thinking`, `logit_bias`), in the order it was met. `added`
+    names what had to be put in, in the words of this dialect (`max_tokens`).
     """
 
     view: RequestView
     body: bytes
     dropped: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
 
 class StreamDecoder(Protocol):

@@ -1,0 +1,49 @@
+"""What the writers of requests share: the notes of what was left out or put in, and the bytes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import orjson
+
+from modelspend.errors import BadRequest, Uncarriable
+
+
+@dataclass(slots=True)
+class Notes:
+    """Names in the order they were met, each once."""
+
+    to: str
+    dropped: dict[str, None] = field(default_factory=dict)
+    added: dict[str, None] = field(default_factory=dict)
+
+    def drop(self, name: str) -> None:
+        self.dropped[name] = None
+
+    def add(self, name: str) -> None:
+        self.added[name] = None
+
+    def leave(self, extra: Mapping[str, Any], *known: str) -> None:
+        """What stands beside a foreign field or part, and has no words here."""
+        for name in extra:
+            if name not in known:
+                self.drop(name)
+
+    def refuse(self, capability: str, why: str, hint: str, place: str | None = None) -> NoReturn:
+        raise Uncarriable(
+            f"{why}, and the request would go out as {self.to}.",
+            hint,
+            capability=capability,
+            field=place,
+        )
+
+
+def body_of(fields: Mapping[str, Any]) -> bytes:
+    """The JSON of a written request. Raises BadRequest for what nests too deep to be written."""
+    try:
+        return orjson.dumps(fields)
+    except orjson.JSONEncodeError:
+        raise BadRequest(
+            "The request nests too deep, or holds a number of more than 64 bits.",
+            "Nest objects and arrays less deeply than 250 levels.",
+        ) from None
