@@ -13,6 +13,7 @@ or shown to another provider.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, NoReturn
 
 from modelspend import chat
@@ -45,6 +46,8 @@ _NAMES = {
     "gemini.generate": re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}"),
 }
 
+_LONGEST_NAME = 64
+_MOST_DROPPED = 64
 _STATE = "Send the whole conversation, or ask a model of the provider that keeps it."
 _OWN = "Leave it out, or ask a model of the provider that has it."
 _REFUSED = {
@@ -138,7 +141,7 @@ def prepare(asked: chat.Request, *, to: str, same_provider: bool = False) -> Pre
     pieces = list(_pieces(asked, to, dropped))
     messages = tuple(_turns(paired(asked, pieces, to), to, dropped))
     request = replace(asked, messages=messages, tools=tools, tool_choice=choice, extra=extra)
-    return Prepared(request, tuple(dropped))
+    return Prepared(request, tuple(islice(dropped, _MOST_DROPPED)))
 
 
 def needs(asked: chat.Request) -> frozenset[str]:
@@ -193,7 +196,7 @@ def _carried_fields(
             yield name, value
             continue
         _refuse_field(name, value, to)
-        dropped[name] = None
+        dropped[_shown(name)] = None
 
 
 def _says_nothing(name: str, value: object) -> bool:
@@ -263,12 +266,17 @@ def _note_extra(extra: Mapping[str, Any], dropped: dict[str, None]) -> None:
             continue
         sealed = "signature" in name.lower() or "reasoning" in name.lower()
         if name not in _BOOKKEEPING and not _says_nothing(name, value):
-            dropped["thinking" if sealed else name] = None
+            dropped["thinking" if sealed else _shown(name)] = None
 
 
 def _kind(part: chat.Opaque) -> str:
     kind = part.value.get("type")
-    return kind if isinstance(kind, str) and kind else next(iter(part.value), "part")
+    return _shown(kind if isinstance(kind, str) and kind else next(iter(part.value), "part"))
+
+
+def _shown(name: str) -> str:
+    """A stranger's name as it may stand in a message, a header and on a receipt."""
+    return name if name.isprintable() and 0 < len(name) <= _LONGEST_NAME else "(a long or odd name)"
 
 
 # Parts, each with the message it came from.

@@ -79,8 +79,11 @@ def _usage(fields: Mapping[str, Any], choice: Mapping[str, Any]) -> dict[str, in
 
 
 def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
-    known = ("created", "service_tier", "system_fingerprint")
-    return {name: fields[name] for name in known if fields.get(name)}
+    told = {name: as_name(fields.get(name)) for name in ("service_tier", "system_fingerprint")}
+    extra: dict[str, Any] = {name: value for name, value in told.items() if value}
+    if type(created := fields.get("created")) is int:
+        extra["created"] = created
+    return extra
 
 
 def _parts(message: Mapping[str, Any]) -> Iterator[chat.Part]:

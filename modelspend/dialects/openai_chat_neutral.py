@@ -235,7 +235,7 @@ def thinking_text(part: Mapping[str, Any]) -> str:
 
 def _call(value: Mapping[str, Any]) -> chat.Part:
     function = value.get("function")
-    if not isinstance(function, dict):
+    if not isinstance(function, dict) or value.get("type", "function") != "function":
         return chat.Opaque(origin=NAME, value=value)
     return chat.ToolCall(
         call_id=str(value.get("id") or ""),

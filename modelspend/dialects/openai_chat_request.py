@@ -96,11 +96,10 @@ def _tool(tool: chat.Tool | chat.Opaque, own: bool) -> dict[str, Any]:
 
 def _verbatim(part: chat.Opaque) -> dict[str, Any]:
     if part.origin != NAME:
-        kind = str(part.value.get("type") or next(iter(part.value), "part"))
         raise Uncarriable(
-            f"Chat Completions has no words for {kind} of {part.origin}.",
+            f"Chat Completions has no words for a part of {part.origin}.",
             "Leave it out, or ask a model of the provider that has it.",
-            capability=kind,
+            capability="foreign_part",
         )
     return dict(part.value)
 
@@ -176,7 +175,7 @@ def _message(message: chat.Message, own: bool, notes: Notes) -> dict[str, Any]:
                 told[part.extra["field"]] = part.text
             case chat.Reasoning() if not (own and part.origin == NAME):
                 notes.drop("thinking")
-            case chat.Opaque() if "function" not in part.value and "custom" in part.value:
+            case chat.Opaque() if part.value.keys() & {"function", "custom"}:
                 calls.append(_verbatim(part))
             case _:
                 content.append(part)

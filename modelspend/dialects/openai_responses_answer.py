@@ -68,9 +68,10 @@ def _stop(fields: Mapping[str, Any], *, called: bool, refused: bool) -> chat.Sto
 
 def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
     extra: dict[str, Any] = {}
-    if created := fields.get("created_at"):
-        extra["created"] = int(created) if isinstance(created, int | float) else 0
-    if tier := as_text(fields.get("service_tier")):
+    created = fields.get("created_at")
+    if isinstance(created, int | float) and 0 < created < 2**53:
+        extra["created"] = int(created)
+    if tier := as_name(fields.get("service_tier")):
         extra["service_tier"] = tier
     return extra
 

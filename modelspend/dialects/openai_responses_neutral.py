@@ -22,6 +22,7 @@ from modelspend.dialects.reader import as_list, as_object, as_text
 
 NAME = "openai.responses"
 ADDED = "additional_tools"
+ITEM = "item"  # marks a message whose opaque part is an item, not a part of one
 _KNOWN = frozenset(
     {
         "model",
@@ -127,7 +128,8 @@ def _message(item: Mapping[str, Any]) -> chat.Message:
             return chat.Message(role="tool", parts=(result,))
         case "reasoning":
             return chat.Message(role="assistant", parts=(thought(item),))
-    return chat.Message(role="assistant", parts=(chat.Opaque(origin=NAME, value=item),))
+    whole = chat.Opaque(origin=NAME, value=item)
+    return chat.Message(role="assistant", parts=(whole,), extra={"field": ITEM})
 
 
 def _beside(item: Mapping[str, Any], *known: str) -> dict[str, Any]:
@@ -181,7 +183,7 @@ def _tools(fields: Mapping[str, Any]) -> Iterator[chat.Tool | chat.Opaque]:
     """The tools offered, and the functions that a later item adds, marked by that item's kind."""
     known: set[object] = set()
     for value in map(as_object, as_list(fields.get("tools"))):
-        known.add(value.get("name"))
+        known.add(as_text(value.get("name")))
         yield _tool(value)
     for item in map(as_object, as_list(fields.get("input"))):
         if item.get("type") == ADDED:

@@ -10,7 +10,7 @@ from typing import Any
 
 from modelspend import chat
 from modelspend.dialects.dialect import Encoded, RequestView
-from modelspend.dialects.openai_responses_neutral import ADDED, NAME
+from modelspend.dialects.openai_responses_neutral import ADDED, ITEM, NAME
 from modelspend.dialects.openai_shape import choice_fields, data_link, schema_fields
 from modelspend.dialects.writing import Notes, body_of
 from modelspend.errors import Uncarriable
@@ -113,11 +113,10 @@ def _tool(tool: chat.Tool | chat.Opaque, own: bool) -> dict[str, Any]:
 
 def _verbatim(part: chat.Opaque) -> dict[str, Any]:
     if part.origin != NAME:
-        kind = str(part.value.get("type") or next(iter(part.value), "part"))
         raise Uncarriable(
-            f"Responses has no words for {kind} of {part.origin}.",
+            f"Responses has no words for a part of {part.origin}.",
             "Leave it out, or ask a model of the provider that has it.",
-            capability=kind,
+            capability="foreign_part",
         )
     return dict(part.value)
 
@@ -127,6 +126,9 @@ def _verbatim(part: chat.Opaque) -> dict[str, Any]:
 
 def _items(message: chat.Message, own: bool, notes: Notes) -> Iterator[dict[str, Any]]:
     """The items of one message: what is said in one, every call, result and thought in its own."""
+    if message.extra.get("field") == ITEM:
+        yield from (_verbatim(part) for part in message.parts if isinstance(part, chat.Opaque))
+        return
     said: list[chat.Part] = []
     items: list[dict[str, Any]] = []
     for part in message.parts:
@@ -169,15 +171,7 @@ def _item(part: chat.Part, own: bool, notes: Notes) -> dict[str, Any] | None:
             return item
         case chat.Reasoning():
             notes.drop("thinking")
-        case chat.Opaque() if part.origin == NAME and not _is_content(part):
-            return dict(part.value)
     return None
-
-
-def _is_content(part: chat.Opaque) -> bool:
-    """Whether it stands inside a message: a file by its id, text of an unknown kind."""
-    kind = part.value.get("type")
-    return isinstance(kind, str) and kind.startswith(("input_", "output_"))
 
 
 def _message(message: chat.Message, said: Sequence[chat.Part], own: bool) -> dict[str, Any]:
