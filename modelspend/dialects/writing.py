@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from modelspend.delivery import is_object, wrapped
 from modelspend.errors import BadRequest, Uncarriable
 
 
@@ -38,12 +39,25 @@ class Notes:
         )
 
 
-def body_of(fields: Mapping[str, Any]) -> bytes:
-    """The JSON of a written request. Raises BadRequest for what nests too deep to be written."""
+def arguments_object(said: str) -> orjson.Fragment:
+    """A tool call's arguments as an object: their own JSON, digit for digit.
+
+    What is no JSON object is kept whole inside one.
+    """
+    said = said if said.strip() else "{}"
+    return orjson.Fragment(said if is_object(said) else wrapped(said))
+
+
+def body_of(fields: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    """The JSON of a written request, and what a reader of it finds.
+
+    Raises BadRequest for what nests too deep to be written or read.
+    """
     try:
-        return orjson.dumps(fields)
-    except orjson.JSONEncodeError:
+        body = orjson.dumps(fields)
+        return body, orjson.loads(body)
+    except (orjson.JSONEncodeError, orjson.JSONDecodeError):
         raise BadRequest(
             "The request nests too deep, or holds a number of more than 64 bits.",
-            "Nest objects and arrays less deeply than 250 levels.",
+            "Nest objects and arrays less deeply than 200 levels.",
         ) from None
