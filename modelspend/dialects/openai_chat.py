@@ -17,6 +17,7 @@ from modelspend.dialects import (
     openai_chat_request,
 )
 from modelspend.dialects.dialect import AnswerNote, Encoded, RequestView
+from modelspend.dialects.openai_checks import check_chat
 from modelspend.dialects.openai_shape import error_body
 from modelspend.dialects.reader import (
     EventReader,
@@ -120,7 +121,7 @@ class OpenAIChat:
         return openai_chat_neutral.ChunkWriter(include_usage).write(events)
 
     def neutral(self, view: RequestView) -> chat.Request:
-        openai_chat_neutral.check(view.body)
+        check_chat(view.body, tuple(openai_chat_neutral.ROLES))
         return openai_chat_neutral.request(view)
 
     def encode_request(self, asked: chat.Request, model: str) -> Encoded:

@@ -14,20 +14,15 @@ from modelspend.dialects.dialect import RequestView
 from modelspend.dialects.openai_shape import (
     argument_text,
     cached_total,
-    check_content,
-    check_name,
-    check_settings,
     file_part,
     function_tool,
     input_total,
     knows_choice,
     media,
-    objects,
     output_format,
     output_total,
     tool_choice,
     written_total,
-    wrong,
 )
 from modelspend.dialects.reader import as_list, as_object, as_text
 from modelspend.dialects.sse import event
@@ -82,31 +77,6 @@ def request(view: RequestView) -> chat.Request:
         reasoning_effort=fields.get(_EFFORT),
         extra=_extra(fields),
     )
-
-
-def check(fields: Mapping[str, Any]) -> None:
-    """Raises BadRequest, with the place, for what no dialect has words for."""
-    messages = fields.get("messages")
-    if not isinstance(messages, list):
-        raise wrong("messages", messages, "an array of messages")
-    for place, message in objects(messages, "messages"):
-        role = message.get("role")
-        if role not in _ROLES:
-            raise wrong(f"{place}.role", role, f"one of {', '.join(_ROLES)}")
-        check_content(message.get("content"), f"{place}.content")
-        for call_place, call in objects(message.get("tool_calls"), f"{place}.tool_calls"):
-            if call.get("type", "function") == "function":
-                check_name(as_object(call.get("function")), f"{call_place}.function")
-    for place, tool in objects(fields.get("tools"), "tools"):
-        if tool.get("type", "function") == "function":
-            check_name(as_object(tool.get("function")), f"{place}.function")
-    stop = fields.get("stop")
-    if not isinstance(stop, str | list | None):
-        raise wrong("stop", stop, "a string or an array of strings")
-    output = fields.get("response_format")
-    if not isinstance(output, dict | None):
-        raise wrong("response_format", output, "an object, or leave it out")
-    check_settings(fields, _EFFORT)
 
 
 def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,7 +137,7 @@ def usage_object(usage: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-_ROLES: dict[Any, chat.Role] = {
+ROLES: dict[Any, chat.Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
@@ -200,7 +170,7 @@ def _message(value: Mapping[str, Any]) -> chat.Message:
         parts += (_call({"function": called, "field": "function_call"}),)
     if role == "developer":
         extra["role"] = role
-    return chat.Message(role=_ROLES.get(role, "user"), parts=parts, extra=extra)
+    return chat.Message(role=ROLES.get(role, "user"), parts=parts, extra=extra)
 
 
 def thoughts(value: Mapping[str, Any]) -> tuple[chat.Part, ...]:

@@ -12,7 +12,8 @@ from typing import Any
 from modelspend import chat
 from modelspend.dialects.dialect import Encoded, RequestView
 from modelspend.dialects.openai_chat_neutral import NAME
-from modelspend.dialects.openai_shape import choice_fields, data_link, schema_fields, written
+from modelspend.dialects.openai_shape import choice_fields, data_link, schema_fields
+from modelspend.dialects.writing import Notes, body_of
 from modelspend.errors import Uncarriable
 
 _MOST_STOPS = 4  # platform.openai.com/docs/api-reference/chat/create, `stop`, 2026-11-25
@@ -31,20 +32,20 @@ _SOUNDS = {
 
 def encode(asked: chat.Request, model: str) -> Encoded:
     """The body of a request for a model's name upstream. Raises Uncarriable or BadRequest."""
-    dropped: dict[str, None] = {}
+    notes = Notes(NAME)
     own = asked.origin == NAME
-    body: dict[str, Any] = {"model": model, "messages": list(_messages(asked, own, dropped))}
+    body: dict[str, Any] = {"model": model, "messages": list(_messages(asked, own, notes))}
     if asked.tools:
         body["tools"] = [_tool(tool, own) for tool in asked.tools]
     body |= choice_fields(asked.tool_choice, "function")
     if asked.output is not None:
         body["response_format"] = _output(asked.output)
-    body |= _settings(asked, dropped)
+    body |= _settings(asked, notes)
     for name, value in asked.extra.items():
         if own or name in _OWN_FIELDS:
             body[name] = value
         else:
-            dropped[name] = None
+            notes.drop(name)
     if asked.stream:
         body["stream"] = True
         options = body.get("stream_options")
@@ -53,12 +54,12 @@ def encode(asked: chat.Request, model: str) -> Encoded:
     view = RequestView(
         model=model, stream=asked.stream, body=body, max_output=asked.max_output, wants_usage=True
     )
-    return Encoded(view=view, body=written(body), dropped=tuple(dropped))
+    return Encoded(view=view, body=body_of(body), dropped=tuple(notes.dropped))
 
 
-def _settings(asked: chat.Request, dropped: dict[str, None]) -> Iterable[tuple[str, Any]]:
+def _settings(asked: chat.Request, notes: Notes) -> Iterable[tuple[str, Any]]:
     if len(asked.stop) > _MOST_STOPS:
-        dropped["stop"] = None
+        notes.drop("stop")
     told = {
         "max_completion_tokens": asked.max_output,
         "temperature": asked.temperature,
@@ -107,14 +108,14 @@ def _verbatim(part: chat.Opaque) -> dict[str, Any]:
 # Messages.
 
 
-def _messages(asked: chat.Request, own: bool, dropped: dict[str, None]) -> Iterator[dict[str, Any]]:
+def _messages(asked: chat.Request, own: bool, notes: Notes) -> Iterator[dict[str, Any]]:
     """Messages in order; what cannot stand in tool messages follows the last of a turn's."""
     for is_tool, run in groupby(asked.messages, lambda message: _holds_results(message)):
         if is_tool:
-            yield from _tool_messages(list(run), own, dropped)
+            yield from _tool_messages(list(run), own, notes)
             continue
         for message in run:
-            yield _message(message, own, dropped)
+            yield _message(message, own, notes)
 
 
 def _holds_results(message: chat.Message) -> bool:
@@ -122,7 +123,7 @@ def _holds_results(message: chat.Message) -> bool:
 
 
 def _tool_messages(
-    run: Sequence[chat.Message], own: bool, dropped: dict[str, None]
+    run: Sequence[chat.Message], own: bool, notes: Notes
 ) -> Iterator[dict[str, Any]]:
     beside: list[chat.Part] = []
     for message in run:
@@ -131,11 +132,11 @@ def _tool_messages(
                 beside.append(part)
                 continue
             if part.is_error:
-                dropped["is_error"] = None
+                notes.drop("is_error")
             media = [inner for inner in part.parts if isinstance(inner, chat.Media)]
             texts = [inner for inner in part.parts if not isinstance(inner, chat.Media)]
             if media:
-                dropped["tool_result_media"] = None
+                notes.drop("tool_result_media")
                 beside += media
             yield _tool_message(part, texts, message, own)
     if beside:
@@ -159,7 +160,7 @@ def _tool_message(
     }
 
 
-def _message(message: chat.Message, own: bool, dropped: dict[str, None]) -> dict[str, Any]:
+def _message(message: chat.Message, own: bool, notes: Notes) -> dict[str, Any]:
     extra = dict(message.extra) if own else {}
     role = extra.pop("role", None) or message.role
     told: dict[str, Any] = {"role": role}
@@ -174,7 +175,7 @@ def _message(message: chat.Message, own: bool, dropped: dict[str, None]) -> dict
             case chat.Reasoning() if own and part.origin == NAME and "field" in part.extra:
                 told[part.extra["field"]] = part.text
             case chat.Reasoning() if not (own and part.origin == NAME):
-                dropped["thinking"] = None
+                notes.drop("thinking")
             case chat.Opaque() if "function" not in part.value and "custom" in part.value:
                 calls.append(_verbatim(part))
             case _:

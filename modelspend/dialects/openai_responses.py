@@ -20,6 +20,7 @@ from modelspend.dialects import (
     openai_responses_request,
 )
 from modelspend.dialects.dialect import AnswerNote, Encoded, ProviderError, RequestView
+from modelspend.dialects.openai_checks import check_responses
 from modelspend.dialects.openai_shape import error_body, error_object
 from modelspend.dialects.reader import (
     EventReader,
@@ -120,7 +121,7 @@ class OpenAIResponses:
         return openai_responses_output.EventWriter().write(events)
 
     def neutral(self, view: RequestView) -> chat.Request:
-        openai_responses_neutral.check(view.body)
+        check_responses(view.body, tuple(openai_responses_neutral.ROLES))
         return openai_responses_neutral.request(view)
 
     def encode_request(self, asked: chat.Request, model: str) -> Encoded:

@@ -11,17 +11,12 @@ from modelspend import chat
 from modelspend.dialects.dialect import RequestView
 from modelspend.dialects.openai_shape import (
     argument_text,
-    check_content,
-    check_name,
-    check_settings,
     file_part,
     function_tool,
     knows_choice,
     media,
-    objects,
     output_format,
     tool_choice,
-    wrong,
 )
 from modelspend.dialects.reader import as_list, as_object, as_text
 
@@ -65,36 +60,6 @@ def request(view: RequestView) -> chat.Request:
     )
 
 
-def check(fields: Mapping[str, Any]) -> None:
-    """Raises BadRequest, with the place, for what no dialect has words for."""
-    asked = fields.get("input")
-    if not isinstance(asked, str | list | None):
-        raise wrong("input", asked, "a string or an array of items")
-    if not isinstance(asked, str):
-        for place, item in objects(asked, "input"):
-            _check_item(item, place)
-    for place, tool in objects(fields.get("tools"), "tools"):
-        if tool.get("type") == "function":
-            check_name(tool, place)
-    for name in ("text", "reasoning"):
-        if not isinstance(fields.get(name), dict | None):
-            raise wrong(name, fields[name], "an object, or leave it out")
-    check_settings(fields, "instructions")
-
-
-def _check_item(item: Mapping[str, Any], place: str) -> None:
-    match item.get("type", "message"):
-        case "message":
-            if item.get("role") not in _ROLES:
-                allowed = ", ".join(_ROLES)
-                raise wrong(f"{place}.role", item.get("role"), f"one of {allowed}")
-            check_content(item.get("content"), f"{place}.content")
-        case "function_call":
-            check_name(item, place)
-        case "function_call_output":
-            check_content(item.get("output"), f"{place}.output")
-
-
 def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Every field without a word of its own here, and what is left of those that have one.
 
@@ -127,7 +92,7 @@ def _messages(fields: Mapping[str, Any]) -> Iterator[chat.Message]:
         yield _message(item)
 
 
-_ROLES: dict[Any, chat.Role] = {
+ROLES: dict[Any, chat.Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
@@ -144,7 +109,7 @@ def _message(item: Mapping[str, Any]) -> chat.Message:
             if role == "developer":
                 extra["role"] = role
             parts = _parts(item.get("content"))
-            return chat.Message(role=_ROLES.get(role, "user"), parts=parts, extra=extra)
+            return chat.Message(role=ROLES.get(role, "user"), parts=parts, extra=extra)
         case "function_call":
             call = chat.ToolCall(
                 call_id=str(item.get("call_id") or ""),

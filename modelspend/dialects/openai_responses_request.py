@@ -11,7 +11,8 @@ from typing import Any
 from modelspend import chat
 from modelspend.dialects.dialect import Encoded, RequestView
 from modelspend.dialects.openai_responses_neutral import ADDED, NAME
-from modelspend.dialects.openai_shape import choice_fields, data_link, schema_fields, written
+from modelspend.dialects.openai_shape import choice_fields, data_link, schema_fields
+from modelspend.dialects.writing import Notes, body_of
 from modelspend.errors import Uncarriable
 
 # Below it the API refuses the request ("Expected a value >= 16", public reports, 2026-11-25).
@@ -20,19 +21,19 @@ _LEAST_OUTPUT = 16
 
 def encode(asked: chat.Request, model: str) -> Encoded:
     """The body of a request for a model's name upstream. Raises Uncarriable or BadRequest."""
-    dropped: dict[str, None] = {}
+    notes = Notes(NAME)
     own = asked.origin == NAME
     body: dict[str, Any] = {"model": model}
     messages = asked.messages
     if messages and (told := _instructions(messages[0], own)):
         body["instructions"] = told
         messages = messages[1:]
-    body["input"] = [item for message in messages for item in _items(message, own, dropped)]
+    body["input"] = [item for message in messages for item in _items(message, own, notes)]
     offered = [tool for tool in asked.tools if not (own and _is_added(tool))]
     if offered:
         body["tools"] = [_tool(tool, own) for tool in offered]
     body |= choice_fields(asked.tool_choice, "")
-    body |= _settings(asked, own, dropped)
+    body |= _settings(asked, own, notes)
     known = ("text", "reasoning", "verbosity")
     for name, value in asked.extra.items():
         if (name in known and own) or name == "verbosity":
@@ -40,13 +41,13 @@ def encode(asked: chat.Request, model: str) -> Encoded:
         if own:
             body[name] = value
         else:
-            dropped[name] = None
+            notes.drop(name)
     if not own:
         body["store"] = False
     if asked.stream:
         body["stream"] = True
     view = RequestView(model=model, stream=asked.stream, body=body, max_output=asked.max_output)
-    return Encoded(view=view, body=written(body), dropped=tuple(dropped))
+    return Encoded(view=view, body=body_of(body), dropped=tuple(notes.dropped))
 
 
 def _instructions(first: chat.Message, own: bool) -> str | None:
@@ -59,13 +60,13 @@ def _instructions(first: chat.Message, own: bool) -> str | None:
     return None
 
 
-def _settings(asked: chat.Request, own: bool, dropped: dict[str, None]) -> dict[str, Any]:
+def _settings(asked: chat.Request, own: bool, notes: Notes) -> dict[str, Any]:
     told: dict[str, Any] = {"temperature": asked.temperature, "top_p": asked.top_p}
     if asked.max_output is not None:
         told["max_output_tokens"] = asked.max_output
         if asked.max_output < _LEAST_OUTPUT and not own:
             told["max_output_tokens"] = _LEAST_OUTPUT
-            dropped["max_output"] = None
+            notes.drop("max_output")
     kept = asked.extra if own else {}
     text = dict(kept.get("text") or {})
     if asked.output is not None:
@@ -77,9 +78,9 @@ def _settings(asked: chat.Request, own: bool, dropped: dict[str, None]) -> dict[
         reasoning["effort"] = asked.reasoning_effort
     told |= {"text": text or None, "reasoning": reasoning or None}
     if asked.stop:
-        dropped["stop"] = None
+        notes.drop("stop")
     if asked.seed is not None:
-        dropped["seed"] = None
+        notes.drop("seed")
     return {name: value for name, value in told.items() if value is not None}
 
 
@@ -124,12 +125,12 @@ def _verbatim(part: chat.Opaque) -> dict[str, Any]:
 # Items.
 
 
-def _items(message: chat.Message, own: bool, dropped: dict[str, None]) -> Iterator[dict[str, Any]]:
+def _items(message: chat.Message, own: bool, notes: Notes) -> Iterator[dict[str, Any]]:
     """The items of one message: what is said in one, every call, result and thought in its own."""
     said: list[chat.Part] = []
     items: list[dict[str, Any]] = []
     for part in message.parts:
-        item = _item(part, own, dropped)
+        item = _item(part, own, notes)
         if item is None:
             if not (isinstance(part, chat.Reasoning)):
                 said.append(part)
@@ -143,7 +144,7 @@ def _items(message: chat.Message, own: bool, dropped: dict[str, None]) -> Iterat
     yield from items
 
 
-def _item(part: chat.Part, own: bool, dropped: dict[str, None]) -> dict[str, Any] | None:
+def _item(part: chat.Part, own: bool, notes: Notes) -> dict[str, Any] | None:
     """A part that is an item by itself; None for one that is said in a message, or dropped."""
     extra = part.extra if own and not isinstance(part, chat.Opaque) else {}
     match part:
@@ -157,7 +158,7 @@ def _item(part: chat.Part, own: bool, dropped: dict[str, None]) -> dict[str, Any
             }
         case chat.ToolResult():
             if part.is_error:
-                dropped["is_error"] = None
+                notes.drop("is_error")
             output = _content(part.parts, "input_text", own)
             told = {"type": "function_call_output", "call_id": part.call_id, "output": output}
             return told | dict(extra)
@@ -167,7 +168,7 @@ def _item(part: chat.Part, own: bool, dropped: dict[str, None]) -> dict[str, Any
                 item["encrypted_content"] = part.sealed
             return item
         case chat.Reasoning():
-            dropped["thinking"] = None
+            notes.drop("thinking")
         case chat.Opaque() if part.origin == NAME and not _is_content(part):
             return dict(part.value)
     return None

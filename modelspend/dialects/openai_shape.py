@@ -4,15 +4,15 @@ Their usage objects include: cached and audio input is inside the prompt total, 
 output total. The neutral buckets are disjoint, so writing one is adding up.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from modelspend import chat
-from modelspend.dialects import jsonbody
+from modelspend.dialects.media_types import media_type
 from modelspend.dialects.reader import as_object, as_text
-from modelspend.errors import BadRequest, ModelspendError
+from modelspend.errors import ModelspendError
 from modelspend.money import INPUT_BUCKETS
 
 _OUTPUT_BUCKETS = ("output_tokens", "output_audio_tokens", "output_image_tokens")
@@ -166,19 +166,7 @@ def data_link(part: chat.Media) -> str:
     """A medium as one link: its own, or its bytes in a `data:` one."""
     if part.data is None:
         return part.url or ""
-    usual = {"image": "image/png", "audio": "audio/wav", "video": "video/mp4"}
-    return f"data:{part.mime or usual.get(part.kind, 'application/pdf')};base64,{part.data}"
-
-
-def written(fields: Mapping[str, Any]) -> bytes:
-    """A body. Raises BadRequest for what is nested too deep to be written again."""
-    try:
-        return orjson.dumps(fields)
-    except orjson.JSONEncodeError as fault:
-        raise BadRequest(
-            "The request is nested too deep to be translated.",
-            "Flatten its schemas and arguments to less than 200 levels.",
-        ) from fault
+    return f"data:{media_type(part)};base64,{part.data}"
 
 
 def usage_buckets(told: object, given: str, made: str) -> dict[str, int]:
@@ -190,80 +178,34 @@ def usage_buckets(told: object, given: str, made: str) -> dict[str, int]:
     usage = as_object(told)
     taken = as_object(usage.get(f"{given}_tokens_details"))
     said = as_object(usage.get(f"{made}_tokens_details"))
-    heard = as_object(taken.get("cached_tokens_details"))
-    found = {
-        "cached_audio_tokens": _count(heard, "audio_tokens"),
-        "input_image_tokens": _count(taken, "image_tokens"),
-        "cache_write_5m_tokens": _count(taken, "cache_write_tokens"),
-        "output_audio_tokens": _count(said, "audio_tokens"),
-        "output_image_tokens": _count(said, "image_tokens"),
-    }
+    heard = _count(as_object(taken.get("cached_tokens_details")), "audio_tokens")
     cached = _count(taken, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens")
-    found["cache_read_tokens"] = max(0, cached - found["cached_audio_tokens"])
-    found["input_audio_tokens"] = max(
-        0, _count(taken, "audio_tokens") - found["cached_audio_tokens"]
+    found = _filled(
+        "input_tokens",
+        _count(usage, f"{given}_tokens"),
+        cached_audio_tokens=heard,
+        cache_read_tokens=cached - heard,
+        cache_write_5m_tokens=_count(taken, "cache_write_tokens"),
+        input_audio_tokens=_count(taken, "audio_tokens") - heard,
+        input_image_tokens=_count(taken, "image_tokens"),
+    ) | _filled(
+        "output_tokens",
+        _count(usage, f"{made}_tokens"),
+        output_audio_tokens=_count(said, "audio_tokens"),
+        output_image_tokens=_count(said, "image_tokens"),
     )
-    for bucket, whole in (
-        ("input_tokens", _count(usage, f"{given}_tokens")),
-        ("output_tokens", _count(usage, f"{made}_tokens")),
-    ):
-        inside = INPUT_BUCKETS if bucket == "input_tokens" else _OUTPUT_BUCKETS
-        found[bucket] = max(0, whole - sum(found.get(part, 0) for part in inside))
     found["reasoning_tokens"] = min(_count(said, "reasoning_tokens"), found["output_tokens"])
     return {bucket: n for bucket, n in found.items() if n}
+
+
+def _filled(bucket: str, whole: int, **inside: int) -> dict[str, int]:
+    """The parts, cut down where they exceed the whole, and the rest of it as `bucket`."""
+    parts: dict[str, int] = {}
+    for name, n in inside.items():
+        parts[name] = min(max(n, 0), whole - sum(parts.values()))
+    return parts | {bucket: whole - sum(parts.values())}
 
 
 def _count(fields: Mapping[str, Any], name: str) -> int:
     value = fields.get(name)
     return value if type(value) is int and 0 < value < 2**53 else 0
-
-
-# Strict reading: what no dialect has words for is the caller's mistake, told with its place.
-
-
-def wrong(place: str, value: object, wanted: str) -> BadRequest:
-    return BadRequest(f"`{place}` is {jsonbody.kind(value)}.", f"Send {wanted}.", field=place)
-
-
-def objects(value: object, place: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(place, object) of each item of a list; absent and null are an empty one."""
-    if value is None:
-        return
-    if not isinstance(value, list):
-        raise wrong(place, value, "an array of objects")
-    for at, item in enumerate(value):
-        if not isinstance(item, dict):
-            raise wrong(f"{place}[{at}]", item, "an object")
-        yield f"{place}[{at}]", item
-
-
-def check_content(value: object, place: str) -> None:
-    if value is not None and not isinstance(value, str):
-        for _ in objects(value, place):
-            pass
-
-
-def check_name(fields: Mapping[str, Any], place: str) -> None:
-    name = fields.get("name")
-    if not isinstance(name, str) or not name:
-        raise wrong(f"{place}.name", name, "the name of a function")
-
-
-def check_settings(fields: Mapping[str, Any], *texts: str) -> None:
-    """The fields that both protocols share, each of its own type."""
-    for name in ("temperature", "top_p"):
-        value = fields.get(name)
-        if isinstance(value, bool) or not isinstance(value, int | float | None):
-            raise wrong(name, value, "a number, or leave it out")
-    seed = fields.get("seed")
-    if isinstance(seed, bool) or not isinstance(seed, int | None):
-        raise wrong("seed", seed, "a whole number, or leave it out")
-    parallel = fields.get("parallel_tool_calls")
-    if not isinstance(parallel, bool | None):
-        raise wrong("parallel_tool_calls", parallel, "true or false")
-    choice = fields.get("tool_choice")
-    if not isinstance(choice, str | dict | None):
-        raise wrong("tool_choice", choice, "a word or an object")
-    for name in texts:
-        if not isinstance(fields.get(name), str | None):
-            raise wrong(name, fields[name], "a string, or leave it out")

@@ -5,13 +5,15 @@ taken out of both sides, and nothing else.
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from modelspend import chat
 
 UNSAID = object()
+# Budgets of tokens know fewer levels than words do, and none is the absence of one.
+_EFFORTS = {"none": None, "minimal": "low", "xhigh": "high", "max": "high"}
 
 
 @dataclass
@@ -55,11 +57,11 @@ def meaning(asked: chat.Request, without: Collection[str] = ()) -> Meaning:
         "parallel": asked.tool_choice.parallel if asked.tool_choice and asked.tools else None,
         "output": _output(asked.output),
         "max_output": asked.max_output,
-        "temperature": asked.temperature,
-        "top_p": asked.top_p,
+        "temperature": None if asked.temperature == 1 else asked.temperature,  # what holds anyway
+        "top_p": None if asked.top_p == 1 else asked.top_p,
         "stop": asked.stop,
         "seed": asked.seed,
-        "reasoning_effort": asked.reasoning_effort,
+        "reasoning_effort": _EFFORTS.get(asked.reasoning_effort, asked.reasoning_effort),
         "stream": asked.stream,
     }
     _forgive(told, without)
@@ -123,7 +125,17 @@ def _choice(choice: chat.ToolChoice | None) -> Any:
 def _output(output: chat.OutputFormat | None) -> Any:
     if output is None or output.kind == "text":
         return None
-    return (output.kind, dict(output.schema or {}))
+    return (output.kind, _open(output.schema or {}))
+
+
+def _open(schema: Any) -> Any:
+    """A schema whose objects may hold more: some vendors want every one to be closed."""
+    if isinstance(schema, list):
+        return [_open(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    closed = schema.get("additionalProperties") is False
+    return {k: _open(v) for k, v in schema.items() if not (closed and k == "additionalProperties")}
 
 
 def _forgive(told: Meaning, without: Collection[str]) -> None:
@@ -135,9 +147,11 @@ def _forgive(told: Meaning, without: Collection[str]) -> None:
         told.said = [item for item in told.said if item[1] in ("text",) or item[0] == "call"]
         told.media_of_results = []
     for name in without:
+        name = {"max_tokens": "max_output"}.get(name, name)
         told.settings.pop(name.partition(":")[0], None)
     if "strict" in without:
         told.tools = [(*tool[:3], UNSAID) for tool in told.tools]
-    if any(name.startswith("schema") for name in without):
-        told.tools = [(*tool[:2], UNSAID, tool[3]) for tool in told.tools]
+    if any(name.startswith("json_schema:") for name in without):
         told.settings.pop("output", None)
+    if any(name.startswith("tool_schema:") for name in without):
+        told.tools = [(*tool[:2], UNSAID, tool[3]) for tool in told.tools]
