@@ -19,7 +19,7 @@ from modelspend.dialects.effort import budget_of, nearest
 from modelspend.dialects.json_schema import CLOSED, narrowed, plain_root
 from modelspend.dialects.media_types import media_type
 from modelspend.dialects.reader import as_object
-from modelspend.dialects.writing import Notes, arguments_object, body_of
+from modelspend.dialects.writing import Notes, arguments_object, body_of, fields_of
 
 DEFAULT_OUTPUT = 4096
 """Anthropic wants a limit (`max_tokens`); this one is put in where nobody asked for any."""
@@ -36,9 +36,8 @@ def encode(asked: chat.Request, model: str) -> Encoded:
         told = _Own().fields(asked, model, notes)
     else:
         told = _Foreign(abilities(model), notes).fields(asked, model)
-    body, fields = body_of(told)
-    limit = told["max_tokens"]
-    view = RequestView(model=model, stream=asked.stream, body=fields, max_output=limit)
+    body, limit = body_of(told), told["max_tokens"]
+    view = RequestView(model=model, stream=asked.stream, body=fields_of(body), max_output=limit)
     return Encoded(view=view, body=body, dropped=tuple(notes.dropped), added=tuple(notes.added))
 
 

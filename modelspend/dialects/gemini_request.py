@@ -29,7 +29,7 @@ from modelspend.dialects.gemini_parts import (
 from modelspend.dialects.json_schema import OPEN, narrowed, plain_root
 from modelspend.dialects.media_types import media_type
 from modelspend.dialects.reader import as_object
-from modelspend.dialects.writing import Notes, body_of
+from modelspend.dialects.writing import Notes, body_of, fields_of
 
 FOREIGN_CALL = "skip_thought_signature_validator"
 """What stands for the signature of a function call that no Gemini model made.
@@ -52,11 +52,11 @@ def encode(asked: chat.Request, model: str) -> Encoded:
     notes = Notes(NAME)
     own = asked.origin == NAME
     told = _own_fields(asked) if own else _Foreign(model, asked, notes).fields()
-    body, fields = body_of({name: kept for name, kept in told.items() if kept not in _NOTHING})
+    body = body_of({name: kept for name, kept in told.items() if kept not in _NOTHING})
     view = RequestView(
         model=model,
         stream=asked.stream,
-        body=fields,
+        body=fields_of(body),
         operation="streamGenerateContent" if asked.stream else "generateContent",
         max_output=asked.max_output,
     )

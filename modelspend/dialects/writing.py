@@ -48,16 +48,25 @@ def arguments_object(said: str) -> orjson.Fragment:
     return orjson.Fragment(said if is_object(said) else wrapped(said))
 
 
-def body_of(fields: Mapping[str, Any]) -> tuple[bytes, dict[str, Any]]:
-    """The JSON of a written request, and what a reader of it finds.
-
-    Raises BadRequest for what nests too deep to be written or read.
-    """
+def body_of(fields: Mapping[str, Any]) -> bytes:
+    """The JSON of a written request. Raises BadRequest for what nests too deep to be written."""
     try:
-        body = orjson.dumps(fields)
-        return body, orjson.loads(body)
-    except (orjson.JSONEncodeError, orjson.JSONDecodeError):
-        raise BadRequest(
-            "The request nests too deep, or holds a number of more than 64 bits.",
-            "Nest objects and arrays less deeply than 200 levels.",
-        ) from None
+        return orjson.dumps(fields)
+    except orjson.JSONEncodeError:
+        raise _too_deep() from None
+
+
+def fields_of(body: bytes) -> dict[str, Any]:
+    """What a reader of a written body finds. Raises BadRequest for what nests too deep for it."""
+    try:
+        fields: dict[str, Any] = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise _too_deep() from None
+    return fields
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest(
+        "The request nests too deep, or holds a number of more than 64 bits.",
+        "Nest objects and arrays less deeply than 200 levels.",
+    )
