@@ -24,5 +24,6 @@ DIALECTS: dict[str, Dialect] = {
 }
 
 CHAT_DIALECTS: dict[str, ChatDialect] = {
-    dialect.name: dialect for dialect in (OpenAIChat(), OpenAIResponses(), AnthropicMessages())
+    dialect.name: dialect
+    for dialect in (OpenAIChat(), OpenAIResponses(), AnthropicMessages(), Gemini())
 }

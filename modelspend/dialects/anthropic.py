@@ -29,7 +29,6 @@ from modelspend.dialects.reader import (
     served_tier,
 )
 from modelspend.dialects.sse import event
-from modelspend.dialects.writing import Notes
 from modelspend.errors import ModelspendError
 
 _ERROR_TYPES = {
@@ -117,13 +116,7 @@ class AnthropicMessages:
         return anthropic_neutral.request(view)
 
     def encode_request(self, asked: chat.Request, model: str) -> Encoded:
-        notes = Notes(self.name)
-        body = anthropic_request.request_body(asked, model, notes)
-        fields = orjson.loads(body)
-        view = RequestView(
-            model=model, stream=asked.stream, body=fields, max_output=fields["max_tokens"]
-        )
-        return Encoded(view=view, body=body, dropped=tuple(notes.dropped), added=tuple(notes.added))
+        return anthropic_request.encode(asked, model)
 
     def decode_answer(self, body: bytes) -> chat.Answer:
         return anthropic_answer.answer(body)

@@ -16,6 +16,7 @@ from modelspend.dialects.dialect import RequestView
 from modelspend.dialects.effort import effort_of
 from modelspend.dialects.reader import as_object, as_text
 from modelspend.dialects.sse import event
+from modelspend.dialects.writing import arguments_object
 
 NAME = "anthropic.messages"
 _STOPS: dict[chat.StopReason, str] = {
@@ -269,7 +270,7 @@ def _block(said: chat.Part) -> dict[str, Any] | None:
         case chat.Text():
             return {"type": "text", "text": said.text} if said.text else None
         case chat.ToolCall():
-            asked = tool_input(said.arguments)
+            asked = arguments_object(said.arguments)
             return {"type": "tool_use", "id": said.call_id, "name": said.name, "input": asked}
         case chat.Reasoning():
             if said.extra.get("type") == "redacted_thinking":
@@ -278,21 +279,6 @@ def _block(said: chat.Part) -> dict[str, Any] | None:
         case chat.Opaque():
             return dict(said.value)
     raise ValueError(f"a message cannot hold a part of type {type(said).__name__}")
-
-
-def tool_input(arguments: str) -> Any:
-    """Arguments as the object that this dialect wants: their own JSON, digit for digit.
-
-    What is no JSON object is kept whole inside one.
-    """
-    if not arguments.strip():
-        return {}
-    try:
-        if isinstance(orjson.loads(arguments), dict):
-            return orjson.Fragment(arguments)
-    except orjson.JSONDecodeError:
-        pass
-    return {"raw_arguments": arguments}
 
 
 class EventWriter:

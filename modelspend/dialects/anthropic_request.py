@@ -13,12 +13,13 @@ from typing import Any
 
 from modelspend import chat
 from modelspend.dialects.anthropic_models import Abilities, abilities
-from modelspend.dialects.anthropic_neutral import NAME, implied_effort, tool_input
+from modelspend.dialects.anthropic_neutral import NAME, implied_effort
+from modelspend.dialects.dialect import Encoded, RequestView
 from modelspend.dialects.effort import budget_of, nearest
 from modelspend.dialects.json_schema import CLOSED, narrowed, plain_root
 from modelspend.dialects.media_types import media_type
 from modelspend.dialects.reader import as_object
-from modelspend.dialects.writing import Notes, body_of
+from modelspend.dialects.writing import Notes, arguments_object, body_of, fields_of
 
 DEFAULT_OUTPUT = 4096
 """Anthropic wants a limit (`max_tokens`); this one is put in where nobody asked for any."""
@@ -28,11 +29,16 @@ _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 _HINT = "Ask a model of a provider that takes it."
 
 
-def request_body(asked: chat.Request, model: str, notes: Notes) -> bytes:
-    """The body of a message request. Raises Uncarriable, or BadRequest."""
+def encode(asked: chat.Request, model: str) -> Encoded:
+    """A message request for a model's name upstream. Raises Uncarriable, or BadRequest."""
+    notes = Notes(NAME)
     if asked.origin == NAME:
-        return body_of(_Own().fields(asked, model, notes))
-    return body_of(_Foreign(abilities(model), notes).fields(asked, model))
+        told = _Own().fields(asked, model, notes)
+    else:
+        told = _Foreign(abilities(model), notes).fields(asked, model)
+    body, limit = body_of(told), told["max_tokens"]
+    view = RequestView(model=model, stream=asked.stream, body=fields_of(body), max_output=limit)
+    return Encoded(view=view, body=body, dropped=tuple(notes.dropped), added=tuple(notes.added))
 
 
 class _Own:
@@ -322,7 +328,7 @@ class _Foreign:
             why = f"The JSON schema {fit.fault}"
             self._notes.refuse("json_schema", why, "Simplify it, or ask another model.")
         for name in fit.dropped:
-            self._notes.drop(f"json_schema:{name}")
+            self._notes.drop(f"schema:{name}")
         return config | {"format": {"type": "json_schema", "schema": fit.schema}}
 
 
@@ -348,7 +354,7 @@ def _tool_fields(tool: chat.Tool, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _call_fields(call: chat.ToolCall) -> dict[str, Any]:
-    asked = tool_input(call.arguments)
+    asked = arguments_object(call.arguments)
     return {"type": "tool_use", "id": call.call_id, "name": call.name, "input": asked}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelspend import chat
-from modelspend.dialects.reader import parsed
+from modelspend.dialects.reader import Splitter, parsed
 from modelspend.dialects.sse import MAX_EVENT, SseSplitter, parse_event
 
 _TOO_BIG = f"The provider sent an event of more than {MAX_EVENT // 2**20} MiB."
@@ -22,7 +22,7 @@ class SseDecoder:
 
     def __init__(self) -> None:
         self.dropped: dict[str, None] = {}
-        self._splitter = SseSplitter()
+        self._splitter: Splitter = SseSplitter()
         self._out: list[chat.StreamEvent] = []
         self._over = False
         self._parts = 0
@@ -48,8 +48,11 @@ class SseDecoder:
     def _take_word(self, data: bytes) -> None:
         """Say what data that is no JSON object means, such as `[DONE]`."""
 
+    def _data(self, raw: bytes) -> tuple[bytes, bytes | None]:
+        return parse_event(raw)
+
     def _event(self, raw: bytes) -> None:
-        name, data = parse_event(raw)
+        name, data = self._data(raw)
         if data is None or self._over:
             return
         value = parsed(data)

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from modelspend.delivery import is_object, wrapped
 from modelspend.errors import BadRequest, Uncarriable
 
 
@@ -38,12 +39,34 @@ class Notes:
         )
 
 
+def arguments_object(said: str) -> orjson.Fragment:
+    """A tool call's arguments as an object: their own JSON, digit for digit.
+
+    What is no JSON object is kept whole inside one.
+    """
+    said = said if said.strip() else "{}"
+    return orjson.Fragment(said if is_object(said) else wrapped(said))
+
+
 def body_of(fields: Mapping[str, Any]) -> bytes:
     """The JSON of a written request. Raises BadRequest for what nests too deep to be written."""
     try:
         return orjson.dumps(fields)
     except orjson.JSONEncodeError:
-        raise BadRequest(
-            "The request nests too deep, or holds a number of more than 64 bits.",
-            "Nest objects and arrays less deeply than 250 levels.",
-        ) from None
+        raise _too_deep() from None
+
+
+def fields_of(body: bytes) -> dict[str, Any]:
+    """What a reader of a written body finds. Raises BadRequest for what nests too deep for it."""
+    try:
+        fields: dict[str, Any] = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise _too_deep() from None
+    return fields
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest(
+        "The request nests too deep, or holds a number of more than 64 bits.",
+        "Nest objects and arrays less deeply than 200 levels.",
+    )
