@@ -327,8 +327,7 @@ class _Foreign:
         if fit.schema is None:
             why = f"The JSON schema {fit.fault}"
             self._notes.refuse("json_schema", why, "Simplify it, or ask another model.")
-        for name in fit.dropped:
-            self._notes.drop(f"schema:{name}")
+        self._notes.narrow(fit)
         return config | {"format": {"type": "json_schema", "schema": fit.schema}}
 
 

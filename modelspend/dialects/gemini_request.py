@@ -245,11 +245,8 @@ class _Foreign:
         if fit.schema is None:
             why = f"The schema of a tool {fit.fault}"
             self._notes.refuse("tool_schema", why, "Simplify it.", place)
-        for name in fit.dropped:
-            self._notes.drop(f"schema:{name}")
-        if not fit.schema.get("properties"):
-            return named(tool)  # a function without parameters declares none
-        return {**named(tool), "parametersJsonSchema": fit.schema}
+        self._notes.narrow(fit)
+        return {**named(tool), "parametersJsonSchema": fit.schema} if tool.schema else named(tool)
 
     # Settings.
 
@@ -285,8 +282,7 @@ class _Foreign:
         if fit.schema is None:
             why = f"The JSON schema {fit.fault}"
             self._notes.refuse("json_schema", why, "Simplify it, or ask another model.")
-        for name in fit.dropped:
-            self._notes.drop(f"schema:{name}")
+        self._notes.narrow(fit)
         return told | {"responseJsonSchema": fit.schema}
 
     def _thinking(self, effort: str | None) -> dict[str, Any]:

@@ -34,11 +34,13 @@ class Subset:
 class Narrowed:
     """A schema in a subset; `schema` is None when there is none, and `fault` says why.
 
-    `same` is true when nothing was changed.
+    `dropped` names the keywords that went, `added` those that stand there now in other words or
+    places, and mean no less. `same` is true when nothing was changed.
     """
 
     schema: dict[str, Any] | None
     dropped: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
     fault: str = ""
     same: bool = False
 
@@ -52,7 +54,7 @@ def narrowed(schema: Mapping[str, Any], subset: Subset) -> Narrowed:
         return Narrowed(None, fault=str(fault))
     if cutting.kept_defs:
         told["$defs"] = cutting.kept_defs
-    return Narrowed(told, tuple(cutting.dropped), same=told == schema)
+    return Narrowed(told, tuple(cutting.dropped), tuple(cutting.added), same=told == schema)
 
 
 def plain_root(schema: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -76,6 +78,7 @@ class _Cutting:
     subset: Subset
     root: Mapping[str, Any]
     dropped: dict[str, None] = field(default_factory=dict)
+    added: dict[str, None] = field(default_factory=dict)
     kept_defs: dict[str, Any] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # of references that run in a circle
     size: int = 0
@@ -100,6 +103,8 @@ class _Cutting:
         if self.subset.closed and ("properties" in told or _is_object(told.get("type"))):
             if told.get("additionalProperties", False) is not False:
                 self.dropped["additionalProperties"] = None
+            elif "additionalProperties" not in told:
+                self.added["additionalProperties"] = None
             told["additionalProperties"] = False
         return told
 
@@ -111,12 +116,15 @@ class _Cutting:
         if "const" in told and "const" not in known:
             told.setdefault("enum", [told["const"]])
             del told["const"]
+            self.added["enum"] = None
         if "oneOf" in told and "oneOf" not in known and "anyOf" not in told:
             told["anyOf"] = told.pop("oneOf")
+            self.dropped["oneOf"] = None
         whole = told.get("allOf")
         if "allOf" not in known and isinstance(whole, list) and len(whole) == 1:
             only = whole[0]
             del told["allOf"]
+            self.added["allOf"] = None
             if isinstance(only, Mapping):
                 told = {**only, **told}
         return told
@@ -139,6 +147,7 @@ class _Cutting:
             return self.cut({k: v for k, v in schema.items() if k != "$ref"}, inside, depth + 1)
         if ref in inside or ref == "#":
             return self._circle(ref, target)
+        self.added["$ref"] = None
         beside = {k: v for k, v in schema.items() if k not in ("$ref", "$defs", "definitions")}
         return self.cut({**target, **beside}, (*inside, ref), depth + 1)
 

@@ -12,9 +12,10 @@ from tests.dialects.recorded import Row
 Spoken = tuple[str, list[tuple[str, Any]], str]
 """(text, tool calls, the vendor's own word for the stop)."""
 
+_FILTERED = ("content_filter", "refusal", "SAFETY", "PROHIBITED_CONTENT", "MODEL_ARMOR")
 KINDS = {
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "MAX_TOKENS"), "length"),
-    **dict.fromkeys(("content_filter", "refusal", "SAFETY", "PROHIBITED_CONTENT"), "filtered"),
+    **dict.fromkeys(_FILTERED, "filtered"),
 }
 
 
