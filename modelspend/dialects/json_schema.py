@@ -195,6 +195,14 @@ _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
 )
 
+
+def _gemini_takes(keyword: str, value: Any) -> bool:
+    """An enumeration is of texts and numbers."""
+    if keyword != "enum" or not isinstance(value, list):
+        return True
+    return all(isinstance(one, str | int | float) and not isinstance(one, bool) for one in value)
+
+
 # Anthropic's own client cuts a schema down to this (anthropic 2.13, lib/_parse/_transform.py; the
 # limits of platform.claude.com/docs/en/build-with-claude/structured-outputs, read 2026-11-25).
 CLOSED = Subset(
@@ -210,4 +218,5 @@ OPEN = Subset(
     | {"$id", "$anchor", "format", "prefixItems", "minItems", "maxItems", "minimum", "maximum"}
     | {"anyOf", "oneOf", "additionalProperties", "propertyOrdering"},
     recursive=True,
+    takes=_gemini_takes,
 )
