@@ -145,10 +145,11 @@ class _Cutting:
         if target is None:
             self.dropped["$ref"] = None
             return self.cut({k: v for k, v in schema.items() if k != "$ref"}, inside, depth + 1)
-        if ref in inside or ref == "#":
-            return self._circle(ref, target)
         self.added["$ref"] = None
         beside = {k: v for k, v in schema.items() if k not in ("$ref", "$defs", "definitions")}
+        if ref in inside or ref == "#":
+            self.dropped |= dict.fromkeys(beside)  # nothing may stand beside a reference
+            return self._circle(ref, target)
         return self.cut({**target, **beside}, (*inside, ref), depth + 1)
 
     def _circle(self, ref: str, target: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,7 +185,7 @@ def _claude_takes(keyword: str, value: Any) -> bool:
     if keyword == "minItems":
         return value in (0, 1)
     if keyword == "format":
-        return value in _FORMATS
+        return isinstance(value, str) and value in _FORMATS
     if keyword in ("enum", "const"):
         values: Iterable[Any] = value if isinstance(value, list) else (value,)
         return all(one is None or isinstance(one, str | int | float) for one in values)

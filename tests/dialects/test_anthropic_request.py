@@ -122,9 +122,7 @@ PDF = "JVBERi0xLjQK"
             {"type": "image", "source": {"type": "url", "url": "https://x.org/a.jpg"}},
         ),
         (
-            chat.Media(
-                kind="file", mime="application/pdf", data=PDF, extra={"filename": "a.pdf"}
-            ),
+            chat.Media(kind="file", mime="application/pdf", data=PDF, extra={"filename": "a.pdf"}),
             {
                 "type": "document",
                 "title": "a.pdf",
