@@ -14,7 +14,11 @@ Spoken = tuple[str, list[tuple[str, Any]], str]
 
 KINDS = {
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "MAX_TOKENS"), "length"),
-    **dict.fromkeys(("content_filter", "refusal", "SAFETY", "PROHIBITED_CONTENT"), "filtered"),
+    **dict.fromkeys(("content_filter", "refusal"), "filtered"),
+    **dict.fromkeys(
+        ("SAFETY", "PROHIBITED_CONTENT", "RECITATION", "BLOCKLIST", "SPII", "MODEL_ARMOR"),
+        "filtered",
+    ),
 }
 
 
