@@ -71,6 +71,8 @@ class Delivery:
         self._answer_id = ""
         self._calls: dict[int, str] = {}  # arguments so far of each call that is open
         self._numbers: dict[int, int] = {}  # parts are counted anew: one may have been dropped
+        # In some dialects the reason is the end, so it is told only when the end has come.
+        self._stopped: chat.Stopped | None = None
         self._open: list[int] = []
         self._held: dict[int, list[chat.StreamEvent]] = {}
 
@@ -78,7 +80,7 @@ class Delivery:
         """The events as the client's dialect can say them; some wait for a part to end."""
         carried = [told for event in events for told in self._one(event)]
         passed = [told for event in carried for told in self._numbered(event)]
-        if self._to != "anthropic.messages":
+        if self._to not in TURNS:
             return passed
         return [told for event in passed for told in self._in_turn(event)]
 
@@ -106,6 +108,9 @@ class Delivery:
             case chat.Stopped():
                 for index in list(self._calls):
                     yield from self._end_call(index)
+                self._stopped = event
+            case chat.Ended():
+                yield self._stopped or chat.Stopped("stop")
                 yield event
             case _:
                 yield event
@@ -131,8 +136,8 @@ class Delivery:
         elif not said.strip():
             yield chat.ArgumentsDelta(index, "{}")
 
-    # Anthropic's clients expect each block to stop before the next one starts; Chat Completions
-    # may tell two calls at once.
+    # Anthropic's clients expect each block to stop before the next one starts, and Google's get a
+    # part when it is whole; Chat Completions may tell two calls at once.
 
     def _in_turn(self, event: chat.StreamEvent) -> Iterator[chat.StreamEvent]:
         index: Any = getattr(event, "index", None)

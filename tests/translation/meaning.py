@@ -12,6 +12,11 @@ from typing import Any
 from modelspend import chat
 
 UNSAID = object()
+_SETTINGS = {
+    "max_tokens": "max_output",
+    "parallel_tool_calls": "parallel",
+    "disable_parallel_tool_use": "parallel",
+}
 # Budgets of tokens know fewer levels than words do, and none is the absence of one.
 _EFFORTS = {"none": None, "minimal": "low", "xhigh": "high", "max": "high"}
 
@@ -48,13 +53,13 @@ def meaning(asked: chat.Request, without: Collection[str] = ()) -> Meaning:
                 case chat.Reasoning() | chat.Opaque():
                     assert isinstance(part, chat.Reasoning), "a foreign part went through"
                 case _:
-                    told.said += _plain(message.role, part)
+                    told.said += _spoken(message.role, part)
     for tool in asked.tools:
         assert isinstance(tool, chat.Tool)
         told.tools.append((tool.name, tool.description, _schema(tool.schema), bool(tool.strict)))
     told.settings = {
         "tool_choice": _choice(asked.tool_choice) if asked.tools else None,
-        "parallel": asked.tool_choice.parallel if asked.tool_choice and asked.tools else None,
+        "parallel": not asked.tools or _parallel(asked.tool_choice),
         "output": _output(asked.output),
         "max_output": asked.max_output,
         "temperature": None if asked.temperature == 1 else asked.temperature,  # what holds anyway
@@ -68,7 +73,7 @@ def meaning(asked: chat.Request, without: Collection[str] = ()) -> Meaning:
     return told
 
 
-def _plain(role: str, part: chat.Part) -> Iterator[tuple[Any, ...]]:
+def _spoken(role: str, part: chat.Part) -> Iterator[tuple[Any, ...]]:
     if isinstance(part, chat.Text) and part.text:
         yield (role, "text", part.text)
     elif isinstance(part, chat.Media):
@@ -76,7 +81,8 @@ def _plain(role: str, part: chat.Part) -> Iterator[tuple[Any, ...]]:
 
 
 def _medium(part: chat.Media) -> tuple[Any, ...]:
-    return (part.kind, part.data or part.url)
+    """Without its kind: what one vendor calls a file is audio by its type to another."""
+    return ("media", part.data or part.url)
 
 
 def _told(parts: Collection[chat.Part]) -> tuple[list[str], list[Any]]:
@@ -112,7 +118,7 @@ def _arguments(said: str) -> Any:
 
 def _schema(schema: Any) -> Any:
     """Absent and empty parameters mean the same as an object without any."""
-    told = dict(schema or {})
+    told = _plain(schema or {}, (schema or {}).get("$defs", {}))
     return told if told.get("properties") or told.keys() - {"type", "properties"} else {}
 
 
@@ -122,20 +128,38 @@ def _choice(choice: chat.ToolChoice | None) -> Any:
     return (choice.mode, choice.name)
 
 
+def _parallel(choice: chat.ToolChoice | None) -> bool:
+    """Whether several calls at once are welcome: they are unless it is said otherwise."""
+    return choice is None or choice.mode == "none" or choice.parallel is not False
+
+
 def _output(output: chat.OutputFormat | None) -> Any:
     if output is None or output.kind == "text":
         return None
-    return (output.kind, _open(output.schema or {}))
+    schema = output.schema or {}
+    return (output.kind, _plain(schema, schema.get("$defs", {})))
 
 
-def _open(schema: Any) -> Any:
-    """A schema whose objects may hold more: some vendors want every one to be closed."""
+def _plain(schema: Any, defs: Mapping[str, Any]) -> Any:
+    """A schema with its definitions in place, open objects, and one word for a single value.
+
+    Some vendors want every object to be closed, and some know neither references nor `const`.
+    """
     if isinstance(schema, list):
-        return [_open(item) for item in schema]
+        return [_plain(item, defs) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
-    closed = schema.get("additionalProperties") is False
-    return {k: _open(v) for k, v in schema.items() if not (closed and k == "additionalProperties")}
+    told = {key: value for key, value in schema.items() if key != "$defs" and value != []}
+    name = str(told.get("$ref", "")).rpartition("/")[2]
+    if name in defs:  # and within itself it stays a reference
+        del told["$ref"]
+        told = {**defs[name], **told}
+        defs = {key: value for key, value in defs.items() if key != name}
+    if told.get("additionalProperties") is False:
+        del told["additionalProperties"]
+    if "const" in told:
+        told["enum"] = [told.pop("const")]
+    return {key: _plain(value, defs) for key, value in told.items()}
 
 
 def _forgive(told: Meaning, without: Collection[str]) -> None:
@@ -147,11 +171,10 @@ def _forgive(told: Meaning, without: Collection[str]) -> None:
         told.said = [item for item in told.said if item[1] in ("text",) or item[0] == "call"]
         told.media_of_results = []
     for name in without:
-        name = {"max_tokens": "max_output"}.get(name, name)
+        name = _SETTINGS.get(name, name)
         told.settings.pop(name.partition(":")[0], None)
     if "strict" in without:
         told.tools = [(*tool[:3], UNSAID) for tool in told.tools]
-    if any(name.startswith("json_schema:") for name in without):
+    if any(name.startswith("schema:") for name in without):
         told.settings.pop("output", None)
-    if any(name.startswith("tool_schema:") for name in without):
         told.tools = [(*tool[:2], UNSAID, tool[3]) for tool in told.tools]

@@ -12,10 +12,13 @@ from tests.dialects.recorded import Row
 Spoken = tuple[str, list[tuple[str, Any]], str]
 """(text, tool calls, the vendor's own word for the stop)."""
 
-_FILTERED = ("content_filter", "refusal", "SAFETY", "PROHIBITED_CONTENT", "MODEL_ARMOR")
 KINDS = {
     **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "MAX_TOKENS"), "length"),
-    **dict.fromkeys(_FILTERED, "filtered"),
+    **dict.fromkeys(("content_filter", "refusal"), "filtered"),
+    **dict.fromkeys(
+        ("SAFETY", "PROHIBITED_CONTENT", "RECITATION", "BLOCKLIST", "SPII", "MODEL_ARMOR"),
+        "filtered",
+    ),
 }
 
 

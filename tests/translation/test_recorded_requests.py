@@ -21,7 +21,7 @@ MODELS = {
     "openai.chat": "gpt-5",
     "openai.responses": "gpt-5",
     "anthropic.messages": "claude-sonnet-4-5",
-    "gemini.generate": "gemini-2.5-pro",
+    "gemini.generate": "gemini-3-pro",
 }
 SOURCES = [file for file, name in FILES.items() if name in CHAT_DIALECTS]
 PAIRS = [(file, to) for file in SOURCES for to in CHAT_DIALECTS if to != FILES[file]]
