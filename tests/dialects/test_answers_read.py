@@ -387,3 +387,35 @@ def bare(parts: Iterable[chat.Part]) -> list[Any]:
         elif isinstance(part, chat.Text | chat.Reasoning):
             found.append((type(part).__name__, part.text))
     return found
+
+
+def test_every_candidate_must_have_its_reason_to_finish() -> None:
+    def candidate(index: int, **fields: Any) -> dict[str, Any]:
+        return {"index": index, "content": {"parts": [{"text": "a"}]}, **fields}
+
+    first = {"candidates": [candidate(0, finishReason="STOP"), candidate(1)]}
+    last = {"candidates": [candidate(1, finishReason="STOP")]}
+    assert chat.Ended() not in decoded("gemini.generate", sse([first]))
+    events = decoded("gemini.generate", sse([first, last]))
+    assert events[-1] == chat.Ended()
+    assert chat.fold(events).parts == (chat.Text(text="a"),)
+
+
+def test_a_signature_in_pieces_is_whole_in_the_end() -> None:
+    def delta(**fields: Any) -> dict[str, Any]:
+        return {"type": "content_block_delta", "index": 0, "delta": fields}
+
+    block = {"type": "thinking", "thinking": "", "signature": ""}
+    stream = sse(
+        [
+            START,
+            {"type": "content_block_start", "index": 0, "content_block": block},
+            delta(type="thinking_delta", thinking="hm"),
+            delta(type="signature_delta", signature="ab"),
+            delta(type="signature_delta", signature="cd"),
+            {"type": "content_block_stop", "index": 0},
+        ]
+    )
+    (thought,) = chat.fold(decoded("anthropic.messages", stream)).parts
+    assert isinstance(thought, chat.Reasoning)
+    assert (thought.text, thought.sealed) == ("hm", "abcd")
