@@ -112,7 +112,7 @@ def _own_block(part: chat.Part) -> Mapping[str, Any]:
         case chat.ToolCall():
             return _call_fields(part) | dict(part.extra)
         case chat.Media():
-            return _media_fields(part) | dict(part.extra)
+            return _media_fields(part, part.kind == "image") | dict(part.extra)
 
 
 class _Foreign:
@@ -159,7 +159,7 @@ class _Foreign:
             role = "assistant" if message.role == "assistant" else "user"
             blocks = list(self._blocks(message.parts, role, place))
             if message.role == "system" and not turns:
-                system += blocks
+                system += self._only_text(blocks)
             elif not blocks:
                 continue
             elif turns and turns[-1]["role"] == role:
@@ -169,6 +169,14 @@ class _Foreign:
         if turns and turns[-1]["role"] == "assistant":
             self._open_answer(turns[-1]["content"], f"messages[{len(asked.messages) - 1}]")
         return system, turns
+
+    def _only_text(self, blocks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """A system prompt is words alone."""
+        for block in blocks:
+            if block["type"] == "text":
+                yield block
+            else:
+                self._notes.drop(block["type"])
 
     def _open_answer(self, blocks: list[Any], place: str) -> None:
         """The assistant's own words at the end are the opening of the answer."""
@@ -219,7 +227,7 @@ class _Foreign:
             {k: v for k, v in part.extra.items() if v not in (None, "auto")}, "filename"
         )
         named = {"title": title} if title and not image and isinstance(title, str) else {}
-        return _media_fields(part) | named
+        return _media_fields(part, image) | named
 
     # Tools.
 
@@ -310,7 +318,7 @@ class _Foreign:
             return None, None, 0
         if level != effort:
             self._notes.drop(f"reasoning_effort:{effort}")
-        return (None if forced else {"type": "adaptive"}), level, 0
+        return (None if forced else {"type": "adaptive"}), level, budget_of(level) or 0
 
     def _output_config(
         self, output: chat.OutputFormat | None, effort: str | None
@@ -327,8 +335,7 @@ class _Foreign:
         if fit.schema is None:
             why = f"The JSON schema {fit.fault}"
             self._notes.refuse("json_schema", why, "Simplify it, or ask another model.")
-        for name in fit.dropped:
-            self._notes.drop(f"schema:{name}")
+        self._notes.narrow(fit)
         return config | {"format": {"type": "json_schema", "schema": fit.schema}}
 
 
@@ -364,9 +371,8 @@ def _result_fields(result: chat.ToolResult, content: Any) -> dict[str, Any]:
     return {"type": "tool_result", "tool_use_id": result.call_id, **told, **failed}
 
 
-def _media_fields(part: chat.Media) -> dict[str, Any]:
+def _media_fields(part: chat.Media, image: bool) -> dict[str, Any]:
     told = media_type(part)
-    image = part.kind == "image" or told in _IMAGES
     source: dict[str, Any]
     if not part.data:
         source = {"type": "url", "url": part.url or ""}

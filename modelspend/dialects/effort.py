@@ -6,7 +6,14 @@ as quoted in public, 2026-11-25). Nobody documents a table for Anthropic, so it 
 
 from collections.abc import Sequence
 
-_BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
+_BUDGETS = {
+    "minimal": 1024,
+    "low": 1024,
+    "medium": 8192,
+    "high": 24576,
+    "xhigh": 24576,
+    "max": 24576,
+}
 _ORDER = ("minimal", "low", "medium", "high", "xhigh", "max")
 
 

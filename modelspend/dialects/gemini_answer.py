@@ -83,7 +83,7 @@ def _stop(told: object, blocked: object, calls: bool) -> chat.StopReason | None:
     if isinstance(told, int):
         name = _NUMBERED[told] if 0 < told < len(_NUMBERED) else ""
     stop = _STOPS.get(name, "other")
-    return "tool_calls" if calls and stop == "stop" else stop
+    return "tool_calls" if calls and stop in ("stop", "other") else stop
 
 
 def buckets(usage: Mapping[str, Any]) -> dict[str, int]:

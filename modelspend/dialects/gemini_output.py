@@ -113,12 +113,18 @@ def _part_object(part: chat.Part) -> dict[str, Any]:
 
 
 class _ChunkWriter:
-    """Turns stream events into answer objects; a tool call is written when it is whole."""
+    """Turns stream events into answer objects.
+
+    A tool call is written when it and those begun before it are whole. The reason to finish is the
+    end of a stream here, so it waits for the end.
+    """
 
     def __init__(self) -> None:
         self._id = self._model = ""
         self._usage: Mapping[str, int] = {}
         self._calls: dict[int, list[str]] = {}  # part index → [call id, name, arguments so far]
+        self._whole: set[int] = set()
+        self._stopped = chat.Stopped("other")
 
     def write(self, events: Iterable[chat.StreamEvent]) -> Iterator[dict[str, Any]]:
         for item in events:
@@ -134,27 +140,31 @@ class _ChunkWriter:
                     self._calls[item.index] = [item.call_id, item.name, ""]
                 case chat.ArgumentsDelta() if item.index in self._calls:
                     self._calls[item.index][2] += item.fragment
-                case chat.PartEnded() if item.index in self._calls:
-                    yield self._call(item.index)
+                case chat.PartEnded():
+                    self._whole.add(item.index)
+                    yield from self._whole_calls()
                 case chat.Stopped():
-                    for index in list(self._calls):
-                        yield self._call(index)
-                    usage = {**self._usage, **item.usage}
-                    last = [{"text": ""}]
-                    yield _chunk(self._id, self._model, last, usage, item.reason)
+                    self._stopped = item
+                    self._whole |= self._calls.keys()
+                    yield from self._whole_calls()
                 case chat.Failed():
                     told = {"code": 500, "message": item.message, "status": item.kind}
                     yield {"error": told}
+                case chat.Ended():
+                    usage = {**self._usage, **self._stopped.usage}
+                    last = [{"text": ""}]
+                    yield _chunk(self._id, self._model, last, usage, self._stopped.reason)
                 case _:
-                    pass  # the stream has no terminal event of its own
+                    pass
 
     def _say(self, part: dict[str, Any]) -> dict[str, Any]:
         return _chunk(self._id, self._model, [part], self._usage or None, None)
 
-    def _call(self, index: int) -> dict[str, Any]:
-        call_id, name, arguments = self._calls.pop(index)
-        call = chat.ToolCall(call_id=call_id, name=name, arguments=arguments)
-        return self._say(_part_object(call))
+    def _whole_calls(self) -> Iterator[dict[str, Any]]:
+        while self._calls and (first := next(iter(self._calls))) in self._whole:
+            call_id, name, arguments = self._calls.pop(first)
+            call = chat.ToolCall(call_id=call_id, name=name, arguments=arguments)
+            yield self._say(_part_object(call))
 
 
 class EventWriter:

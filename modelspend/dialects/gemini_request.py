@@ -8,7 +8,7 @@ up by the call's id.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -154,7 +154,7 @@ class _Foreign:
             role = "model" if message.role == "assistant" else "user"
             parts = list(self._parts(message.parts, f"messages[{at}]"))
             if message.role == "system" and not turns:
-                system += parts
+                system += self._only_text(parts)
             elif not parts:
                 continue
             elif turns and turns[-1]["role"] == role:
@@ -164,6 +164,14 @@ class _Foreign:
         for turn in turns:
             self._sign(turn["parts"])
         return system, turns
+
+    def _only_text(self, parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """A system prompt is words alone."""
+        for part in parts:
+            if "text" in part:
+                yield part
+            else:
+                self._notes.drop(next(iter(part)))
 
     def _sign(self, parts: list[dict[str, Any]]) -> None:
         """The first call of a turn carries the signature of all."""
@@ -205,8 +213,12 @@ class _Foreign:
     def _result(
         self, result: chat.ToolResult, after: list[dict[str, Any]], place: str
     ) -> dict[str, Any]:
-        """A tool's result; its pictures within it where the model takes them, else after it."""
+        """A tool's result; its pictures within it where the model takes them, else after it.
+
+        Links are taken there by Vertex AI alone (google-genai's `FunctionResponseFileData`).
+        """
         name = result.name or self._names.get(result.call_id) or "tool"
+        within: list[dict[str, Any]] = []
         media: list[dict[str, Any]] = []
         texts: list[str] = []
         for inner in result.parts:
@@ -214,16 +226,15 @@ class _Foreign:
                 self._notes.leave(inner.extra, "type")
                 texts.append(inner.text)
             elif isinstance(inner, chat.Media):
-                media.append(self._media(inner))
+                told = self._media(inner)
+                (within if self._newest_rules and _fits_result(told) else media).append(told)
             else:
                 media += self._parts([inner], place)
         told = result_fields(result, name, _response(texts, result.is_error))
-        if media and self._newest_rules:
-            return told | {"parts": media}
         if media:
             self._notes.drop("tool_result_media")
             after += media
-        return told
+        return told | ({"parts": within} if within else {})
 
     # Tools.
 
@@ -245,11 +256,8 @@ class _Foreign:
         if fit.schema is None:
             why = f"The schema of a tool {fit.fault}"
             self._notes.refuse("tool_schema", why, "Simplify it.", place)
-        for name in fit.dropped:
-            self._notes.drop(f"schema:{name}")
-        if not fit.schema.get("properties"):
-            return named(tool)  # a function without parameters declares none
-        return {**named(tool), "parametersJsonSchema": fit.schema}
+        self._notes.narrow(fit)
+        return {**named(tool), "parametersJsonSchema": fit.schema} if tool.schema else named(tool)
 
     # Settings.
 
@@ -285,8 +293,7 @@ class _Foreign:
         if fit.schema is None:
             why = f"The JSON schema {fit.fault}"
             self._notes.refuse("json_schema", why, "Simplify it, or ask another model.")
-        for name in fit.dropped:
-            self._notes.drop(f"schema:{name}")
+        self._notes.narrow(fit)
         return told | {"responseJsonSchema": fit.schema}
 
     def _thinking(self, effort: str | None) -> dict[str, Any]:
@@ -308,14 +315,14 @@ class _Foreign:
     def _level(self, effort: str) -> dict[str, Any]:
         """The nearest level that the model has; none of them is no thinking at all.
 
-        ai.google.dev/gemini-api/docs/thinking (as quoted in public, 2026-11-25): 3 Pro has low and
-        high and 3.1 Pro a medium too, the others start at minimal.
+        docs.cloud.google.com/gemini-enterprise-agent-platform/models/thinking (read 2026-11-25):
+        all have low and high, all but 3 Pro medium, Flash minimal too up to 3.6.
         """
-        levels = ["minimal", "low", "medium", "high"]
-        if "pro" in self._model:
-            levels.remove("minimal")
-            if self._generation == (3, 0):
-                levels.remove("medium")
+        levels = ["low", "medium", "high"]
+        if self._generation == (3, 0) and "pro" in self._model:
+            levels.remove("medium")
+        elif "flash" in self._model and self._generation is not None:
+            levels[:0] = ["minimal"] if self._generation <= (3, 6) else []
         level = nearest("minimal" if effort == "none" else effort, levels)
         if level is None:
             self._notes.drop("reasoning_effort")
@@ -344,6 +351,12 @@ def _settings(asked: chat.Request) -> dict[str, Any]:
 def _calling(choice: chat.ToolChoice) -> dict[str, Any]:
     named = {"allowedFunctionNames": [choice.name or ""]} if choice.mode == "named" else {}
     return {"mode": _MODES[choice.mode], **named}
+
+
+def _fits_result(told: Mapping[str, Any]) -> bool:
+    """Whether a medium may stand within a tool's result: a picture, a PDF or a plain text."""
+    mime = str(as_object(told.get("inlineData")).get("mimeType") or "")
+    return mime.startswith("image/") or mime in ("application/pdf", "text/plain")
 
 
 def _response(texts: list[str], failed: bool) -> Any:

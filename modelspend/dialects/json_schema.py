@@ -34,11 +34,13 @@ class Subset:
 class Narrowed:
     """A schema in a subset; `schema` is None when there is none, and `fault` says why.
 
-    `same` is true when nothing was changed.
+    `dropped` names the keywords that went, `added` those that stand there now in other words or
+    places, and mean no less. `same` is true when nothing was changed.
     """
 
     schema: dict[str, Any] | None
     dropped: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
     fault: str = ""
     same: bool = False
 
@@ -52,7 +54,7 @@ def narrowed(schema: Mapping[str, Any], subset: Subset) -> Narrowed:
         return Narrowed(None, fault=str(fault))
     if cutting.kept_defs:
         told["$defs"] = cutting.kept_defs
-    return Narrowed(told, tuple(cutting.dropped), same=told == schema)
+    return Narrowed(told, tuple(cutting.dropped), tuple(cutting.added), same=told == schema)
 
 
 def plain_root(schema: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -76,6 +78,7 @@ class _Cutting:
     subset: Subset
     root: Mapping[str, Any]
     dropped: dict[str, None] = field(default_factory=dict)
+    added: dict[str, None] = field(default_factory=dict)
     kept_defs: dict[str, Any] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # of references that run in a circle
     size: int = 0
@@ -100,6 +103,8 @@ class _Cutting:
         if self.subset.closed and ("properties" in told or _is_object(told.get("type"))):
             if told.get("additionalProperties", False) is not False:
                 self.dropped["additionalProperties"] = None
+            elif "additionalProperties" not in told:
+                self.added["additionalProperties"] = None
             told["additionalProperties"] = False
         return told
 
@@ -111,12 +116,15 @@ class _Cutting:
         if "const" in told and "const" not in known:
             told.setdefault("enum", [told["const"]])
             del told["const"]
+            self.added["enum"] = None
         if "oneOf" in told and "oneOf" not in known and "anyOf" not in told:
             told["anyOf"] = told.pop("oneOf")
+            self.dropped["oneOf"] = None
         whole = told.get("allOf")
         if "allOf" not in known and isinstance(whole, list) and len(whole) == 1:
             only = whole[0]
             del told["allOf"]
+            self.added["allOf"] = None
             if isinstance(only, Mapping):
                 told = {**only, **told}
         return told
@@ -137,9 +145,11 @@ class _Cutting:
         if target is None:
             self.dropped["$ref"] = None
             return self.cut({k: v for k, v in schema.items() if k != "$ref"}, inside, depth + 1)
-        if ref in inside or ref == "#":
-            return self._circle(ref, target)
+        self.added["$ref"] = None
         beside = {k: v for k, v in schema.items() if k not in ("$ref", "$defs", "definitions")}
+        if ref in inside or ref == "#":
+            self.dropped |= dict.fromkeys(beside)  # nothing may stand beside a reference
+            return self._circle(ref, target)
         return self.cut({**target, **beside}, (*inside, ref), depth + 1)
 
     def _circle(self, ref: str, target: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,7 +185,7 @@ def _claude_takes(keyword: str, value: Any) -> bool:
     if keyword == "minItems":
         return value in (0, 1)
     if keyword == "format":
-        return value in _FORMATS
+        return isinstance(value, str) and value in _FORMATS
     if keyword in ("enum", "const"):
         values: Iterable[Any] = value if isinstance(value, list) else (value,)
         return all(one is None or isinstance(one, str | int | float) for one in values)
@@ -185,6 +195,14 @@ def _claude_takes(keyword: str, value: Any) -> bool:
 _FORMATS = frozenset(
     {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
 )
+
+
+def _gemini_takes(keyword: str, value: Any) -> bool:
+    """An enumeration is of texts and numbers."""
+    if keyword != "enum" or not isinstance(value, list):
+        return True
+    return all(isinstance(one, str | int | float) and not isinstance(one, bool) for one in value)
+
 
 # Anthropic's own client cuts a schema down to this (anthropic 2.13, lib/_parse/_transform.py; the
 # limits of platform.claude.com/docs/en/build-with-claude/structured-outputs, read 2026-11-25).
@@ -201,4 +219,5 @@ OPEN = Subset(
     | {"$id", "$anchor", "format", "prefixItems", "minItems", "maxItems", "minimum", "maximum"}
     | {"anyOf", "oneOf", "additionalProperties", "propertyOrdering"},
     recursive=True,
+    takes=_gemini_takes,
 )

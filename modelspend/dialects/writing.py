@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 import orjson
 
 from modelspend.delivery import is_object, wrapped
+from modelspend.dialects.json_schema import Narrowed
 from modelspend.errors import BadRequest, Uncarriable
 
 
@@ -29,6 +30,13 @@ class Notes:
         for name in extra:
             if name not in known:
                 self.drop(name)
+
+    def narrow(self, fit: Narrowed) -> None:
+        """What became of a schema that had to be cut to size."""
+        for name in fit.dropped:
+            self.drop(f"schema:{name}")
+        for name in fit.added:
+            self.add(f"schema:{name}")
 
     def refuse(self, capability: str, why: str, hint: str, place: str | None = None) -> NoReturn:
         raise Uncarriable(
