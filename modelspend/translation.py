@@ -347,6 +347,9 @@ def _is_history(part: chat.Opaque, kind: str) -> bool:
         return isinstance(tools, list) and all(
             isinstance(tool, Mapping) and tool.get("type") == "function" for tool in tools
         )
+    if kind == "tool_addition":  # it refers to one of the list
+        added = part.value.get("tool")
+        return isinstance(added, Mapping) and added.get("type") == "tool_reference"
     if kind in ("tool_search_call", "tool_search_output"):
         return part.value.get("execution") != "client"
     return kind in _HISTORY
@@ -354,6 +357,9 @@ def _is_history(part: chat.Opaque, kind: str) -> bool:
 
 def _foreign(part: chat.Opaque, to: str, place: str, dropped: dict[str, None]) -> chat.Part | None:
     kind = _kind(part)
+    if kind == "tool_reference" and isinstance(name := part.value.get("tool_name"), str):
+        dropped[kind] = None
+        return chat.Text(text=name)  # what a search among lazily loaded tools has found
     if _is_history(part, kind):
         dropped[kind] = None
         return None

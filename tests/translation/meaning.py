@@ -87,6 +87,9 @@ def _medium(part: chat.Media) -> tuple[Any, ...]:
 
 def _told(parts: Collection[chat.Part]) -> tuple[list[str], list[Any]]:
     texts = [part.text for part in parts if isinstance(part, chat.Text)]
+    # Anthropic's way to say which tool a search has found
+    found = [part.value for part in parts if isinstance(part, chat.Opaque)]
+    texts += [value["tool_name"] for value in found if value.get("type") == "tool_reference"]
     return texts, [_medium(part) for part in parts if isinstance(part, chat.Media)]
 
 

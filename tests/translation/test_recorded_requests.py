@@ -28,7 +28,7 @@ PAIRS = [(file, to) for file in SOURCES for to in CHAT_DIALECTS if to != FILES[f
 
 # The least share of the recorded requests that each source must get through; what is refused
 # names a tool, a file or a conversation that only its own vendor has.
-LEAST = {"openai_chat": 0.93, "openai_responses": 0.68, "anthropic": 0.6, "gemini": 0.6}
+LEAST = {"openai_chat": 0.94, "openai_responses": 0.75, "anthropic": 0.8, "gemini": 0.8}
 
 
 def asked_by(row: Row) -> chat.Request:
