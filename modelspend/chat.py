@@ -5,7 +5,7 @@ dialect says that has no word here is kept verbatim in an `Opaque` part or in `e
 with the dialect it came from: it goes back only to the same dialect. Order is kept everywhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -215,3 +215,64 @@ StreamEvent = (
     | Failed
     | Ended
 )
+
+
+def fold(events: Iterable[StreamEvent]) -> Answer:
+    """The whole answer that a stream tells: what the same call would have given unstreamed.
+
+    `stop` is None for a stream that was cut. Raises ValueError with the message of a `Failed`.
+    """
+    answer_id = model = ""
+    stop: StopReason | None = None
+    usage: dict[str, int] = {}
+    extra: Mapping[str, Any] = {}
+    parts: dict[int, _Growing] = {}
+    for event in events:
+        match event:
+            case Started():
+                answer_id, model, extra = event.answer_id, event.model, event.extra
+                usage |= event.usage
+            case TextDelta():
+                parts.setdefault(event.index, _Growing("text")).words.append(event.text)
+            case ReasoningDelta():
+                growing = parts.setdefault(event.index, _Growing("reasoning"))
+                growing.words.append(event.text)
+                growing.sealed = event.sealed or growing.sealed
+            case ToolCallStarted():
+                parts[event.index] = _Growing("call", event.call_id, event.name)
+            case ArgumentsDelta():
+                parts.setdefault(event.index, _Growing("call")).words.append(event.fragment)
+            case Stopped():
+                stop = event.reason
+                usage |= event.usage
+            case Failed():
+                raise ValueError(event.message or event.kind)
+            case PartEnded() | Ended():
+                pass
+    return Answer(
+        answer_id=answer_id,
+        model=model,
+        parts=tuple(parts[index].part() for index in sorted(parts)),
+        stop=stop,
+        usage=usage,
+        extra=extra,
+    )
+
+
+@dataclass(slots=True)
+class _Growing:
+    """A part of a streamed answer, as far as it has come."""
+
+    kind: Literal["text", "reasoning", "call"]
+    call_id: str = ""
+    name: str = ""
+    words: list[str] = field(default_factory=list)
+    sealed: str | None = None
+
+    def part(self) -> Part:
+        said = "".join(self.words)
+        if self.kind == "call":
+            return ToolCall(call_id=self.call_id, name=self.name, arguments=said or "{}")
+        if self.kind == "reasoning":
+            return Reasoning(text=said, sealed=self.sealed)
+        return Text(text=said)

@@ -75,6 +75,27 @@ class Unsupported(ModelspendError):
     code, status, exit_code = "unsupported", 400, ExitCode.USAGE
 
 
+class Uncarriable(ModelspendError):
+    """What a request needs and another protocol has no words for; `capability` names it.
+
+    The router drops a candidate for it, so a caller sees it only when no candidate is left.
+    """
+
+    code, status, exit_code = "uncarriable", 400, ExitCode.USAGE
+
+    def __init__(
+        self, message: str, hint: str = "", *, capability: str, field: str | None = None
+    ) -> None:
+        super().__init__(message, hint, field=field)
+        self.capability = capability
+
+
+class UnpairedToolCall(ModelspendError):
+    """A tool result without its call, or a call without its result; `field` is the message."""
+
+    code, status, exit_code = "unpaired_tool_call", 400, ExitCode.USAGE
+
+
 class UnknownRoute(ModelspendError):
     code, status, exit_code = "unknown_route", 404, ExitCode.USAGE
 

@@ -1,10 +1,11 @@
 """The wire protocols: one file each, both directions, no I/O.
 
-`DIALECTS` is the list; a protocol that is not in it does not exist.
+`DIALECTS` is the list; a protocol that is not in it does not exist. `CHAT_DIALECTS` are those that
+can be translated into each other.
 """
 
 from modelspend.dialects.anthropic import AnthropicCountTokens, AnthropicMessages
-from modelspend.dialects.dialect import Dialect
+from modelspend.dialects.dialect import ChatDialect, Dialect
 from modelspend.dialects.gemini import Gemini
 from modelspend.dialects.openai_chat import OpenAIChat
 from modelspend.dialects.openai_embeddings import OpenAIEmbeddings
@@ -20,4 +21,9 @@ DIALECTS: dict[str, Dialect] = {
         AnthropicCountTokens(),
         Gemini(),
     )
+}
+
+CHAT_DIALECTS: dict[str, ChatDialect] = {
+    dialect.name: dialect
+    for dialect in (OpenAIChat(), OpenAIResponses(), AnthropicMessages(), Gemini())
 }

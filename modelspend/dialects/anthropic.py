@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from modelspend import chat
-from modelspend.dialects import anthropic_neutral, jsonbody
-from modelspend.dialects.dialect import AnswerNote, RequestView
+from modelspend.dialects import anthropic_answer, anthropic_neutral, anthropic_request, jsonbody
+from modelspend.dialects.dialect import AnswerNote, Encoded, RequestView
 from modelspend.dialects.reader import (
     EventReader,
     as_list,
@@ -111,6 +111,21 @@ class AnthropicMessages:
         self, events: Iterable[chat.StreamEvent], *, include_usage: bool = True
     ) -> Iterator[bytes]:
         return anthropic_neutral.EventWriter().write(events)
+
+    def neutral(self, view: RequestView) -> chat.Request:
+        return anthropic_neutral.request(view)
+
+    def encode_request(self, asked: chat.Request, model: str) -> Encoded:
+        return anthropic_request.encode(asked, model)
+
+    def decode_answer(self, body: bytes) -> chat.Answer:
+        return anthropic_answer.answer(body)
+
+    def decoder(self) -> anthropic_answer.MessageDecoder:
+        return anthropic_answer.MessageDecoder()
+
+    def writer(self, asked: RequestView) -> anthropic_neutral.EventWriter:
+        return anthropic_neutral.EventWriter()
 
 
 class AnthropicCountTokens(AnthropicMessages):

@@ -4,15 +4,19 @@ A tool's input is an object here and JSON text there. `message_delta` repeats th
 whole message; what only `message_start` tells in real streams is left to it.
 """
 
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
 
 from modelspend import chat
+from modelspend.dialects.checks import an_object, number, objects, role, texts
 from modelspend.dialects.dialect import RequestView
-from modelspend.dialects.reader import as_list, as_object, as_text
+from modelspend.dialects.effort import effort_of
+from modelspend.dialects.reader import as_object, as_text
 from modelspend.dialects.sse import event
+from modelspend.dialects.writing import arguments_object
 
 NAME = "anthropic.messages"
 _STOPS: dict[chat.StopReason, str] = {
@@ -36,67 +40,111 @@ _KNOWN = frozenset(
         "temperature",
         "top_p",
         "stop_sequences",
+        "thinking",
+        "output_config",
+        "output_format",
     }
 )
+_ROLES = ("user", "assistant", "system")
 
 
 def request(view: RequestView) -> chat.Request:
-    """A message request in neutral words."""
+    """A message request in neutral words. Raises BadRequest."""
     fields = view.body
-    system = fields.get("system")
-    first = (chat.Message(role="system", parts=_parts(system)),) if system else ()
+    system = _parts(fields.get("system"), "system")
+    first = (chat.Message(role="system", parts=system),) if system else ()
+    output, effort, rest = _output_config(fields)
     return chat.Request(
         model=view.model,
         origin=NAME,
         stream=view.stream,
         messages=first
-        + tuple(_message(as_object(value)) for value in as_list(fields.get("messages"))),
-        tools=tuple(_tool(as_object(value)) for value in as_list(fields.get("tools"))),
-        tool_choice=_tool_choice(as_object(fields.get("tool_choice"))),
+        + tuple(
+            _message(value, f"messages[{at}]")
+            for at, value in enumerate(objects(fields.get("messages"), "messages"))
+        ),
+        tools=tuple(_tool(value) for value in objects(fields.get("tools"), "tools")),
+        tool_choice=_tool_choice(an_object(fields.get("tool_choice"), "tool_choice")),
+        output=output,
         max_output=view.max_output,
-        temperature=fields.get("temperature"),
-        top_p=fields.get("top_p"),
-        stop=tuple(map(str, as_list(fields.get("stop_sequences")))),
-        extra={key: value for key, value in fields.items() if key not in _KNOWN},
+        temperature=number(fields, "temperature"),
+        top_p=number(fields, "top_p"),
+        stop=texts(fields.get("stop_sequences"), "stop_sequences"),
+        reasoning_effort=effort,
+        extra={key: value for key, value in fields.items() if key not in _KNOWN} | rest,
     )
+
+
+def _output_config(
+    fields: Mapping[str, Any],
+) -> tuple[chat.OutputFormat | None, str | None, dict[str, Any]]:
+    """The format and effort asked for, and what of those fields has no neutral words.
+
+    A budget says an effort too; it stays as well, since it says more.
+    """
+    config = dict(an_object(fields.get("output_config"), "output_config"))
+    thinking = an_object(fields.get("thinking"), "thinking")
+    told = config.get("format") or fields.get("output_format")  # its name while it was in beta
+    output = _output(an_object(told, "output_config.format"))
+    if output is not None:
+        config.pop("format", None)
+    implied = implied_effort(thinking)
+    effort = as_text(config.get("effort"))
+    if effort and implied is None:
+        del config["effort"]
+    rest: dict[str, Any] = {"output_config": config} if config else {}
+    if thinking and not (dict(thinking) == {"type": "disabled"} and effort is None):
+        rest["thinking"] = thinking
+    return output, effort or implied, rest
+
+
+def implied_effort(thinking: Mapping[str, Any]) -> str | None:
+    """The effort that a thinking field says by itself."""
+    match thinking.get("type"):
+        case "disabled":
+            return "none"
+        case "enabled":
+            return effort_of(thinking.get("budget_tokens"))
+    return None
+
+
+def _output(form: Mapping[str, Any]) -> chat.OutputFormat | None:
+    if form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
+        return None
+    return chat.OutputFormat(kind="json_schema", schema=form["schema"])
 
 
 def answer(said: chat.Answer) -> bytes:
     """A whole message."""
     told = _message_object(said.answer_id, said.model, said.usage)
-    told["content"] = [_block(part) for part in said.parts]
+    told["content"] = [block for part in said.parts if (block := _block(part)) is not None]
     told["stop_reason"] = _STOPS[said.stop] if said.stop else None
     return orjson.dumps(told)
 
 
-def _message(value: Mapping[str, Any]) -> chat.Message:
-    told = value.get("role")
-    role: chat.Role = told if told in ("assistant", "system") else "user"
+def _message(value: Mapping[str, Any], place: str) -> chat.Message:
+    told: Any = role(value.get("role"), _ROLES, f"{place}.role")
+    parts = _parts(value.get("content"), f"{place}.content")
     extra = {key: kept for key, kept in value.items() if key not in ("role", "content")}
-    return chat.Message(role=role, parts=_parts(value.get("content")), extra=extra)
+    return chat.Message(role=told, parts=parts, extra=extra)
 
 
-def _parts(content: object) -> tuple[chat.Part, ...]:
+def _parts(content: object, place: str) -> tuple[chat.Part, ...]:
     if isinstance(content, str):
-        return (chat.Text(text=content),)
-    return tuple(_part(as_object(block)) for block in as_list(content))
+        return (chat.Text(text=content),) if content else ()
+    blocks = objects(content, place)
+    return tuple(part(block, f"{place}[{at}]") for at, block in enumerate(blocks))
 
 
-def _part(block: Mapping[str, Any]) -> chat.Part:
-    extra = {key: kept for key, kept in block.items() if key not in _PART_FIELDS}
+def part(block: Mapping[str, Any], place: str) -> chat.Part:
+    """One content block, of a request or an answer. Raises BadRequest."""
+    extra = {k: v for k, v in block.items() if k not in _PART_FIELDS and v is not None}
     match block.get("type"):
         case "text" if isinstance(block.get("text"), str):
             return chat.Text(text=block["text"], extra=extra)
-        case "image" | "document" as kind if (source := as_object(block.get("source"))).get(
-            "type"
-        ) in ("base64", "url"):
-            return chat.Media(
-                kind="image" if kind == "image" else "file",
-                mime=source.get("media_type"),
-                data=source.get("data"),
-                url=source.get("url"),
-                extra=extra,
-            )
+        case "image" | "document" as kind:
+            if found := _media(kind, as_object(block.get("source")), extra):
+                return found
         case "tool_use":
             return chat.ToolCall(
                 call_id=str(block.get("id") or ""),
@@ -107,7 +155,7 @@ def _part(block: Mapping[str, Any]) -> chat.Part:
         case "tool_result":
             return chat.ToolResult(
                 call_id=str(block.get("tool_use_id") or ""),
-                parts=_parts(block.get("content")),
+                parts=_parts(block.get("content"), f"{place}.content"),
                 is_error=bool(block.get("is_error")),
                 extra=extra,
             )
@@ -119,8 +167,30 @@ def _part(block: Mapping[str, Any]) -> chat.Part:
                 extra=extra,
             )
         case "redacted_thinking":
-            return chat.Reasoning(text="", sealed=as_text(block.get("data")), origin=NAME)
+            sealed = as_text(block.get("data"))
+            return chat.Reasoning(text="", sealed=sealed, origin=NAME, extra=REDACTED)
     return chat.Opaque(origin=NAME, value=block)
+
+
+REDACTED: Mapping[str, Any] = {"type": "redacted_thinking"}
+"""Beside reasoning of which nothing may be read: its seal stands under another name."""
+
+
+def _media(kind: str, source: Mapping[str, Any], extra: Mapping[str, Any]) -> chat.Media | None:
+    media: Any = "image" if kind == "image" else "file"
+    match source.get("type"):
+        case "base64" | "url":
+            return chat.Media(
+                kind=media,
+                mime=as_text(source.get("media_type")),
+                data=as_text(source.get("data")),
+                url=as_text(source.get("url")),
+                extra=extra,
+            )
+        case "text" if isinstance(source.get("data"), str):
+            data = b64encode(source["data"].encode("utf-8", "replace")).decode()
+            return chat.Media(kind="file", mime="text/plain", data=data, extra=extra)
+    return None  # a file that Anthropic keeps, or blocks within a block
 
 
 _PART_FIELDS = frozenset(
@@ -194,18 +264,21 @@ def _message_object(answer_id: str, model: str, usage: Mapping[str, int]) -> dic
     }
 
 
-def _block(part: chat.Part) -> dict[str, Any]:
-    match part:
+def _block(said: chat.Part) -> dict[str, Any] | None:
+    """A part of an answer as a block; None for an empty text, which could not be sent back."""
+    match said:
         case chat.Text():
-            return {"type": "text", "text": part.text}
+            return {"type": "text", "text": said.text} if said.text else None
         case chat.ToolCall():
-            asked = orjson.loads(part.arguments or "{}")
-            return {"type": "tool_use", "id": part.call_id, "name": part.name, "input": asked}
+            asked = arguments_object(said.arguments)
+            return {"type": "tool_use", "id": said.call_id, "name": said.name, "input": asked}
         case chat.Reasoning():
-            return {"type": "thinking", "thinking": part.text, "signature": part.sealed or ""}
+            if said.extra.get("type") == "redacted_thinking":
+                return {"type": "redacted_thinking", "data": said.sealed or ""}
+            return {"type": "thinking", "thinking": said.text, "signature": said.sealed or ""}
         case chat.Opaque():
-            return dict(part.value)
-    raise ValueError(f"a message cannot hold a part of type {type(part).__name__}")
+            return dict(said.value)
+    raise ValueError(f"a message cannot hold a part of type {type(said).__name__}")
 
 
 class EventWriter:
@@ -220,7 +293,7 @@ class EventWriter:
             match item:
                 case chat.Started():
                     yield from self._start(item)
-                case chat.TextDelta():
+                case chat.TextDelta() if item.text:
                     yield from self._begin(item.index, {"type": "text", "text": ""})
                     yield self._delta(item.index, type="text_delta", text=item.text)
                 case chat.ReasoningDelta():

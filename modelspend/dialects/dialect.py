@@ -5,9 +5,9 @@ reader of one stream. Bytes that it hands back for the client are the provider's
 the ends of events.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from modelspend import chat
 from modelspend.errors import ModelspendError
@@ -20,7 +20,8 @@ class RequestView:
 
     `model` is the client's own spelling. `session` is the dialect's conversation field, named by
     `session_source`. `wants_usage` is false when the client did not ask for the usage chunk of a
-    stream. `body` is the parsed JSON.
+    stream. `framing` is how the client reads one: as server-sent events or as a JSON array. `body`
+    is the parsed JSON.
     """
 
     model: str
@@ -31,6 +32,7 @@ class RequestView:
     session: str | None = None
     session_source: str | None = None
     wants_usage: bool = True
+    framing: Literal["events", "array"] = "events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,4 +156,65 @@ class Dialect(Protocol):
 
         `include_usage` matters where a client has to ask for the usage of a stream.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """A neutral request in one dialect's own words, ready to be sent.
+
+    `dropped` names what this dialect has no words for and the answer can do without, each as
+    `field` or `field:detail` (`seed`, `thinking`, `logit_bias`), in the order it was met. `added`
+    names what had to be put in, in the words of this dialect (`max_tokens`).
+    """
+
+    view: RequestView
+    body: bytes
+    dropped: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+
+
+class StreamDecoder(Protocol):
+    """Reads one streamed answer into neutral events, whatever the chunking.
+
+    The events of all chunks, in order, are the same however the bytes were cut. `Ended` comes only
+    with the dialect's terminal event; an error told inside the stream gives `Failed`.
+    """
+
+    def feed(self, chunk: bytes) -> Sequence[chat.StreamEvent]: ...
+
+    def close(self) -> Sequence[chat.StreamEvent]:
+        """At the end of the upstream's bytes; never invents an `Ended`."""
+        ...
+
+
+class StreamWriter(Protocol):
+    """Writes neutral events as one stream of its dialect; may be called for each event."""
+
+    def write(self, events: Iterable[chat.StreamEvent]) -> Iterator[bytes]: ...
+
+
+class ChatDialect(Dialect, Protocol):
+    """A dialect of conversations: what it says can be said in every other such dialect."""
+
+    def neutral(self, view: RequestView) -> chat.Request:
+        """The request in neutral words. Raises BadRequest (with `field`) for what no dialect has
+        words for, such as a message without a role."""
+        ...
+
+    def encode_request(self, asked: chat.Request, model: str) -> Encoded:
+        """A neutral request as this dialect's body, for a model's name upstream.
+
+        Raises Uncarriable when the request needs what this dialect cannot say at all.
+        """
+        ...
+
+    def decode_answer(self, body: bytes) -> chat.Answer:
+        """A whole, successful answer in neutral words. Raises ValueError for anything else."""
+        ...
+
+    def decoder(self) -> StreamDecoder: ...
+
+    def writer(self, asked: RequestView) -> StreamWriter:
+        """A writer for the client that asked: in its framing, with usage if it wants it."""
         ...

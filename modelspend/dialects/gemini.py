@@ -8,14 +8,20 @@ official client raises in a stream only on data that begins with an `error` memb
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, unquote
 
 import orjson
 
 from modelspend import chat
-from modelspend.dialects import gemini_neutral, jsonbody
-from modelspend.dialects.dialect import AnswerNote, RequestView
+from modelspend.dialects import (
+    gemini_answer,
+    gemini_neutral,
+    gemini_output,
+    gemini_request,
+    jsonbody,
+)
+from modelspend.dialects.dialect import AnswerNote, Encoded, RequestView, StreamWriter
 from modelspend.dialects.gemini_neutral import either
 from modelspend.dialects.jsonarray import JsonArraySplitter, element
 from modelspend.dialects.reader import (
@@ -74,6 +80,7 @@ class Gemini:
             stream=operation == "streamGenerateContent",
             body=fields,
             operation=operation,
+            framing=_framing(path, operation),
             max_output=jsonbody.limit(
                 settings, "maxOutputTokens", "max_output_tokens", within=f"{config}."
             ),
@@ -120,7 +127,7 @@ class Gemini:
         return gemini_neutral.request(self.read(path, body))
 
     def encode_answer(self, answer: chat.Answer) -> bytes:
-        return gemini_neutral.answer(answer)
+        return gemini_output.answer(answer)
 
     def encode_stream(
         self,
@@ -130,7 +137,24 @@ class Gemini:
         as_array: bool = False,
     ) -> Iterator[bytes]:
         """`as_array` writes what a client gets that did not ask for `alt=sse`."""
-        return gemini_neutral.stream(events, as_array)
+        return gemini_output.stream(events, as_array)
+
+    def neutral(self, view: RequestView) -> chat.Request:
+        return gemini_neutral.request(view)
+
+    def encode_request(self, asked: chat.Request, model: str) -> Encoded:
+        return gemini_request.encode(asked, model)
+
+    def decode_answer(self, body: bytes) -> chat.Answer:
+        return gemini_answer.answer(body)
+
+    def decoder(self) -> gemini_answer.AnswerDecoder:
+        return gemini_answer.AnswerDecoder()
+
+    def writer(self, asked: RequestView) -> StreamWriter:
+        if asked.framing == "array":
+            return gemini_output.ArrayWriter()
+        return gemini_output.EventWriter()
 
 
 def _model_and_operation(path: str) -> tuple[str, str]:
@@ -153,6 +177,13 @@ def _model_and_operation(path: str) -> tuple[str, str]:
             "The model in the path leads to another path.", "Take the dots out.", field="model"
         )
     return jsonbody.proper_model(model), operation
+
+
+def _framing(path: str, operation: str) -> Literal["events", "array"]:
+    """An array, unless the query asks for events; a path whose query is not told says nothing."""
+    _, told, query = path.partition("?")
+    asked = "alt=sse" in query.split("&")
+    return "array" if told and not asked and operation == "streamGenerateContent" else "events"
 
 
 class GeminiReader(EventReader):

@@ -1,120 +1,246 @@
-"""Gemini in neutral words: requests read, answers written.
+"""Gemini requests in neutral words.
 
-Google reads most fields in two spellings, so reading asks for both. Thoughts are counted outside
-the candidates here, and inside the output everywhere else. A written tool call is never in
-fragments: it goes out when its arguments are whole.
+Google reads every field in two spellings, so all names are read as camel case first. What the
+settings say that has no neutral word is kept by its own name, as if it stood beside them. A tool's
+result is an object here: one that only says `output` or `error` is read as those words.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
 
 from modelspend import chat
+from modelspend.dialects.checks import an_object, number, objects, role, texts, whole
 from modelspend.dialects.dialect import RequestView
+from modelspend.dialects.effort import effort_of
+from modelspend.dialects.openapi_schema import camel, json_schema
 from modelspend.dialects.reader import as_list, as_object, as_text
 
 NAME = "gemini.generate"
-_STOPS: dict[chat.StopReason, str] = {
-    "stop": "STOP",
-    "length": "MAX_TOKENS",
-    "tool_calls": "STOP",
-    "content_filter": "SAFETY",
-    "refusal": "PROHIBITED_CONTENT",
-    "pause": "STOP",
-    "other": "OTHER",
+ALIKE = {
+    "topK": "top_k",
+    "frequencyPenalty": "frequency_penalty",
+    "presencePenalty": "presence_penalty",
 }
+"""Settings that mean the same in every dialect, and their common names."""
+
+SETTINGS = frozenset(
+    {
+        "candidateCount",
+        "responseLogprobs",
+        "logprobs",
+        "responseModalities",
+        "speechConfig",
+        "mediaResolution",
+        "enableEnhancedCivicAnswers",
+        "enableAffectiveDialog",
+        "audioTimestamp",
+        "imageConfig",
+        "routingConfig",
+        "modelSelectionConfig",
+        "translationConfig",
+        "thinkingConfig",
+    }
+)
+"""Settings that are kept by their own names."""
+
+_SAID = frozenset(
+    {"temperature", "topP", "stopSequences", "seed", "maxOutputTokens"}
+    | {"responseMimeType", "responseSchema", "responseJsonSchema", "_responseJsonSchema"}
+)
+_ROLES = ("user", "model", "function")
 
 
-def either(fields: Mapping[str, Any], camel: str, snake: str) -> str:
+def either(fields: Mapping[str, Any], camel_case: str, snake_case: str) -> str:
     """Google reads both spellings of a field; the one that is there."""
-    return snake if camel not in fields and snake in fields else camel
+    return snake_case if camel_case not in fields and snake_case in fields else camel_case
+
+
+def spelled(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The same fields in the spelling of the documentation."""
+    return {camel(name): value for name, value in fields.items()}
 
 
 def request(view: RequestView) -> chat.Request:
-    """A generateContent request in neutral words."""
-    fields = view.body
-    system_name = either(fields, "systemInstruction", "system_instruction")
-    config_name = either(fields, "generationConfig", "generation_config")
-    config = as_object(fields.get(config_name))
-    system = _parts(as_object(fields.get(system_name)))
-    known = {"contents", "tools", system_name}
-    tools = [tool for value in as_list(fields.get("tools")) for tool in _tools(as_object(value))]
+    """A generateContent request in neutral words. Raises BadRequest."""
+    fields = spelled(view.body)
+    system = _parts(an_object(fields.pop("systemInstruction", None), "systemInstruction"), "")
+    contents = objects(_listed(fields.pop("contents", None)), "contents")
+    tools = objects(_listed(fields.pop("tools", None)), "tools")
+    config = spelled(an_object(fields.pop("generationConfig", None), "generationConfig"))
+    choice, tool_config = _tool_choice(an_object(fields.pop("toolConfig", None), "toolConfig"))
     first = (chat.Message(role="system", parts=system),) if system else ()
+    within = "generationConfig."
+    effort = _effort(config)
+    stops = texts(config.get("stopSequences"), f"{within}stopSequences")
     return chat.Request(
         model=view.model,
         origin=NAME,
         stream=view.stream,
         messages=first
-        + tuple(_message(as_object(value)) for value in as_list(fields.get("contents"))),
-        tools=tuple(tools),
-        tool_choice=_tool_choice(fields),
+        + tuple(_message(value, f"contents[{at}]") for at, value in enumerate(contents)),
+        tools=tuple(tool for value in tools for tool in _tools(spelled(value))),
+        tool_choice=choice,
         output=_output(config),
         max_output=view.max_output,
-        temperature=config.get("temperature"),
-        top_p=config.get("topP"),
-        stop=tuple(map(str, as_list(config.get("stopSequences")))),
-        seed=config.get("seed"),
-        extra={key: value for key, value in fields.items() if key not in known},
+        temperature=number(config, "temperature", within),
+        top_p=number(config, "topP", within),
+        stop=stops,
+        seed=whole(config, "seed", within),
+        reasoning_effort=effort,
+        extra=fields | _settings(config, within) | tool_config,
     )
 
 
-def answer(said: chat.Answer) -> bytes:
-    """A whole answer object."""
-    parts = [_part_object(part) for part in said.parts]
-    told = _chunk(said.answer_id, said.model, parts, said.usage, said.stop)
-    return orjson.dumps(told)
+def _listed(value: object) -> object:
+    """A lone object where a list belongs, which Google reads as a list of one."""
+    return [value] if isinstance(value, dict) else value
 
 
-def stream(events: Iterable[chat.StreamEvent], as_array: bool) -> Iterator[bytes]:
-    """Each answer object as a server-sent event, or as one element of an array."""
-    chunks = _ChunkWriter().write(events)
-    if as_array:
-        return _as_array(chunks)
-    return (b"data: %b\r\n\r\n" % orjson.dumps(chunk) for chunk in chunks)
+def _settings(config: Mapping[str, Any], within: str) -> dict[str, Any]:
+    """What the settings say beside the neutral words; unknown ones stay in their place."""
+    told: dict[str, Any] = {name: config[name] for name in SETTINGS if name in config}
+    for name, common in ALIKE.items():
+        value = (whole if name == "topK" else number)(config, name, within)
+        if value is not None:
+            told[common] = value
+    known = SETTINGS | _SAID | ALIKE.keys()
+    if rest := {name: value for name, value in config.items() if name not in known}:
+        told["generationConfig"] = rest
+    return told
 
 
-def _message(value: Mapping[str, Any]) -> chat.Message:
-    role: chat.Role = "assistant" if value.get("role") == "model" else "user"
+def _effort(config: dict[str, Any]) -> str | None:
+    """The effort asked for; a level says it all, of a budget more than the word stays."""
+    told = config.get("thinkingConfig")
+    if not isinstance(told, dict):
+        return None
+    thinking = spelled(told)
+    level = thinking.get("thinkingLevel")
+    named = isinstance(level, str) and level.lower() in _LEVELS
+    if named and "thinkingBudget" not in thinking:
+        del thinking["thinkingLevel"]
+    if thinking:
+        config["thinkingConfig"] = thinking
+    else:
+        del config["thinkingConfig"]
+    return str(level).lower() if named else effort_of(thinking.get("thinkingBudget"))
+
+
+_LEVELS = frozenset({"minimal", "low", "medium", "high", "xhigh"})
+
+
+def _output(config: Mapping[str, Any]) -> chat.OutputFormat | None:
+    if config.get("responseMimeType") != "application/json":
+        return None
+    schema = config.get("responseJsonSchema") or config.get("_responseJsonSchema")
+    if isinstance(schema, dict):
+        return chat.OutputFormat(kind="json_schema", schema=schema)
+    if told := as_object(config.get("responseSchema")):
+        return chat.OutputFormat(kind="json_schema", schema=json_schema(told))
+    return chat.OutputFormat(kind="json")
+
+
+# The conversation.
+
+
+def _message(value: Mapping[str, Any], place: str) -> chat.Message:
+    told = role(value.get("role") or "user", _ROLES, f"{place}.role")
     extra = {key: kept for key, kept in value.items() if key not in ("role", "parts")}
-    return chat.Message(role=role, parts=_parts(value), extra=extra)
+    by: chat.Role = "assistant" if told == "model" else "user"
+    return chat.Message(role=by, parts=_parts(value, f"{place}."), extra=extra)
 
 
-def _parts(content: Mapping[str, Any]) -> tuple[chat.Part, ...]:
-    return tuple(_part(as_object(part)) for part in as_list(content.get("parts")))
+def _parts(content: Mapping[str, Any], place: str) -> tuple[chat.Part, ...]:
+    found = objects(_listed(content.get("parts")), f"{place}parts")
+    return tuple(part(value) for value in found if value)
 
 
-def _part(value: Mapping[str, Any]) -> chat.Part:
-    sealed = as_text(value.get("thoughtSignature"))
-    extra = {"thoughtSignature": sealed} if sealed else {}
-    if isinstance(text := value.get("text"), str):
-        if value.get("thought"):
-            return chat.Reasoning(text=text, sealed=sealed, origin=NAME)
-        return chat.Text(text=text, extra=extra)
-    if inline := as_object(value.get("inlineData") or value.get("inline_data")):
-        mime = str(inline.get("mimeType") or inline.get("mime_type") or "")
-        return chat.Media(kind=_media_kind(mime), mime=mime or None, data=inline.get("data"))
-    if linked := as_object(value.get("fileData") or value.get("file_data")):
-        mime = str(linked.get("mimeType") or linked.get("mime_type") or "")
-        url = linked.get("fileUri") or linked.get("file_uri")
-        return chat.Media(kind=_media_kind(mime), mime=mime or None, url=url)
-    if call := as_object(value.get("functionCall")):
-        return chat.ToolCall(
-            call_id=str(call.get("id") or ""),
-            name=str(call.get("name") or ""),
-            arguments=_json_text(call.get("args")),
-            extra=extra,
-        )
-    if result := as_object(value.get("functionResponse")):
-        told = chat.Text(text=_json_text(result.get("response")))
-        call_id, name = str(result.get("id") or ""), str(result.get("name") or "")
-        return chat.ToolResult(call_id=call_id, name=name, parts=(told,))
+def part(value: Mapping[str, Any]) -> chat.Part:
+    """One part of a content, of a request or an answer."""
+    told = spelled(value)
+    sealed = as_text(told.get("thoughtSignature"))
+    if isinstance(text := told.get("text"), str):
+        extra = {name: kept for name, kept in told.items() if name not in ("text", "thought")}
+        if told.get("thought") is not True:
+            return chat.Text(text=text, extra=extra)
+        extra.pop("thoughtSignature", None)
+        return chat.Reasoning(text=text, sealed=sealed, origin=NAME, extra=extra)
+    for name, read in _KINDS.items():
+        if isinstance(inner := told.get(name), dict):
+            extra = {key: kept for key, kept in told.items() if key not in (name, "thought")}
+            return read(spelled(inner), extra)
+    if sealed and told.keys() <= {"thought", "thoughtSignature"}:
+        return chat.Reasoning(text="", sealed=sealed, origin=NAME, extra=BARE)
     return chat.Opaque(origin=NAME, value=value)
 
 
-def _media_kind(mime: str) -> Any:
-    kind = mime.partition("/")[0]
+BARE: Mapping[str, Any] = {"type": "bare"}
+"""Beside reasoning that was nothing but a signature."""
+
+
+def _inline(told: Mapping[str, Any], extra: dict[str, Any]) -> chat.Part:
+    mime = as_text(told.get("mimeType"))
+    beside = {key: kept for key, kept in told.items() if key not in ("mimeType", "data")}
+    data = as_text(told.get("data"))
+    return chat.Media(kind=_media_kind(mime), mime=mime, data=data, extra=extra | beside)
+
+
+def _linked(told: Mapping[str, Any], extra: dict[str, Any]) -> chat.Part:
+    mime = as_text(told.get("mimeType"))
+    beside = {key: kept for key, kept in told.items() if key not in ("mimeType", "fileUri")}
+    url = as_text(told.get("fileUri"))
+    return chat.Media(kind=_media_kind(mime), mime=mime, url=url, extra=extra | beside)
+
+
+def _media_kind(mime: str | None) -> Any:
+    kind = (mime or "").partition("/")[0]
     return kind if kind in ("image", "audio", "video") else "file"
+
+
+def _call(told: Mapping[str, Any], extra: dict[str, Any]) -> chat.Part:
+    beside = {key: kept for key, kept in told.items() if key not in ("id", "name", "args")}
+    return chat.ToolCall(
+        call_id=str(told.get("id") or ""),
+        name=str(told.get("name") or ""),
+        arguments=_json_text(told.get("args")),
+        extra=extra | beside,
+    )
+
+
+def _result(told: Mapping[str, Any], extra: dict[str, Any]) -> chat.Part:
+    said = as_object(told.get("response"))
+    words, failed = _words(said)
+    media = [part(value) for value in as_list(told.get("parts")) if isinstance(value, dict)]
+    known = ("id", "name", "response", "parts")
+    beside = {key: kept for key, kept in told.items() if key not in known}
+    return chat.ToolResult(
+        call_id=str(told.get("id") or ""),
+        name=str(told.get("name") or ""),
+        parts=(chat.Text(text=words), *media),
+        is_error=failed,
+        extra=extra | beside,
+    )
+
+
+_KINDS = {
+    "inlineData": _inline,
+    "fileData": _linked,
+    "functionCall": _call,
+    "functionResponse": _result,
+}
+
+
+def _words(response: Mapping[str, Any]) -> tuple[str, bool]:
+    """(the words of a tool's result, whether it failed); any other object as its JSON."""
+    if len(response) == 1:
+        name, value = next(iter(response.items()))
+        if name == "error" and isinstance(value, str):
+            return value, True
+        if name == "output" and isinstance(value, str) and not value.startswith("{"):
+            return value, False
+    return _json_text(response), False
 
 
 def _json_text(value: object) -> str:
@@ -125,163 +251,45 @@ def _json_text(value: object) -> str:
         return "{}"
 
 
-def _tools(value: Mapping[str, Any]) -> Iterator[chat.Tool | chat.Opaque]:
+# Tools.
+
+
+def _tools(value: dict[str, Any]) -> Iterator[chat.Tool | chat.Opaque]:
     """One entry may declare many functions, or be a tool that Google runs."""
-    names = either(value, "functionDeclarations", "function_declarations")
-    for declared in map(as_object, as_list(value.get(names))):
-        json_schema = either(declared, "parametersJsonSchema", "parameters_json_schema")
-        schema = declared.get("parameters") or declared.get(json_schema)
+    declared = objects(value.pop("functionDeclarations", None), "tools.functionDeclarations")
+    for told in map(spelled, declared):
+        schema = as_object(told.pop("parametersJsonSchema", None))
+        openapi = as_object(told.pop("parameters", None))
         yield chat.Tool(
-            name=str(declared.get("name") or ""),
-            description=str(declared.get("description") or ""),
-            schema=as_object(schema),
+            name=str(told.pop("name", None) or ""),
+            description=str(told.pop("description", None) or ""),
+            schema=schema or json_schema(openapi),
+            extra=told,
         )
-    if rest := {key: kept for key, kept in value.items() if key != names}:
-        yield chat.Opaque(origin=NAME, value=rest)
+    if value:
+        yield chat.Opaque(origin=NAME, value=value)
 
 
-def _tool_choice(fields: Mapping[str, Any]) -> chat.ToolChoice | None:
-    config = as_object(fields.get(either(fields, "toolConfig", "tool_config")))
-    calling = as_object(
-        config.get(either(config, "functionCallingConfig", "function_calling_config"))
-    )
+def _tool_choice(told: Mapping[str, Any]) -> tuple[chat.ToolChoice | None, dict[str, Any]]:
+    """The choice, and what of the field says more (several functions allowed, say)."""
+    config = spelled(told)
+    calling = spelled(as_object(config.pop("functionCallingConfig", None)))
     allowed = as_list(calling.get("allowedFunctionNames"))
-    match calling.get("mode"):
+    choice: chat.ToolChoice | None = None
+    exact = True
+    match str(calling.get("mode") or "").upper():
         case "AUTO":
-            return chat.ToolChoice("auto")
+            choice, exact = chat.ToolChoice("auto"), not allowed
         case "NONE":
-            return chat.ToolChoice("none")
+            choice, exact = chat.ToolChoice("none"), not allowed
         case "ANY" if len(allowed) == 1:
-            return chat.ToolChoice("named", str(allowed[0]))
+            choice = chat.ToolChoice("named", str(allowed[0]))
         case "ANY":
-            return chat.ToolChoice("required")
-    return None
-
-
-def _output(config: Mapping[str, Any]) -> chat.OutputFormat | None:
-    mime = config.get(either(config, "responseMimeType", "response_mime_type"))
-    if mime != "application/json":
-        return None
-    schema = config.get("responseJsonSchema") or config.get(
-        either(config, "responseSchema", "response_schema")
-    )
-    kind: Any = "json_schema" if schema else "json"
-    return chat.OutputFormat(kind=kind, schema=schema)
-
-
-def usage_object(usage: Mapping[str, int]) -> dict[str, Any]:
-    """The usage object: cached inside the prompt, thoughts outside the candidates."""
-    images = usage.get("input_image_tokens", 0)
-    audio = usage.get("input_audio_tokens", 0) + usage.get("cached_audio_tokens", 0)
-    cached = usage.get("cache_read_tokens", 0) + usage.get("cached_audio_tokens", 0)
-    text = usage.get("input_tokens", 0) + usage.get("cache_read_tokens", 0)
-    text += usage.get("cache_write_5m_tokens", 0) + usage.get("cache_write_1h_tokens", 0)
-    thoughts = usage.get("reasoning_tokens", 0)
-    spoken, drawn = usage.get("output_audio_tokens", 0), usage.get("output_image_tokens", 0)
-    written = usage.get("output_tokens", 0) - thoughts
-    prompt, given = text + audio + images, written + spoken + drawn
-    told: dict[str, Any] = {
-        "promptTokenCount": prompt,
-        "candidatesTokenCount": given,
-        "totalTokenCount": prompt + given + thoughts,
-        "promptTokensDetails": _modalities(TEXT=text, AUDIO=audio, IMAGE=images),
-    }
-    if thoughts:
-        told["thoughtsTokenCount"] = thoughts
-    if spoken or drawn:
-        details = _modalities(TEXT=written, AUDIO=spoken, IMAGE=drawn)
-        told["candidatesTokensDetails"] = details
-    if cached:
-        cached_audio = usage.get("cached_audio_tokens", 0)
-        told["cachedContentTokenCount"] = cached
-        details = _modalities(TEXT=cached - cached_audio, AUDIO=cached_audio)
-        told["cacheTokensDetails"] = details
-    return told
-
-
-def _modalities(**counts: int) -> list[dict[str, Any]]:
-    return [{"modality": name, "tokenCount": n} for name, n in counts.items() if n]
-
-
-def _chunk(
-    answer_id: str,
-    model: str,
-    parts: list[dict[str, Any]],
-    usage: Mapping[str, int] | None,
-    stop: chat.StopReason | None,
-) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}}
-    if stop:
-        candidate["finishReason"] = _STOPS[stop]
-    told: dict[str, Any] = {"candidates": [candidate | {"index": 0}]}
-    if usage is not None:
-        told["usageMetadata"] = usage_object(usage)
-    return told | {"modelVersion": model, "responseId": answer_id}
-
-
-def _part_object(part: chat.Part) -> dict[str, Any]:
-    match part:
-        case chat.Text():
-            return {"text": part.text}
-        case chat.Reasoning():
-            sealed = {"thoughtSignature": part.sealed} if part.sealed else {}
-            return {"text": part.text, "thought": True, **sealed}
-        case chat.ToolCall():
-            args = orjson.loads(part.arguments or "{}")
-            return {"functionCall": {"id": part.call_id, "name": part.name, "args": args}}
-        case chat.Opaque():
-            return dict(part.value)
-    raise ValueError(f"a candidate cannot hold a part of type {type(part).__name__}")
-
-
-class _ChunkWriter:
-    """Turns stream events into answer objects; a tool call is written when it is whole."""
-
-    def __init__(self) -> None:
-        self._id = self._model = ""
-        self._usage: Mapping[str, int] = {}
-        self._calls: dict[int, list[str]] = {}  # part index → [call id, name, arguments so far]
-
-    def write(self, events: Iterable[chat.StreamEvent]) -> Iterator[dict[str, Any]]:
-        for item in events:
-            match item:
-                case chat.Started():
-                    self._id, self._model, self._usage = item.answer_id, item.model, item.usage
-                case chat.TextDelta():
-                    yield self._say({"text": item.text})
-                case chat.ReasoningDelta():
-                    thought = chat.Reasoning(text=item.text, sealed=item.sealed)
-                    yield self._say(_part_object(thought))
-                case chat.ToolCallStarted():
-                    self._calls[item.index] = [item.call_id, item.name, ""]
-                case chat.ArgumentsDelta():
-                    self._calls[item.index][2] += item.fragment
-                case chat.PartEnded() if item.index in self._calls:
-                    yield self._call(item.index)
-                case chat.Stopped():
-                    for index in list(self._calls):
-                        yield self._call(index)
-                    usage = {**self._usage, **item.usage}
-                    last = [{"text": ""}]
-                    yield _chunk(self._id, self._model, last, usage, item.reason)
-                case chat.Failed():
-                    told = {"code": 500, "message": item.message, "status": item.kind}
-                    yield {"error": told}
-                case _:
-                    pass  # the stream has no terminal event of its own
-
-    def _say(self, part: dict[str, Any]) -> dict[str, Any]:
-        return _chunk(self._id, self._model, [part], self._usage or None, None)
-
-    def _call(self, index: int) -> dict[str, Any]:
-        call_id, name, arguments = self._calls.pop(index)
-        call = chat.ToolCall(call_id=call_id, name=name, arguments=arguments)
-        return self._say(_part_object(call))
-
-
-def _as_array(chunks: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    lead = b"["
-    for chunk in chunks:
-        yield lead + orjson.dumps(chunk)
-        lead = b",\r\n"
-    yield b"]" if lead != b"[" else b"[]"
+            choice, exact = chat.ToolChoice("required"), not allowed
+        case "VALIDATED":  # as auto, and arguments that fit their schema
+            choice, exact = chat.ToolChoice("auto"), False
+        case _:
+            exact = not calling
+    if not exact or calling.keys() - {"mode", "allowedFunctionNames"}:
+        config["functionCallingConfig"] = calling
+    return choice, {"toolConfig": config} if config else {}

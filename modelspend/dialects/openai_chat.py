@@ -10,8 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from modelspend import chat
-from modelspend.dialects import jsonbody, openai_chat_neutral
-from modelspend.dialects.dialect import AnswerNote, RequestView
+from modelspend.dialects import (
+    jsonbody,
+    openai_chat_answer,
+    openai_chat_neutral,
+    openai_chat_request,
+)
+from modelspend.dialects.dialect import AnswerNote, Encoded, RequestView
+from modelspend.dialects.openai_checks import check_chat
 from modelspend.dialects.openai_shape import error_body
 from modelspend.dialects.reader import (
     EventReader,
@@ -113,6 +119,22 @@ class OpenAIChat:
         self, events: Iterable[chat.StreamEvent], *, include_usage: bool = True
     ) -> Iterator[bytes]:
         return openai_chat_neutral.ChunkWriter(include_usage).write(events)
+
+    def neutral(self, view: RequestView) -> chat.Request:
+        check_chat(view.body, tuple(openai_chat_neutral.ROLES))
+        return openai_chat_neutral.request(view)
+
+    def encode_request(self, asked: chat.Request, model: str) -> Encoded:
+        return openai_chat_request.encode(asked, model)
+
+    def decode_answer(self, body: bytes) -> chat.Answer:
+        return openai_chat_answer.answer(body)
+
+    def decoder(self) -> openai_chat_answer.ChunkDecoder:
+        return openai_chat_answer.ChunkDecoder()
+
+    def writer(self, asked: RequestView) -> openai_chat_neutral.ChunkWriter:
+        return openai_chat_neutral.ChunkWriter(asked.wants_usage)
 
 
 class ChatReader(EventReader):

@@ -12,9 +12,12 @@ import orjson
 from modelspend import chat
 from modelspend.dialects.dialect import RequestView
 from modelspend.dialects.openai_shape import (
+    argument_text,
     cached_total,
+    file_part,
     function_tool,
     input_total,
+    knows_choice,
     media,
     output_format,
     output_total,
@@ -72,8 +75,19 @@ def request(view: RequestView) -> chat.Request:
         stop=_stops(fields.get("stop")),
         seed=fields.get("seed"),
         reasoning_effort=fields.get(_EFFORT),
-        extra={key: value for key, value in fields.items() if key not in _KNOWN},
+        extra=_extra(fields),
     )
+
+
+def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field without a word of its own here, and those whose value has none."""
+    extra = {key: value for key, value in fields.items() if key not in _KNOWN}
+    form = fields.get("response_format")
+    if form is not None and _output(as_object(form)) is None:
+        extra["response_format"] = form
+    if not knows_choice(fields.get("tool_choice"), "function"):
+        extra["tool_choice"] = fields["tool_choice"]
+    return extra
 
 
 def answer(said: chat.Answer) -> bytes:
@@ -123,30 +137,48 @@ def usage_object(usage: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
+ROLES: dict[Any, chat.Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",
+}
+_THOUGHTS = ("reasoning_content", "reasoning")  # DeepSeek's name and OpenRouter's
+_SAID = frozenset({"role", "content", "tool_calls", "tool_call_id", "function_call", "refusal"})
+
+
 def _message(value: Mapping[str, Any]) -> chat.Message:
     role = value.get("role")
-    known = {"role", "content", "tool_calls", "tool_call_id", "reasoning_content"}
+    known = {*_SAID, *(name for name in _THOUGHTS if isinstance(value.get(name), str))}
     extra = {key: kept for key, kept in value.items() if key not in known}
-    if role == "tool":
+    if role in ("tool", "function"):
         result = chat.ToolResult(
             call_id=str(value.get("tool_call_id") or ""),
             parts=_parts(value.get("content")),
-            name=extra.pop("name", None),
+            name=as_text(extra.pop("name", None)),
         )
+        if role == "function":
+            extra["role"] = role
         return chat.Message(role="tool", parts=(result,), extra=extra)
-    thought = as_text(value.get("reasoning_content"))
-    parts: tuple[chat.Part, ...] = (chat.Reasoning(text=thought, origin=NAME),) if thought else ()
-    parts += _parts(value.get("content"))
+    parts = thoughts(value) + _parts(value.get("content"))
+    if refusal := as_text(value.get("refusal")):
+        parts += (chat.Text(text=refusal, extra={"type": "refusal"}),)
     parts += tuple(_call(as_object(call)) for call in as_list(value.get("tool_calls")))
-    if role in ("developer", "function"):
+    if called := as_object(value.get("function_call")):
+        parts += (_call({"function": called, "field": "function_call"}),)
+    if role == "developer":
         extra["role"] = role
-    neutral: dict[object, chat.Role] = {
-        "system": "system",
-        "developer": "system",
-        "assistant": "assistant",
-        "function": "tool",
-    }
-    return chat.Message(role=neutral.get(role, "user"), parts=parts, extra=extra)
+    return chat.Message(role=ROLES.get(role, "user"), parts=parts, extra=extra)
+
+
+def thoughts(value: Mapping[str, Any]) -> tuple[chat.Part, ...]:
+    """What a message tells of its reasoning beside its content, under either name."""
+    for name in _THOUGHTS:
+        if thought := as_text(value.get(name)):
+            return (chat.Reasoning(text=thought, origin=NAME, extra={"field": name}),)
+    return ()
 
 
 def _parts(content: object) -> tuple[chat.Part, ...]:
@@ -156,34 +188,59 @@ def _parts(content: object) -> tuple[chat.Part, ...]:
 
 
 def _part(value: Mapping[str, Any]) -> chat.Part:
-    match value.get("type"):
+    kind = value.get("type", "text")
+    beside = {key: kept for key, kept in value.items() if key not in ("type", kind)}
+    match kind:
         case "text" if isinstance(value.get("text"), str):
-            extra = {key: kept for key, kept in value.items() if key not in ("type", "text")}
-            return chat.Text(text=value["text"], extra=extra)
-        case "image_url":
-            image = value.get("image_url")
-            link = image if isinstance(image, str) else as_object(image).get("url")
-            extra = {k: v for k, v in as_object(image).items() if k != "url"}
-            return media("image", str(link or ""), extra)
-        case "input_audio":
-            audio = as_object(value.get("input_audio"))
-            mime = f"audio/{audio.get('format') or 'wav'}"
-            return chat.Media(kind="audio", mime=mime, data=audio.get("data"))
-        case "file" if as_text(as_object(value.get("file")).get("file_data")):
-            file = as_object(value.get("file"))
-            extra = {k: v for k, v in file.items() if k != "file_data"}
-            return media("file", file["file_data"], extra)
+            return chat.Text(text=value["text"], extra=beside)
+        case "refusal" if isinstance(value.get("refusal"), str):
+            return chat.Text(text=value["refusal"], extra={"type": "refusal"})
+        case "thinking":  # Mistral's, which holds texts of its own
+            return chat.Reasoning(text=thinking_text(value), origin=NAME, extra={"part": value})
+        case "image_url" | "video_url" | "document_url":  # the last is Mistral's
+            linked = value.get(kind)
+            link = linked if isinstance(linked, str) else as_text(as_object(linked).get("url"))
+            extra = _around(linked, "url", beside)
+            if kind == "document_url":
+                extra["field"] = kind
+            if link:
+                return media(_LINKED[kind], link, extra)
+        case "input_audio" if as_text(as_object(value.get(kind)).get("data")):
+            audio = as_object(value.get(kind))
+            mime = f"audio/{as_text(audio.get('format')) or 'wav'}"
+            extra = _around(audio, "data", beside)
+            return chat.Media(kind="audio", mime=mime, data=audio["data"], extra=extra)
+        case "file" if link := as_text(as_object(value.get(kind)).get("file_data")):
+            return file_part(link, _around(value.get(kind), "file_data", beside))
     return chat.Opaque(origin=NAME, value=value)
+
+
+def _around(inner: object, known: str, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """What a medium's object says more, and under `part` what stands beside that object."""
+    extra = {key: kept for key, kept in as_object(inner).items() if key not in (known, "format")}
+    return extra | ({"part": beside} if beside else {})
+
+
+_LINKED = {"image_url": "image", "video_url": "video", "document_url": "file"}
+
+
+def thinking_text(part: Mapping[str, Any]) -> str:
+    """The words of a thinking part of Mistral: one text, or a list of them."""
+    told = part.get("thinking")
+    if isinstance(told, str):
+        return told
+    texts = (as_object(text).get("text") for text in as_list(told))
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _call(value: Mapping[str, Any]) -> chat.Part:
     function = value.get("function")
-    if not isinstance(function, dict):
+    if not isinstance(function, dict) or value.get("type", "function") != "function":
         return chat.Opaque(origin=NAME, value=value)
     return chat.ToolCall(
         call_id=str(value.get("id") or ""),
         name=str(function.get("name") or ""),
-        arguments=str(function.get("arguments") or ""),
+        arguments=argument_text(function.get("arguments")),
         extra={k: v for k, v in value.items() if k not in ("id", "type", "function")},
     )
 
@@ -204,13 +261,15 @@ def _stops(value: object) -> tuple[str, ...]:
 
 
 def _answer_message(parts: Iterable[chat.Part]) -> dict[str, Any]:
-    texts = [part.text for part in parts if isinstance(part, chat.Text)]
+    words = [part for part in parts if isinstance(part, chat.Text)]
+    texts = [part.text for part in words if part.extra.get("type") != "refusal"]
+    refusals = [part.text for part in words if part.extra.get("type") == "refusal"]
     thoughts = [part.text for part in parts if isinstance(part, chat.Reasoning)]
     calls = [
         {
             "id": part.call_id,
             "type": "function",
-            "function": {"name": part.name, "arguments": part.arguments},
+            "function": {"name": part.name, "arguments": part.arguments or "{}"},
         }
         for part in parts
         if isinstance(part, chat.ToolCall)
@@ -218,7 +277,7 @@ def _answer_message(parts: Iterable[chat.Part]) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "assistant",
         "content": "".join(texts) if texts else None,
-        "refusal": None,
+        "refusal": "".join(refusals) if refusals else None,
         "annotations": [],
     }
     if thoughts:
@@ -248,7 +307,7 @@ class ChunkWriter:
                     yield self._chunk({"reasoning_content": item.text})
                 case chat.ToolCallStarted():
                     yield self._call(item)
-                case chat.ArgumentsDelta():
+                case chat.ArgumentsDelta() if item.index in self._calls:
                     delta = {"arguments": item.fragment}
                     yield self._tool_chunk(self._calls[item.index], {"function": delta})
                 case chat.Stopped():
@@ -260,7 +319,7 @@ class ChunkWriter:
                     yield event(orjson.dumps({"error": told}))
                 case chat.Ended():
                     yield event(b"[DONE]")
-                case chat.PartEnded():
+                case chat.PartEnded() | chat.ArgumentsDelta():
                     pass
 
     def _start(self, started: chat.Started) -> None:

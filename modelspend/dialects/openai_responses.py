@@ -12,8 +12,15 @@ from typing import Any
 import orjson
 
 from modelspend import chat
-from modelspend.dialects import jsonbody, openai_responses_neutral
-from modelspend.dialects.dialect import AnswerNote, ProviderError, RequestView
+from modelspend.dialects import (
+    jsonbody,
+    openai_responses_answer,
+    openai_responses_neutral,
+    openai_responses_output,
+    openai_responses_request,
+)
+from modelspend.dialects.dialect import AnswerNote, Encoded, ProviderError, RequestView
+from modelspend.dialects.openai_checks import check_responses
 from modelspend.dialects.openai_shape import error_body, error_object
 from modelspend.dialects.reader import (
     EventReader,
@@ -106,12 +113,28 @@ class OpenAIResponses:
         return openai_responses_neutral.request(self.read(path, body))
 
     def encode_answer(self, answer: chat.Answer) -> bytes:
-        return openai_responses_neutral.answer(answer)
+        return openai_responses_output.answer(answer)
 
     def encode_stream(
         self, events: Iterable[chat.StreamEvent], *, include_usage: bool = True
     ) -> Iterator[bytes]:
-        return openai_responses_neutral.EventWriter().write(events)
+        return openai_responses_output.EventWriter().write(events)
+
+    def neutral(self, view: RequestView) -> chat.Request:
+        check_responses(view.body, tuple(openai_responses_neutral.ROLES))
+        return openai_responses_neutral.request(view)
+
+    def encode_request(self, asked: chat.Request, model: str) -> Encoded:
+        return openai_responses_request.encode(asked, model)
+
+    def decode_answer(self, body: bytes) -> chat.Answer:
+        return openai_responses_answer.answer(body)
+
+    def decoder(self) -> openai_responses_answer.EventDecoder:
+        return openai_responses_answer.EventDecoder()
+
+    def writer(self, asked: RequestView) -> openai_responses_output.EventWriter:
+        return openai_responses_output.EventWriter()
 
 
 def _session(fields: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -1,30 +1,28 @@
-"""Responses in neutral words: requests read, answers written.
+"""Responses requests read into neutral words.
 
-Each input item becomes a message of its own, so that order and ids survive. The ids of written
-items are derived from the answer's: the same answer gives the same ids, streamed or whole.
+Each input item becomes a message of its own, so that order and ids survive.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
-
-import orjson
 
 from modelspend import chat
 from modelspend.dialects.dialect import RequestView
 from modelspend.dialects.openai_shape import (
-    cached_total,
+    argument_text,
+    file_part,
     function_tool,
-    input_total,
+    knows_choice,
     media,
     output_format,
-    output_total,
     tool_choice,
-    written_total,
 )
 from modelspend.dialects.reader import as_list, as_object, as_text
-from modelspend.dialects.sse import event
 
 NAME = "openai.responses"
+ADDED = "additional_tools"
+ITEM = "item"  # marks a message whose opaque part is an item, not a part of one
 _KNOWN = frozenset(
     {
         "model",
@@ -37,6 +35,8 @@ _KNOWN = frozenset(
         "max_output_tokens",
         "temperature",
         "top_p",
+        "text",
+        "reasoning",
     }
 )
 
@@ -44,30 +44,41 @@ _KNOWN = frozenset(
 def request(view: RequestView) -> chat.Request:
     """A response request in neutral words."""
     fields = view.body
-    text, reasoning = as_object(fields.get("text")), as_object(fields.get("reasoning"))
-    form = as_object(text.get("format"))
+    form = as_object(as_object(fields.get("text")).get("format"))
     return chat.Request(
         model=view.model,
         origin=NAME,
         stream=view.stream,
         messages=tuple(_messages(fields)),
-        tools=tuple(_tool(as_object(value)) for value in as_list(fields.get("tools"))),
+        tools=tuple(_tools(fields)),
         tool_choice=tool_choice(fields, ""),
         output=output_format(form, form),
         max_output=view.max_output,
         temperature=fields.get("temperature"),
         top_p=fields.get("top_p"),
-        reasoning_effort=as_text(reasoning.get("effort")),
-        extra={key: value for key, value in fields.items() if key not in _KNOWN},
+        reasoning_effort=as_text(as_object(fields.get("reasoning")).get("effort")),
+        extra=_extra(fields),
     )
 
 
-def answer(said: chat.Answer) -> bytes:
-    """A whole response object."""
-    output = [_item(part, said.answer_id, n) for n, part in enumerate(said.parts)]
-    return orjson.dumps(
-        _response(said.answer_id, said.model, said.extra, output, said.usage, said.stop)
-    )
+def _extra(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field without a word of its own here, and what is left of those that have one.
+
+    `text.verbosity` means the same in Chat Completions, where it stands at the top.
+    """
+    extra = {key: value for key, value in fields.items() if key not in _KNOWN}
+    text = {key: kept for key, kept in as_object(fields.get("text")).items() if key != "format"}
+    form = as_object(as_object(fields.get("text")).get("format"))
+    if form and output_format(form, form) is None:
+        text["format"] = form
+    if verbosity := text.pop("verbosity", None):
+        extra["verbosity"] = verbosity
+    reasoning = {k: v for k, v in as_object(fields.get("reasoning")).items() if k != "effort"}
+    extra |= {"text": text} if text else {}
+    extra |= {"reasoning": reasoning} if reasoning else {}
+    if not knows_choice(fields.get("tool_choice"), ""):
+        extra["tool_choice"] = fields["tool_choice"]
+    return extra
 
 
 def _messages(fields: Mapping[str, Any]) -> Iterator[chat.Message]:
@@ -82,6 +93,14 @@ def _messages(fields: Mapping[str, Any]) -> Iterator[chat.Message]:
         yield _message(item)
 
 
+ROLES: dict[Any, chat.Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+}
+
+
 def _message(item: Mapping[str, Any]) -> chat.Message:
     """One input item; each stays a message of its own, so that order and ids survive."""
     match item.get("type", "message"):
@@ -90,38 +109,46 @@ def _message(item: Mapping[str, Any]) -> chat.Message:
             role = item["role"]
             if role == "developer":
                 extra["role"] = role
-            roles: dict[object, chat.Role] = {
-                "system": "system",
-                "developer": "system",
-                "assistant": "assistant",
-            }
             parts = _parts(item.get("content"))
-            return chat.Message(role=roles.get(role, "user"), parts=parts, extra=extra)
+            return chat.Message(role=ROLES.get(role, "user"), parts=parts, extra=extra)
         case "function_call":
             call = chat.ToolCall(
                 call_id=str(item.get("call_id") or ""),
                 name=str(item.get("name") or ""),
-                arguments=str(item.get("arguments") or ""),
-                extra={k: v for k, v in item.items() if k in ("id", "status", "namespace")},
+                arguments=argument_text(item.get("arguments")),
+                extra=_beside(item, "call_id", "name", "arguments"),
             )
             return chat.Message(role="assistant", parts=(call,))
         case "function_call_output":
             result = chat.ToolResult(
                 call_id=str(item.get("call_id") or ""),
                 parts=_parts(item.get("output")),
-                extra={k: v for k, v in item.items() if k in ("id", "status")},
+                extra=_beside(item, "call_id", "output"),
             )
             return chat.Message(role="tool", parts=(result,))
         case "reasoning":
-            summary = map(as_object, as_list(item.get("summary")))
-            thought = chat.Reasoning(
-                text="\n".join(str(part.get("text") or "") for part in summary),
-                sealed=as_text(item.get("encrypted_content")),
-                origin=NAME,
-                extra={k: v for k, v in item.items() if k in ("id", "status", "content")},
-            )
-            return chat.Message(role="assistant", parts=(thought,))
-    return chat.Message(role="assistant", parts=(chat.Opaque(origin=NAME, value=item),))
+            return chat.Message(role="assistant", parts=(thought(item),))
+    whole = chat.Opaque(origin=NAME, value=item)
+    return chat.Message(role="assistant", parts=(whole,), extra={"field": ITEM})
+
+
+def _beside(item: Mapping[str, Any], *known: str) -> dict[str, Any]:
+    return {key: kept for key, kept in item.items() if key != "type" and key not in known}
+
+
+def thought(item: Mapping[str, Any]) -> chat.Reasoning:
+    """A reasoning item: its summary, or where there is none what was thought (open models)."""
+    said = _texts(item.get("summary")) or _texts(item.get("content"))
+    return chat.Reasoning(
+        text="\n".join(said),
+        sealed=as_text(item.get("encrypted_content")),
+        origin=NAME,
+        extra=_beside(item, "encrypted_content"),
+    )
+
+
+def _texts(parts: object) -> list[str]:
+    return [text for part in as_list(parts) if (text := as_text(as_object(part).get("text")))]
 
 
 def _parts(content: object) -> tuple[chat.Part, ...]:
@@ -135,242 +162,40 @@ def _part(value: Mapping[str, Any]) -> chat.Part:
         case "input_text" | "output_text" | "text" if isinstance(value.get("text"), str):
             extra = {k: v for k, v in value.items() if k not in ("type", "text")}
             return chat.Text(text=value["text"], extra=extra)
+        case "refusal" if isinstance(value.get("refusal"), str):
+            return chat.Text(text=value["refusal"], extra={"type": "refusal"})
         case "input_image" if as_text(value.get("image_url")):
-            extra = {k: v for k, v in value.items() if k not in ("type", "image_url")}
-            return media("image", value["image_url"], extra)
-        case "input_file" if as_text(value.get("file_data") or value.get("file_url")):
-            known = ("type", "file_data", "file_url")
-            extra = {k: v for k, v in value.items() if k not in known}
-            return media("file", value.get("file_data") or value["file_url"], extra)
+            return media("image", value["image_url"], _beside(value, "image_url"))
+        case "input_file" if link := as_text(value.get("file_data")) or as_text(
+            value.get("file_url")
+        ):
+            extra = _beside(value, "file_data", "file_url")
+            return file_part(link, extra)
+        case "input_audio" if as_text(as_object(value.get("input_audio")).get("data")):
+            audio = as_object(value.get("input_audio"))
+            mime = f"audio/{as_text(audio.get('format')) or 'wav'}"
+            extra = _beside(value, "input_audio")
+            return chat.Media(kind="audio", mime=mime, data=audio["data"], extra=extra)
     return chat.Opaque(origin=NAME, value=value)
+
+
+def _tools(fields: Mapping[str, Any]) -> Iterator[chat.Tool | chat.Opaque]:
+    """The tools offered, and the functions that a later item adds, marked by that item's kind."""
+    known: set[object] = set()
+    for value in map(as_object, as_list(fields.get("tools"))):
+        known.add(as_text(value.get("name")))
+        yield _tool(value)
+    for item in map(as_object, as_list(fields.get("input"))):
+        if item.get("type") == ADDED:
+            for value in map(as_object, as_list(item.get("tools"))):
+                name = as_text(value.get("name"))
+                if value.get("type") == "function" and name and name not in known:
+                    known.add(name)
+                    tool = function_tool(value, value)
+                    yield replace(tool, extra={**tool.extra, "field": ADDED})
 
 
 def _tool(value: Mapping[str, Any]) -> chat.Tool | chat.Opaque:
     if value.get("type") != "function":
         return chat.Opaque(origin=NAME, value=value)
     return function_tool(value, value)
-
-
-def usage_object(usage: Mapping[str, int]) -> dict[str, Any]:
-    """The usage object of a response: cached inside input, reasoning inside output."""
-    taken, given = input_total(usage), output_total(usage)
-    details = {"cached_tokens": cached_total(usage)}
-    if written := written_total(usage):
-        details["cache_write_tokens"] = written
-    return {
-        "input_tokens": taken,
-        "input_tokens_details": details,
-        "output_tokens": given,
-        "output_tokens_details": {"reasoning_tokens": usage.get("reasoning_tokens", 0)},
-        "total_tokens": taken + given,
-    }
-
-
-def _response(
-    answer_id: str,
-    model: str,
-    extra: Mapping[str, Any],
-    output: list[dict[str, Any]],
-    usage: Mapping[str, int] | None,
-    stop: chat.StopReason | None,
-) -> dict[str, Any]:
-    """A response object; without usage it is one still in progress."""
-    cut = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(stop or "")
-    done = "incomplete" if cut else "completed"
-    return {
-        "id": answer_id,
-        "object": "response",
-        "created_at": extra.get("created", 0),
-        "status": "in_progress" if usage is None else done,
-        "background": False,
-        "error": None,
-        "incomplete_details": {"reason": cut} if cut else None,
-        "instructions": None,
-        "max_output_tokens": None,
-        "model": model,
-        "output": output,
-        "parallel_tool_calls": True,
-        "previous_response_id": None,
-        "reasoning": {"effort": None, "summary": None},
-        "service_tier": extra.get("service_tier", "default"),
-        "store": False,
-        "temperature": 1.0,
-        "text": {"format": {"type": "text"}},
-        "tool_choice": "auto",
-        "tools": [],
-        "top_p": 1.0,
-        "truncation": "disabled",
-        "usage": None if usage is None else usage_object(usage),
-        "user": None,
-        "metadata": {},
-    }
-
-
-def _item(part: chat.Part, answer_id: str, n: int) -> dict[str, Any]:
-    """One output item, whole. Its id is derived: the same answer, the same ids."""
-    tail = f"{answer_id.removeprefix('resp_')}{n:02d}"
-    match part:
-        case chat.Text():
-            content = [_text_part(part.text)]
-            return _message_item(f"msg_{tail}", "completed", content)
-        case chat.ToolCall():
-            return _call_item(f"fc_{tail}", part.call_id, part.name, part.arguments, "completed")
-        case chat.Reasoning():
-            return _reasoning_item(f"rs_{tail}", part.text, part.sealed)
-        case chat.Opaque():
-            return dict(part.value)
-    raise ValueError(f"a response cannot hold a part of type {type(part).__name__}")
-
-
-def _text_part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
-
-
-def _message_item(item_id: str, status: str, content: list[Any]) -> dict[str, Any]:
-    return {
-        "id": item_id,
-        "type": "message",
-        "status": status,
-        "role": "assistant",
-        "content": content,
-    }
-
-
-def _call_item(item_id: str, call_id: str, name: str, args: str, status: str) -> dict[str, Any]:
-    return {
-        "id": item_id,
-        "type": "function_call",
-        "status": status,
-        "call_id": call_id,
-        "name": name,
-        "arguments": args,
-    }
-
-
-def _reasoning_item(item_id: str, text: str, sealed: str | None) -> dict[str, Any]:
-    summary = [{"type": "summary_text", "text": text}] if text else []
-    item: dict[str, Any] = {"id": item_id, "type": "reasoning", "summary": summary}
-    return item | ({"encrypted_content": sealed} if sealed else {})
-
-
-class EventWriter:
-    """Writes the events of one response, numbering them and keeping the items for the last one."""
-
-    def __init__(self) -> None:
-        self._sequence = 0
-        self._id = self._model = ""
-        self._extra: Mapping[str, Any] = {}
-        self._open: dict[int, list[Any]] = {}  # part index → [kind, text so far, call id, name]
-        self._items: dict[int, dict[str, Any]] = {}
-
-    def write(self, events: Iterable[chat.StreamEvent]) -> Iterator[bytes]:
-        stopped: chat.Stopped | None = None
-        for item in events:
-            match item:
-                case chat.Started():
-                    self._id, self._model, self._extra = item.answer_id, item.model, item.extra
-                    yield self._send("response.created", response=self._now())
-                    yield self._send("response.in_progress", response=self._now())
-                case chat.TextDelta():
-                    yield from self._grow(item.index, "text", item.text)
-                case chat.ReasoningDelta():
-                    yield from self._grow(item.index, "reasoning", item.text, item.sealed)
-                case chat.ToolCallStarted():
-                    yield from self._begin(item.index, "call", item.call_id, item.name)
-                case chat.ArgumentsDelta():
-                    yield from self._grow(item.index, "call", item.fragment)
-                case chat.PartEnded():
-                    yield from self._finish(item.index)
-                case chat.Stopped():
-                    for index in list(self._open):
-                        yield from self._finish(index)
-                    stopped = item
-                case chat.Failed():
-                    yield self._failed(item)
-                case chat.Ended():
-                    yield self._last(stopped or chat.Stopped("stop"))
-
-    def _now(self) -> dict[str, Any]:
-        return _response(self._id, self._model, self._extra, [], None, None)
-
-    def _send(self, kind: str, **fields: Any) -> bytes:
-        data = {"type": kind, "sequence_number": self._sequence, **fields}
-        self._sequence += 1
-        return event(orjson.dumps(data), kind)
-
-    def _item_id(self, index: int, kind: str) -> str:
-        prefix = {"text": "msg", "call": "fc", "reasoning": "rs"}[kind]
-        return f"{prefix}_{self._id.removeprefix('resp_')}{index:02d}"
-
-    def _begin(self, index: int, kind: str, call_id: str = "", name: str = "") -> Iterator[bytes]:
-        self._open[index] = [kind, "", call_id, name]
-        item_id = self._item_id(index, kind)
-        where = {"item_id": item_id, "output_index": index}
-        if kind == "call":
-            item = _call_item(item_id, call_id, name, "", "in_progress")
-        elif kind == "reasoning":
-            item = _reasoning_item(item_id, "", None)
-        else:
-            item = _message_item(item_id, "in_progress", [])
-        yield self._send("response.output_item.added", output_index=index, item=item)
-        if kind == "text":
-            part = _text_part("")
-            yield self._send("response.content_part.added", **where, content_index=0, part=part)
-        elif kind == "reasoning":
-            empty = {"type": "summary_text", "text": ""}
-            added = "response.reasoning_summary_part.added"
-            yield self._send(added, **where, summary_index=0, part=empty)
-
-    def _grow(self, index: int, kind: str, text: str, sealed: str | None = None) -> Iterator[bytes]:
-        if index not in self._open:
-            yield from self._begin(index, kind)
-        state = self._open[index]
-        state[1] += text
-        state[2] = sealed or state[2]
-        where = {"item_id": self._item_id(index, kind), "output_index": index}
-        if kind == "text":
-            extra: dict[str, Any] = {"content_index": 0, "delta": text, "logprobs": []}
-            yield self._send("response.output_text.delta", **where, **extra)
-        elif kind == "call":
-            yield self._send("response.function_call_arguments.delta", **where, delta=text)
-        elif text:
-            extra = {"summary_index": 0, "delta": text}
-            yield self._send("response.reasoning_summary_text.delta", **where, **extra)
-
-    def _finish(self, index: int) -> Iterator[bytes]:
-        if index not in self._open:
-            return
-        kind, text, call_id, name = self._open.pop(index)
-        item_id = self._item_id(index, kind)
-        where = {"item_id": item_id, "output_index": index}
-        if kind == "text":
-            part = _text_part(text)
-            done = {"content_index": 0, "text": text, "logprobs": []}
-            yield self._send("response.output_text.done", **where, **done)
-            yield self._send("response.content_part.done", **where, content_index=0, part=part)
-            item = _message_item(item_id, "completed", [part])
-        elif kind == "call":
-            ended = "response.function_call_arguments.done"
-            yield self._send(ended, **where, arguments=text, name=name)
-            item = _call_item(item_id, call_id, name, text, "completed")
-        else:
-            told = {"type": "summary_text", "text": text}
-            done = {"summary_index": 0, "text": text}
-            yield self._send("response.reasoning_summary_text.done", **where, **done)
-            ended = "response.reasoning_summary_part.done"
-            yield self._send(ended, **where, summary_index=0, part=told)
-            item = _reasoning_item(item_id, text, call_id or None)
-        self._items[index] = item
-        yield self._send("response.output_item.done", output_index=index, item=item)
-
-    def _failed(self, failed: chat.Failed) -> bytes:
-        told = {"code": failed.kind, "message": failed.message, "param": None}
-        nested = {"type": failed.kind, **told}
-        return self._send("error", **told, error=nested)
-
-    def _last(self, stopped: chat.Stopped) -> bytes:
-        output = [self._items[index] for index in sorted(self._items)]
-        response = _response(
-            self._id, self._model, self._extra, output, stopped.usage, stopped.reason
-        )
-        return self._send(f"response.{response['status']}", response=response)
