@@ -1,0 +1,90 @@
+"""What a prompt is for: one of eight categories, from the words with which it asks.
+
+Hides the word lists. The first words tell most ("Summarize …", "Write a poem …"), so they count
+twice; what a long pasted text is about counts nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from modelspend.evidence import terms
+from modelspend.reading import Reading
+
+Category = Literal[
+    "code", "reasoning", "analysis", "extraction", "summarization", "creative", "chat", "other"
+]
+
+LEAD = 24
+"""How many words count twice."""
+
+STRONG: Mapping[Category, frozenset[str]] = {
+    "code": terms(
+        "code python javascript typescript java sql html css bash regex script algorithm compile "
+        "debug debugging function def const println numpy pandas react django docker kubernetes "
+        "git api json yaml haskell rust php ruby golang c# c++ powershell linux shell dockerfile "
+        "program programming software class methods compiler stacktrace traceback"
+    ),
+    "summarization": terms(
+        "summarize summarise summary summarization summarizing tldr condense gist recap synopsis "
+        "abridge abstract"
+    ),
+    "extraction": terms(
+        "extract extracting identify classify categorize categorise label labels parse named "
+        "sentiment entities keywords offensive detect spot recognize column csv count"
+    ),
+    "creative": terms(
+        "poem story song lyrics haiku limerick sonnet essay blog email letter tweet slogan "
+        "headline caption speech novel scene joke jokes fiction persona roleplay character "
+        "screenplay advertisement ad tagline playlist names bio greeting invitation rewrite "
+        "embody invent brainstorm compose sentence paragraph post pretend"
+    ),
+    "analysis": terms(
+        "analyze analyse analysis compare contrast evaluate assess explain discuss pros cons "
+        "advantages disadvantages implications critique review swot interpret difference "
+        "differences describe strategy strategies why significance impact influence role"
+    ),
+    "reasoning": terms(
+        "prove proof deduce logic puzzle riddle solve calculate compute probability valid invalid "
+        "premises logically truth reasoning equation theorem integer polynomial triangle"
+    ),
+}
+CHAT = terms(
+    "hi hello hey thanks thank bye goodbye morning evening you're feeling sorry lol yes okay ok "
+    "please welcome nice cool great good"
+)
+QUESTION = terms("what who when where which how why is are does do can did was were")
+
+WORDS = frozenset().union(CHAT, QUESTION, *STRONG.values())
+
+_ORDER: tuple[Category, ...] = (
+    "code",
+    "summarization",
+    "reasoning",
+    "extraction",
+    "creative",
+    "analysis",
+)
+_REASONING_RULES = "algorithm_design"
+_CHAT_WORDS = 12
+
+
+def category(reading: Reading, rules: tuple[str, ...]) -> Category:
+    """The category of a prompt in which these rules fired."""
+    lead = reading.hits.intersection(reading.words[:LEAD])
+    marks = {
+        name: len(STRONG[name] & reading.end_hits) + len(STRONG[name] & lead) for name in _ORDER
+    }
+    marks["code"] += 3 * _looks_like_code(reading)
+    for rule in rules:
+        marks["code" if rule == "algorithm_design" else "reasoning"] += 2
+    best = max(_ORDER, key=marks.__getitem__)
+    if marks[best] >= 2:
+        return best
+    if len(reading.words) <= _CHAT_WORDS and CHAT & lead:
+        return "chat"
+    return "other"
+
+
+def _looks_like_code(reading: Reading) -> bool:
+    text = reading.text
+    return "```" in text or "();" in text or "def " in text or "</" in text or "import " in text

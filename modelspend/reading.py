@@ -1,0 +1,156 @@
+"""One reading of a prompt: its words, its lower-cased text and its counts, each found once.
+
+Hides encodings and windows. Only the two ends of a long text are read, for there stands what is
+asked; so a prompt of any size costs at most what a window costs. Every script but ASCII is
+read as blanks: the words that are looked for are English.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from modelspend.evidence import terms
+
+WINDOW = 6_000
+"""Characters that are read: half from the start, half from the end."""
+
+ENDS = 1_200
+"""Characters in which instructions are looked for, likewise half from each end."""
+
+ASKED_SENTENCE = 260
+"""Characters of a question that are looked at: its end, since that is where it asks."""
+
+ASKED_SENTENCES = 6
+
+_UPPER = bytes(range(ord("A"), ord("Z") + 1))
+_OTHER = bytes((*range(32), *range(127, 256)))
+_FLAT = bytes.maketrans(_UPPER + _OTHER, _UPPER.lower() + b" " * len(_OTHER))
+_NO_WORD = bytes(set(range(127)) - set(b"abcdefghijklmnopqrstuvwxyz0123456789'"))
+_WORDS = bytes.maketrans(_NO_WORD, b" " * len(_NO_WORD))
+_CLOCK = re.compile(r"\d(?::\d\d| ?[ap]\.?m\b| o'clock)")
+_ITEM = re.compile(r"\n *(?:\d{1,2}[.):]|[-*•]|\([a-z0-9]\)) ?")
+_NAME = re.compile(r"[A-Z][a-z]+")
+
+NUMBER_WORDS = terms(
+    "two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty fifty "
+    "sixty hundred thousand million half twice double triple third quarter dozen"
+)
+
+
+@dataclass(slots=True)
+class Reading:
+    """What rules and features look at.
+
+    `flat` is the window in lower case, control characters and other scripts as blanks; `words` its
+    words, `tally` how often each stands there; `hits` and `end_hits` are the words of the
+    vocabulary in the window and near its ends; `size` is the length of the whole text.
+    """
+
+    text: str
+    flat: str
+    words: list[str]
+    tally: Mapping[str, int]
+    hits: frozenset[str]
+    end_hits: frozenset[str]
+    size: int
+    _asked: str | None = None
+    _counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> str:
+        """The questions of the text, its first and its last sentence."""
+        if self._asked is None:
+            self._asked = asked(self.flat)
+        return self._asked
+
+    @property
+    def ends(self) -> str:
+        return ends(self.flat, ENDS)
+
+    def count(self, what: str) -> int:
+        """How many `names`, `numbers`, `sentences`, … the window holds; see COUNTS."""
+        if what not in self._counts:
+            self._counts[what] = COUNTS[what](self)
+        return self._counts[what]
+
+
+def read(text: str, vocabulary: frozenset[str]) -> Reading:
+    """Read a text once; of its words, those of the vocabulary are the hits."""
+    size = len(text)
+    text = ends(text, WINDOW)
+    raw = text.replace("’", "'").encode("utf-8", "replace").translate(_FLAT)
+    words = raw.translate(_WORDS).decode("ascii").split()
+    tally = Counter(words)
+    hits = vocabulary.intersection(tally)
+    near = ENDS // 12  # words of six letters or so, half of the characters from each end
+    end_hits = hits if len(words) <= 2 * near else hits.intersection(words[:near] + words[-near:])
+    return Reading(text, raw.decode("ascii"), words, tally, hits, end_hits, size)
+
+
+def ends(text: str, limit: int) -> str:
+    """The text itself, or its two ends with a line break between them."""
+    half = limit // 2
+    return text if len(text) <= limit else f"{text[:half]}\n{text[-half:]}"
+
+
+def asked(flat: str) -> str:
+    """What a text asks: its questions and its first and last sentence, in no more than 2 KB."""
+    parts = [flat[: _end(flat, 0)][:ASKED_SENTENCE]]
+    place = flat.find("?")
+    while place >= 0 and len(parts) <= ASKED_SENTENCES:
+        parts.append(flat[_start(flat, place) : place + 1])
+        place = flat.find("?", place + 1)
+    last = flat.rstrip(" .!?")
+    parts.append(last[_start(last, len(last)) :])
+    return " ".join(parts)
+
+
+def _start(flat: str, place: int) -> int:
+    least = max(0, place - ASKED_SENTENCE)
+    return max(least, *(flat.rfind(mark, least, place) + 1 for mark in (". ", "? ", "! ")))
+
+
+def _end(flat: str, place: int) -> int:
+    found = [at for mark in (". ", "? ", "! ") if (at := flat.find(mark, place)) >= 0]
+    return min(found, default=len(flat)) + 1
+
+
+def _names(reading: Reading) -> int:
+    """Capitalised words that stand there twice and never in lower case: people and things."""
+    seen = Counter(_NAME.findall(reading.text))
+    text = reading.text
+    return sum(
+        1
+        for name, n in seen.items()
+        if n > 1 and (low := name.lower()) not in _NO_NAMES and f" {low} " not in text
+    )
+
+
+_NO_NAMES = terms(
+    "the a an if then and but or so he she it they we you i in on at to of for from with by is are "
+    "was were what which who where when how why this that these those there his her its their "
+    "answer question options option yes no not all each every first second third finally next now "
+    "after before write given let find each note please"
+)
+
+
+def _sentences(reading: Reading) -> int:
+    flat = reading.flat
+    return 1 + flat.count(". ") + flat.count("? ") + flat.count("! ")
+
+
+def _numbers(reading: Reading) -> int:
+    """Number words and the like of "12" and "third" that stand there, repeats counted once."""
+    tally = reading.tally
+    return len(NUMBER_WORDS & tally.keys()) + sum(map(str.isdigit, tally))
+
+
+COUNTS: dict[str, Callable[[Reading], int]] = {
+    "names": _names,
+    "numbers": _numbers,
+    "sentences": _sentences,
+    "clocks": lambda reading: len(_CLOCK.findall(reading.flat)),
+    "items": lambda reading: len(_ITEM.findall(reading.text)),
+    "notation": lambda reading: reading.text.count("\\") + reading.text.count("$") // 2,
+}

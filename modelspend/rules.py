@@ -1,0 +1,223 @@
+"""The 17 rules that find what looks simple and is not: rows of data, each in one of 9 categories.
+
+Hides which evidence makes which class of problem. A rule fires in one of its ways, and a way asks
+for at least two kinds of evidence, so that no single term (an "if", an "acrostic", a "prove")
+fires alone.
+"""
+
+from dataclasses import dataclass
+
+from modelspend import problems, stories
+from modelspend.evidence import CODE, Kind, counted, more, terms
+
+THRESHOLD = 3
+"""The score from which a prompt has advanced reasoning signals."""
+
+Way = tuple[Kind, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One row: fires when all kinds of one way are seen, unless the text speaks of `unless`."""
+
+    name: str
+    category: str
+    weight: int
+    why: str
+    ways: tuple[Way, ...]
+    unless: frozenset[str] = frozenset()
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        name="counterfactual_physics",
+        category="counterfactual",
+        weight=3,
+        why="Consequences must be derived from laws that training never saw in force.",
+        ways=(
+            (stories.SUPPOSED, more(stories.LAWS, 2), stories.ALTERED, stories.OUTCOME),
+            (stories.SUPPOSED, stories.NATURE, stories.ALTERED, more(stories.OUTCOME, 1)),
+        ),
+        unless=terms("function code python story poem"),
+    ),
+    Rule(
+        name="counterfactual_world",
+        category="counterfactual",
+        weight=3,
+        why="A changed premise must be carried through everything that rests on it.",
+        ways=((stories.UNREAL, stories.TURNED), (stories.ELSEWHERE, more(stories.TURNED, 2))),
+    ),
+    Rule(
+        name="causal_consistency_constraint",
+        category="causality",
+        weight=2,
+        why="Each part must agree with the causes and effects of all others.",
+        ways=((stories.CONSISTENT, stories.CHAIN, stories.IMPOSED),),
+    ),
+    Rule(
+        name="causal_inference",
+        category="causality",
+        weight=3,
+        why="What caused what is not stated; it follows from the structure of the case.",
+        ways=(
+            (stories.CAUSE_ASKED, stories.CAUSES, counted("sentences", 4), stories.SCENE),
+            (stories.CAUSE_ASKED, more(stories.CAUSES, 2), counted("sentences", 3)),
+            (stories.CHANCES, stories.COMPARED, counted("numbers", 2), counted("sentences", 2)),
+            (stories.CAUSE_ASKED, stories.CHANCES, stories.CAUSES),
+            (stories.CAUSE_ASKED, stories.CONDITION, counted("sentences", 3), stories.CAUSES),
+        ),
+        unless=CODE,
+    ),
+    Rule(
+        name="acrostic_constraint",
+        category="output_form",
+        weight=3,
+        why="Letters bind the text across words, which are chosen left to right.",
+        ways=((problems.LETTER_FORM, problems.UNITS, problems.BOUND, problems.WRITE),),
+        unless=CODE,
+    ),
+    Rule(
+        name="progressive_form_constraint",
+        category="output_form",
+        weight=3,
+        why="Each part is bound by the one before it, so the whole must be planned.",
+        ways=((problems.PARTS_TIED, problems.PROGRESSION, problems.WRITE),),
+        unless=CODE,
+    ),
+    Rule(
+        name="hidden_state_tracking",
+        category="hidden_state",
+        weight=4,
+        why="Who holds what changes with every step and is never restated.",
+        ways=(
+            (
+                stories.STATE_ASKED,
+                more(stories.TRANSFERS, 1),
+                stories.HOLDINGS,
+                stories.STEPS,
+                counted("names", 2),
+            ),
+        ),
+        unless=CODE,
+    ),
+    Rule(
+        name="recursive_belief",
+        category="belief",
+        weight=4,
+        why="What one holds another to believe differs from what is so.",
+        ways=(
+            (stories.BELIEF_ASKED, stories.BELIEFS_NESTED),
+            (stories.BELIEF_ASKED, stories.UNSEEN, counted("names", 2)),
+            (stories.BELIEF_ASKED, stories.UNSEEN, stories.STORED),
+        ),
+        unless=CODE,
+    ),
+    Rule(
+        name="truth_teller_chain",
+        category="belief",
+        weight=4,
+        why="Each claim is worth what another claim makes it worth.",
+        ways=((stories.LIARS, stories.CLAIMS, stories.CLAIM_ASKED),),
+    ),
+    Rule(
+        name="temporal_dependency",
+        category="chronology",
+        weight=3,
+        why="The time asked follows only from how all the other times fit.",
+        ways=(
+            (stories.CLOCKS, stories.BEFORE, stories.TIME_ASKED),
+            (
+                stories.TIME_ASKED,
+                more(stories.DATES, 3),
+                more(stories.BEFORE, 2),
+                counted("numbers", 2),
+            ),
+        ),
+        unless=CODE,
+    ),
+    Rule(
+        name="reverse_chronology",
+        category="chronology",
+        weight=3,
+        why="Effects come before their causes, against the order of telling.",
+        ways=((stories.REVERSED, stories.NARRATED),),
+        unless=CODE,
+    ),
+    Rule(
+        name="constraint_puzzle",
+        category="logic",
+        weight=4,
+        why="No clue decides; only their conjunction leaves one arrangement.",
+        ways=(
+            (
+                problems.WHICH_ASKED,
+                problems.PLACES,
+                more(problems.EXCLUSIVE, 3),
+                counted("sentences", 4),
+            ),
+            (
+                problems.WHICH_ASKED,
+                problems.CLUES,
+                more(problems.EXCLUSIVE, 2),
+                counted("items", 3),
+                more(problems.PLACES, 2),
+            ),
+            (problems.KIN_ASKED, problems.KIN, problems.SHARED),
+            (problems.PLACE_ASKED, problems.TURNS, counted("sentences", 2), problems.WALKER),
+        ),
+        unless=CODE,
+    ),
+    Rule(
+        name="formal_proof",
+        category="logic",
+        weight=4,
+        why="Every step must hold; one that merely sounds right spoils the rest.",
+        ways=(
+            (problems.PROOF_ASKED, problems.OBJECTS),
+            (problems.VALIDITY, problems.QUANTIFIERS, problems.CONCLUDED),
+            (problems.VALIDITY_ASKED, problems.QUANTIFIERS),
+        ),
+    ),
+    Rule(
+        name="competition_mathematics",
+        category="mathematics",
+        weight=4,
+        why="The method must be found before anything can be computed.",
+        ways=(
+            (problems.RESULT_ASKED, problems.NOTATION),
+            (problems.RESULT_ASKED, problems.MATH, problems.FORMULAS),
+            (problems.RESULT_ASKED, problems.EQUATION, problems.FORMULAS),
+            (problems.RESULT_ASKED, more(problems.MATH, 3), counted("numbers", 1)),
+        ),
+        unless=terms("function code python def return program"),
+    ),
+    Rule(
+        name="multi_step_quantities",
+        category="mathematics",
+        weight=3,
+        why="Several quantities are tied by prose; one slip spoils the answer.",
+        ways=(
+            (problems.QUANTITY_ASKED, problems.AMOUNTS, problems.RELATED),
+            (problems.QUANTITY_ASKED, problems.ESTIMATED),
+            (problems.HOW_MANY, problems.REASONED),
+        ),
+        unless=CODE,
+    ),
+    Rule(
+        name="long_horizon_plan",
+        category="planning",
+        weight=4,
+        why="An early action forbids or enables later ones.",
+        ways=((problems.ACTIONS, problems.CONDITIONS, problems.GOAL, counted("sentences", 4)),),
+        unless=CODE,
+    ),
+    Rule(
+        name="algorithm_design",
+        category="planning",
+        weight=3,
+        why="The program must be right on inputs that nobody lists.",
+        ways=((problems.BUILD, problems.ARTEFACT, problems.DEMANDS),),
+    ),
+)
+
+CATEGORIES: tuple[str, ...] = tuple(dict.fromkeys(rule.category for rule in RULES))

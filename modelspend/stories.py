@@ -1,0 +1,235 @@
+"""Evidence in situations told: worlds that are not, causes, hands, beliefs and times.
+
+Hides the words that such tellings use. Most are everyday words; what makes them evidence is that
+a question about the outcome stands beside them.
+"""
+
+from modelspend.evidence import counted, phrase, words
+
+SUPPOSED = words(
+    "a supposition",
+    "imagine suppose supposing assume pretend hypothetical hypothetically if were fictional "
+    "counterfactual counterfactually consider picture envision",
+    scope="ends",
+)
+NATURE = words(
+    "a law of nature by name",
+    "gravity friction entropy thermodynamics inertia magnetism gravitational photons buoyancy "
+    "relativity momentum electrons",
+)
+LAWS = words(
+    "laws of nature",
+    "gravity gravitational friction light mass entropy thermodynamics conservation electron "
+    "electrons electric inertia momentum photon photons magnetic magnetism physics temperature "
+    "energy force atoms atomic orbit rotation rotate earth moon sun pressure sound water ice "
+    "density speed charge charges quantum relativity newton motion time heat heavier float "
+    "molecules oxygen vacuum acceleration buoyancy pendulum wavelength tides",
+    2,
+)
+ALTERED = words(
+    "a law altered",
+    "doubled halved reversed reverses repels repel repelled backwards backward opposite inverse "
+    "stopped without absent zero negative vanished travelled traveled disappeared stronger weaker "
+    "cube cubed square upward upwards sideways instead slower faster infinite suddenly never "
+    "longer different differently half twice tripled removed ceased expands increases decreases "
+    "inverted variable",
+)
+OUTCOME = words(
+    "the outcome asked",
+    "would happen happens consequences consequence predict derive describe explain effect effects "
+    "affect how what follow implications change changed determine calculate trajectory behave",
+    2,
+)
+UNREAL = phrase(
+    "a past that was not",
+    "had hadn't never were weren't instead",
+    r"(?:if|suppos(?:e|ing)|imagine|assum(?:e|ing)) [^.?!]{1,100}?"
+    r"(?:\bhad(?:n't| not| never| \w{2,9}ly)? (?!to\b)"
+    r"\w{0,12}(?:ed|en|un|ome|one|ost|ade|ent|ept|old|eld|ght|uilt|aid|und|ung|own|id|on|ft|ut|lt)\b"
+    r"|\b(?:was|were)(?:n't| not| never)\b|\bnever (?!mind)\w|\binstead\b)"
+    r"|would(?:n't| not)? have (?:\w{1,20} ){1,3}?(?:had|if) "
+    r"|\bhad (?:\w{1,20} ){1,4}?(?:not|never) \w",
+)
+ELSEWHERE = phrase(
+    "a world made up",
+    "world universe history timeline scenario reality society planet country",
+    r"(?:hypothetical|alternate|alternative|parallel|imaginary|fictional|counterfactual|invented"
+    r"|self-contained|made-up)\W{1,2}(?:\w{1,20}\W{1,2}){0,3}?"
+    r"(?:world|universe|history|timeline|scenario|reality|society|planet|country)",
+)
+TURNED = words(
+    "what would be otherwise",
+    "would could might without different differently affect affected changed influence "
+    "influenced impact consequences happened happen unmentioned evolved how what",
+    scope="ends",
+)
+CONSISTENT = words(
+    "consistency",
+    "consistent consistency contradict contradicts contradiction contradictions contradictory "
+    "paradox paradoxes coherent coherence inconsistent inconsistency inconsistencies causally "
+    "retroactively",
+)
+CHAIN = words(
+    "a chain of causes",
+    "cause causes caused causal causally causality effect effects event events timeline timelines "
+    "chain past future consequence consequences history sequence plot traveler traveller loop",
+    2,
+)
+IMPOSED = words(
+    "a constraint imposed",
+    "must ensure every each cannot only no without never any remain remains stays preserve "
+    "preserving maintain maintaining keep keeping avoid avoiding require all strictly should",
+)
+CAUSES = words(
+    "words of cause",
+    "cause causes caused causing causal causally causation because effect effects affect affects "
+    "intentionally intentional responsible responsibility blame due led leads result resulted "
+    "influence influences prevented prevent contributed confounder confounding mediator mediated "
+    "intervention treatment treated correlated correlation association directly indirectly",
+)
+CAUSE_ASKED = phrase(
+    "a cause asked",
+    "did does do is was would will can could which should if",
+    r"\b(?:did|does|do|is|was|were|would|will|can|could|should) [^.?!]{2,160}?\b(?:caused?|because"
+    r"|intentionally|due to|led to|leads? to|result|responsible|on purpose|effect|affect|increase"
+    r"|decrease|instead|more likely|less likely|prevent|explain|independent|had not|hadn't"
+    r"|happened|to blame)\b[^?]{0,200}\?",
+)
+SCENE = words(
+    "a case told",
+    "he she they his her their had was were him would who only knew did not",
+    3,
+)
+CHANCES = words(
+    "chances",
+    "probability probabilities likelihood chance chances percent likely unlikely rate odds",
+)
+COMPARED = words(
+    "chances compared",
+    "larger smaller higher lower more less increase increases decrease decreases likely positively "
+    "negatively greater given when observing conditioned conditional overall correct",
+    2,
+    scope="ends",
+)
+CONDITION = words("a condition", "if unless", scope="ends")
+
+TRANSFERS = words(
+    "things changing hands or places",
+    "swap swaps swapped swapping switch switches switched trade trades traded exchange exchanges "
+    "exchanged pass passes passed hands handed gives gave takes took moved moves puts put placed "
+    "places shuffle shuffled shuffles slides slid transfers transferred pours poured removes "
+    "removed returns rotates turns hides hid steals stole throws threw flips opens closes "
+    "opened closed picks picked walks walked leaves left enters entered drops dropped empties",
+)
+HOLDINGS = words(
+    "a state at the start",
+    "start beginning initially originally begin begins starts holding holds has have box boxes bag "
+    "cup cups ball balls room rooms drawer coin card cards each basket kitchen position seat "
+    "partner table book books hat",
+)
+STEPS = words(
+    "steps in order",
+    "first then next finally after afterwards later lastly second third subsequently while when "
+    "before throughout meanwhile again once and",
+    2,
+)
+STATE_ASKED = phrase(
+    "the state at the end",
+    "end finally now final where who which what holding has does is result contains ends",
+    r"at the end|ends? up|in the end|\bnow\b|finally|final (?:position|state|location|order)"
+    r"|after (?:all|these|this|the)|where (?:is|are|will|was|does|did)|who (?:has|holds|is|ends)"
+    r"|which (?:box|cup|room|ball|drawer|card|seat)"
+    r"|what (?:is|does|card|color|colour|item|object|is in)",
+)
+
+BELIEFS_NESTED = phrase(
+    "belief within belief",
+    "think thinks thought believe believes believed know knows knew assume assumes suspect "
+    "suspects expect expects aware say says said claim claims realize realizes certain",
+    r"\b(?:thinks?|thought|believe[sd]?|knows?|knew|suspect(?:s|ed)?|assume[sd]?|expect(?:s|ed)?"
+    r"|realize[sd]?|guess(?:es)?|aware|unaware|convinced|says?|said|claim(?:s|ed)?)(?: that)? "
+    r"(?:\w{1,20} ){1,4}?(?:thinks?|thought|believe[sd]?|knows?|knew|suspect(?:s|ed)?|assume[sd]?"
+    r"|expect(?:s|ed)?|unaware|wants?|intends?|will (?:look|search|say|think))\b",
+)
+BELIEF_ASKED = phrase(
+    "a belief asked",
+    "think thinks believe believes expect expects look search know knows say assume suspect guess "
+    "reply aware",
+    r"\b(?:does|did|will|would|do|might|should|can) (?!you\b|i\b|we\b|people\b)"
+    r"(?:the |an? |her |his )?(?:\w{1,20} ){1,3}?(?:thinks?|believes?|expects?|look|search|know|say"
+    r"|assume|suspect|guess|reply|infer|realize)\b[^?]{0,120}\?",
+)
+UNSEEN = words(
+    "comings and goings",
+    "exited exits leave left leaves entered enters moved moves away absent without privately "
+    "secretly while room returns returned watching sees saw seen witnessed witnesses notice "
+    "noticed noticing unnoticed hidden hides looking inside told tells meanwhile unaware behind "
+    "goes went overheard",
+    2,
+)
+STORED = words(
+    "things put away",
+    "box basket drawer cupboard bag fridge bottle container closet room kitchen bucket pantry "
+    "cabinet shelf jar chest pocket",
+)
+LIARS = phrase(
+    "liars and truth-tellers",
+    "lie lies lying liar liars truth truths truthful truthfully knight knights knave knaves spy "
+    "spies honest dishonest lied false true guilty thief culprit",
+    r"\bliars?\b|knaves?\b|knights?\b|tell(?:s|ing)? the truth|truth-?teller|truthful"
+    r"|\bl(?:ies|ying|ied)\b"
+    r"|always lie|(?:one|two|three|only|exactly) \w{1,20}(?: \w{1,20})? (?:is|are) "
+    r"(?:lying|telling|true|false|guilty)\b",
+    scope="whole",
+)
+CLAIMS = words(
+    "claims about others",
+    "says said claims claimed states stated asserts replies answered tells declares accuses told "
+    "saying statement statements",
+)
+CLAIM_ASKED = phrase(
+    "whose claim holds",
+    "who which does is are what determine true guilty lying knight",
+    r"\b(?:who|which|does|is|are|what|determine|can you)\b[^.?!]{0,90}\b(?:truth|lie|lying|liars?"
+    r"|knights?|knaves?|true|guilty|did it|stole|broke|culprit|thief|spy|innocent|honest)\b",
+)
+
+CLOCKS = counted("clocks", 3)
+DATES = words(
+    "days and dates",
+    "monday tuesday wednesday thursday friday saturday sunday january february march april june "
+    "july august september october november december yesterday tomorrow today week weeks days day "
+    "month months year years ago morning afternoon evening noon midnight hours hour minutes",
+    2,
+)
+BEFORE = words(
+    "before and after",
+    "before after between until earlier later during from since while when by then previous "
+    "following already overlap overlaps",
+    2,
+)
+TIME_ASKED = phrase(
+    "a time asked",
+    "when time date day long earliest latest could possible available free hours",
+    r"when (?:did|could|can|will|is|was|were|should|does)\b|what (?:time|is the date|date|day|year)"
+    r"|which (?:day|date|time|year|month)|how (?:long|many (?:days|hours|minutes|weeks|years))"
+    r"|between what|earliest|latest|could [^.?!]{1,60} have|available|free (?:slot|time)|time slot"
+    r"|overlap",
+)
+REVERSED = phrase(
+    "order reversed",
+    "reverse reversed backwards backward chronological chronologically rewind linear nonlinear "
+    "order last end latest",
+    r"(?:reverse|reversed|non-?linear|scrambled|out of|achronological)\W(?:\w{1,20}\W){0,2}?"
+    r"(?:chronolog|order|timeline|sequence|narrative|time)"
+    r"|backwards?\b(?: in time| from|,? (?:through|starting|so)"
+    r"|[^.?!]{0,40}\b(?:time|story|order|events?|step))"
+    r"|chronological(?:ly)? (?:order|sequence)?[^.?!]{0,60}(?:reverse|backward|reconstruct|infer)"
+    r"|from (?:the )?(?:end|last|latest|most recent)\b[^.?!]{0,40}\bto (?:the )?"
+    r"(?:beginning|start|first|earliest|oldest)",
+)
+NARRATED = words(
+    "events told",
+    "story stories event events narrative scene scenes timeline plot tell narrate history happened "
+    "steps chapter chapters incident diary moves sequence reconstruct cause causes life",
+)
