@@ -44,47 +44,43 @@ STRONG: Mapping[Category, frozenset[str]] = {
         "differences describe strategy strategies why significance impact influence role"
     ),
     "reasoning": terms(
-        "prove proof deduce logic puzzle riddle solve calculate compute probability valid invalid "
-        "premises logically truth reasoning equation theorem integer polynomial triangle"
+        "prove proof deduce logic puzzle riddle solve calculate compute probability valid "
+        "invalid premises logically truth reasoning equation theorem integer polynomial triangle"
     ),
 }
 CHAT = terms(
     "hi hello hey thanks thank bye goodbye morning evening you're feeling sorry lol yes okay ok "
     "please welcome nice cool great good"
 )
-QUESTION = terms("what who when where which how why is are does do can did was were")
+WORDS = frozenset().union(CHAT, *STRONG.values())
 
-WORDS = frozenset().union(CHAT, QUESTION, *STRONG.values())
-
-_ORDER: tuple[Category, ...] = (
-    "code",
-    "summarization",
-    "reasoning",
-    "extraction",
-    "creative",
-    "analysis",
-)
-_REASONING_RULES = "algorithm_design"
+_ORDER: tuple[Category, ...] = tuple(STRONG)
+_PLACES: Mapping[str, tuple[int, ...]] = {
+    word: tuple(i for i, name in enumerate(_ORDER) if word in STRONG[name])
+    for word in frozenset().union(*STRONG.values())
+}
+_CODE, _REASONING = _ORDER.index("code"), _ORDER.index("reasoning")
 _CHAT_WORDS = 12
+_ENOUGH = 2
 
 
 def category(reading: Reading, rules: tuple[str, ...]) -> Category:
     """The category of a prompt in which these rules fired."""
-    lead = reading.hits.intersection(reading.words[:LEAD])
-    marks = {
-        name: len(STRONG[name] & reading.end_hits) + len(STRONG[name] & lead) for name in _ORDER
-    }
-    marks["code"] += 3 * _looks_like_code(reading)
+    lead = frozenset(reading.words[:LEAD])
+    marks = [0] * len(_ORDER)
+    for word in reading.end_hits & _PLACES.keys():
+        for place in _PLACES[word]:
+            marks[place] += 2 if word in lead else 1
+    marks[_CODE] += 3 * _looks_like_code(reading.text)
     for rule in rules:
-        marks["code" if rule == "algorithm_design" else "reasoning"] += 2
-    best = max(_ORDER, key=marks.__getitem__)
-    if marks[best] >= 2:
-        return best
-    if len(reading.words) <= _CHAT_WORDS and CHAT & lead:
+        marks[_CODE if rule == "algorithm_design" else _REASONING] += 2
+    best = max(marks)
+    if best >= _ENOUGH:
+        return _ORDER[marks.index(best)]
+    if len(reading.words) <= _CHAT_WORDS and not CHAT.isdisjoint(lead):
         return "chat"
     return "other"
 
 
-def _looks_like_code(reading: Reading) -> bool:
-    text = reading.text
-    return "```" in text or "();" in text or "def " in text or "</" in text or "import " in text
+def _looks_like_code(text: str) -> bool:
+    return any(mark in text for mark in ("```", "();", "def ", "</", "import "))

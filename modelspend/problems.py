@@ -19,34 +19,44 @@ LETTER_FORM = phrase(
 )
 UNITS = words(
     "parts of the text",
-    "line lines sentence sentences word words paragraph paragraphs stanza stanzas poem verse spell "
-    "spells spelling verses name text letters bullet bullets",
+    "line lines sentence sentences word words paragraph paragraphs stanza stanzas poem verse "
+    "spell spells spelling verses name text letter letters bullet bullets answer haiku",
     scope="ends",
 )
 BOUND = words(
     "a rule on every part",
-    "each every all only starts start starting begins begin beginning ends end ending consecutive "
-    "must without using contains contain same next previous spells spell spelling read reads first "
-    "last successive exactly least any never no by that",
+    "each every all only starts start starting begins begin beginning ends end ending "
+    "consecutive must without using contains contain same next previous spells spell spelling "
+    "read reads first last successive exactly least any never no by that whose form forms",
     scope="ends",
 )
 WRITE = words(
     "something to write",
     "write compose generate create answer response respond reply craft produce poem story essay "
-    "paragraph make construct output include give tell describe explain list use should",
+    "paragraph make construct output include give tell describe explain list use should sentence",
+    scope="ends",
+)
+PARTS = words(
+    "parts that can be tied",
+    "word words sentence sentences line lines paragraph paragraphs stanza stanzas letter letters "
+    "verse verses bullet bullets syllables",
     scope="ends",
 )
 PARTS_TIED = phrase(
     "parts tied to one another",
     "each every no next previous following consecutive adjacent successive alternate alternating "
-    "increasing decreasing ascending descending last first second all per number before",
+    "increasing decreasing ascending descending last first second all per number before increase "
+    "increases decrease decreases grow grows double doubles lengths",
     r"(?:no two|next|previous|preceding|consecutive|successive|adjacent|alternating|subsequent"
-    r"|following) (?:\w{1,20} ){0,2}?"
+    r") (?:\w{1,20} ){0,2}?"
     r"(?:words?|sentences?|lines?|paragraphs?|stanzas?|letters?|verses?)\b"
     r"|(?:each|every|all|second|third) (?:\w{1,20} ){0,3}?"
     r"(?:words?|sentences?|lines?|paragraphs?|stanzas?|verses?)\b[^.?!]{0,50}?\b(?:start|begin|end"
     r"|longer|shorter|same|increas|one more|alternat|palindrom|than the|as the (?:one|last|prev))"
-    r"|(?:last|first|final) (?:word|letter|sentence|\w{1,20} words?)s? (?:of|in|on|from)\b"
+    r"|\beach (?:\w{1,20} ){0,2}?(?:start|begin|end)(?:s|ing)? with"
+    r"|(?:last|first|final|initial) (?:word|letter|sentence|\w{1,20} words?)s? (?:of|in|on"
+    r"|from) (?:the |an? |its "
+    r"|any )?(?:each|every|next|previous|preceding|following|one|prior|sentence|line|paragraph|all)"
     r"|(?:increasing|decreasing|ascending|descending|alternating) (?:\w{1,20} ){0,4}?"
     r"(?:words?|letters?|sentences?|length)\b"
     r"|(?:words?|letters?|syllables?|sentences?|length) (?:\w{1,20} ){1,5}?"
@@ -56,20 +66,69 @@ PARTS_TIED = phrase(
 PROGRESSION = words(
     "how they are tied",
     "increasing increase increases ascending descending decreasing alternate alternates "
-    "alternating longer shorter previous preceding consecutive successive adjacent progressively "
-    "increment incrementally next start starts begin begins beginning end ends ending exactly "
-    "equal same repeat repeated repeating more fewer vowel vowels consonant consonants syllables "
-    "alliterative alliteration palindrome palindromes prime fibonacci odd even unique reverse",
+    "alternating first last longer shorter previous preceding consecutive successive adjacent "
+    "progressively increment incrementally next start starts begin begins beginning end ends "
+    "ending exactly equal same repeat repeated repeating more fewer vowel vowels consonant "
+    "consonants syllables alliterative alliteration palindrome palindromes prime fibonacci odd "
+    "even unique reverse",
     scope="ends",
 )
 
+ARRANGED = words(
+    "things in an order",
+    "row arranged arrange order ordered shelf seated seats sit sits lined queue circle ranks "
+    "ranked standing floors rows race tournament finished show branch",
+)
+RELATIVE = words(
+    "one relative to another",
+    "left right leftmost rightmost adjacent beside next between older newer oldest newest "
+    "youngest taller tallest shorter shortest heavier heaviest lighter cheapest expensive above "
+    "below ahead behind higher lower faster slower finished",
+    1,
+)
+ENUMERATED = counted("commas", 3)
+SUSPECTS = words(
+    "suspects",
+    "suspect suspects murderer murder murdered culprit alibi alibis detective guilty killer "
+    "crime stole robbed theft weapon motive",
+    2,
+)
+ALLOCATE = words(
+    "an allocation asked",
+    "assign assigned allocate allocated allocation match matched pair paired distribute divide "
+    "grouped teams",
+    scope="ends",
+)
+TASKS = words(
+    "what is allocated",
+    "task tasks role roles job jobs person people workers teams team slots shifts rooms seats "
+    "partners students employees each",
+)
+PREFERENCES = words(
+    "who may have what",
+    "cannot can't must skilled dislikes likes prefers prefer refuses unless available conflict "
+    "argue argued trust experience strengths weaknesses constraints only no never afraid",
+    2,
+)
+HOW_CAN = phrase(
+    "a way to be found",
+    "how can could determine steps moves way sequence minimum least fewest smallest",
+    r"(?:steps|sequence of|moves|way) to|how (?:can|could|would|do|should|did|does) (?:you|we"
+    r"|he|she|they|one|the|this|it)\b"
+    r"|(?:minimum|least|fewest|smallest) number of",
+)
+LIMITED = words(
+    "a limit on the means",
+    "exactly once fewest minimum least allowed cannot trip trips weighings scale balance pour "
+    "crossing without",
+)
 PLACES = words(
     "places in an order",
     "left right between next adjacent above below older newer oldest newest youngest taller "
     "tallest shorter shortest heavier cheapest expensive immediately leftmost rightmost ranked "
-    "finished higher lower opposite beside neighbor neighbors first second third fourth fifth last "
-    "before after ahead behind north south east west top bottom fewer faster slower sits seated "
-    "directly middle end",
+    "finished higher lower opposite beside neighbor neighbors first second third fourth fifth "
+    "last before after ahead behind north south east west top bottom fewer faster slower sits "
+    "seated directly middle end",
     3,
 )
 EXCLUSIVE = words(
@@ -85,6 +144,14 @@ WHICH_ASKED = words(
     "solve possible conclude",
     scope="ends",
 )
+DEDUCED = phrase(
+    "a deduction asked",
+    "who which what where when work determine figure deduce infer must",
+    r"(?:work out|determine|figure out|deduce|infer) (?:which|who|what|when|where|how|the)"
+    r"|\b(?:who|which|what|where)\b[^.?!]{0,80}\b(?:must|can have|could have|cannot|latest|earliest"
+    r"|youngest|oldest|tallest|shortest|second|third|fourth|guaranteed?|has it|is telling|true)\b",
+)
+RESTRICTIONS = counted("restrictions", 3)
 CLUES = words(
     "clues or rules given",
     "clue clues constraint constraints conditions rules puzzle premises facts hints riddle "
@@ -100,7 +167,7 @@ KIN_ASKED = phrase(
     "a kinship asked",
     "how what who",
     r"how many (?:brother|sister|sibling|son|daughter|child|cousin)|\brelat(?:ed|ion|ionship)\b"
-    r"|who is",
+    r"|who is|what is the name|how is \w{1,20} related",
 )
 SHARED = words("shared by several", "each of is has")
 TURNS = words(
@@ -120,19 +187,21 @@ WALKER = words("one who moves", "if you i he she they standing walks takes")
 
 PROOF_ASKED = phrase(
     "a proof asked",
-    "prove proof proofs disprove show demonstrate derive refute verify induction justify rigorous "
-    "proves",
+    "prove proof proofs disprove show demonstrate derive refute verify induction justify "
+    "rigorous proves",
     r"\b(?:dis)?prove\b|\bproofs?\b|\b(?:show|demonstrate|verify|derive|justify)(?: \w{1,20})? "
     r"(?:that|the|why|whether|if)\b|induction|rigorous",
 )
 OBJECTS = words(
     "mathematical objects",
-    "theorem integers integer prime primes irrational rational infinitely convergent converges "
-    "continuous function functions sets set group groups graph graphs matrix matrices inequality "
-    "bijection contradiction real numbers sum triangle sequence polynomial lemma vertices vertex "
-    "edges finite infinite even odd divisible logic axiom axioms formula equation equivalent "
-    "limit field ring subset vector eigenvalue eigenvalues squares square root sqrt complexity "
-    "conjecture divides algorithm",
+    "coprime divisor multiple angles bounded monotone compact series countable uncountable "
+    "injective surjective isomorphic homomorphism linear independent basis rank determinant "
+    "decidable n x y k theorem integers integer prime primes irrational rational infinitely "
+    "convergent converges continuous function functions sets set group groups graph graphs "
+    "matrix matrices inequality bijection contradiction real numbers sum triangle sequence "
+    "polynomial lemma vertices vertex edges finite infinite even odd divisible logic axiom "
+    "axioms formula equation equivalent limit field ring subset vector eigenvalue eigenvalues "
+    "squares square root sqrt complexity conjecture divides algorithm",
 )
 VALIDITY = words(
     "words of validity",
@@ -144,15 +213,31 @@ VALIDITY = words(
 )
 VALIDITY_ASKED = phrase(
     "validity asked of what is given",
-    "valid invalid follow follows entail entails entailed imply implies deduce conclude argument",
+    "conclusion conclusions valid invalid follow follows entail entails entailed imply implies "
+    "deduce conclude argument hypothesis necessarily logically premise premises",
     r"argument[^.?!]{0,80}?\b(?:valid|invalid|sound)"
     r"|does (?:it|this|that) (?:\w{1,20} ){0,2}?follow"
     r"|(?:logically|necessarily) (?:follow|true|entail|imply|impl)"
     r"|\b(?:in)?valid (?:\w{1,20} )?(?:argument|inference|deduction|conclusion|syllogism)"
     r"|premises?\b[^.?!]{0,80}?(?:entail|follow|imply)"
+    r"|(?:conclusion|statement)s? (?:\w{1,20} )?(?:follow|must be)|follows? (?:necessarily"
+    r"|logically)"
     r"|(?:can|what) (?:we|be|you|one|i) (?:\w{1,20} )?(?:conclude|deduce|infer)"
     r"|hypothesis[^.?!]{0,60}?(?:true|entail|follow)",
 )
+TRUTH_ASKED = phrase(
+    "the truth of a statement asked",
+    "true false uncertain unknown follow hypothesis statement conclusion does based",
+    r"true,? (?:or )?false|\buncertain\b|\bunknown\b|does it follow|follows? from"
+    r"|(?:is|are) the (?:statement|hypothesis|conclusion|claim)",
+)
+BASED_ON = phrase(
+    "a question put to rules",
+    "based",
+    r"based on (?:the |these |this |all )?(?:\w{1,20} )?(?:above|rules|facts|premises|statements"
+    r"|information|game|context)[^?]{0,80}?\b(?:is|are|does|do|can|which|what|who)\b",
+)
+GENERALITIES = counted("generalities", 2)
 CONCLUDED = words(
     "a conclusion drawn",
     "therefore thus hence conclusion so then since consequently premises premise statement "
@@ -160,61 +245,89 @@ CONCLUDED = words(
 )
 QUANTIFIERS = words(
     "quantifiers",
-    "all every some no none any not only whoever nobody everyone everything if neither nor either "
-    "someone never always nothing anyone being least",
+    "all every some no none any not only whoever nobody everyone everything if neither nor "
+    "either someone never always nothing anyone being least",
     2,
 )
 
+NUMBER_THEORY = words(
+    "numbers and figures",
+    "integers integer multiples divisible polynomial triangle circle perpendicular remainder "
+    "modulo prime primes vertices logarithm coefficients parabola hexagon inscribed tangent "
+    "cosine sine probability digits hypotenuse sphere cylinder cone",
+)
 MATH = words(
     "terms of mathematics",
     "polynomial triangle circle radius integer integers perpendicular equation equations root "
     "roots digits digit divisor divisors probability sequence modulo remainder perimeter area "
-    "vertices matrix vector vectors logarithm coefficient coefficients arithmetic geometric prime "
-    "primes factor factors factorial divided divisible positive real function graph parabola "
-    "hexagon square rectangle cube sphere volume angle angles tangent sine cosine inscribed "
-    "midpoint segment permutations combinations randomly product sum solutions solution multiple "
-    "multiples fraction denominator expression evaluate simplify inverse distinct decimal base "
-    "median mean consecutive intersect axis slope degrees units odd even plane chord diagonal "
-    "diagonals inequality domain range integral derivative degree complex cubic quadratic least "
-    "greatest common x y z n expected dice die eigenvalue limit theorem",
+    "vertices matrix vector vectors logarithm coefficient coefficients arithmetic geometric "
+    "prime primes factor factors factorial divided divisible positive real function graph "
+    "parabola hexagon square rectangle cube sphere volume angle angles tangent sine cosine "
+    "inscribed midpoint segment permutations combinations randomly product sum solutions "
+    "solution multiple multiples fraction denominator expression evaluate simplify inverse "
+    "distinct decimal base median mean consecutive intersect axis slope degrees units odd even "
+    "plane chord diagonal diagonals inequality domain range integral derivative degree complex "
+    "cubic quadratic least greatest common log ln sqrt sin cos tan altitude hypotenuse legs "
+    "isosceles equilateral trapezoid pentagon octagon quadrilateral parallelogram bisector "
+    "cylinder cone pyramid diameter circumference congruent numbers squares cubes perfect "
+    "nonnegative negative whole points vertex asymptote reciprocal parallel coordinates radians "
+    "sides side length width height distance ratio average centroid drawn replacement marbles "
+    "flipped coin coins rolled ways arrangements selected x y z n expected dice die eigenvalue "
+    "limit theorem",
     2,
 )
 RESULT_ASKED = phrase(
     "a result to find",
     "find compute evaluate calculate determine solve simplify express many value what prove "
-    "smallest largest probability show",
+    "factor expand smallest largest probability show",
     r"find|comput|evaluat|calculat|determin|solv|simplify|express|factor|expand|prove|how many"
-    r"|what (?:is|are|was|fraction|percent|value)\b|values? of|smallest|largest",
+    r"|what(?:'s| is| are| was| fraction| percent| value)\b|values? of|smallest|largest",
 )
-NOTATION = counted("notation", 3)
-FORMULAS = phrase(
-    "formulas",
-    "x y z n a b f p k m i",
-    r"[a-z0-9)]\s?[=^<>]\s?[-(a-z0-9|]|\bf\(|\d\s?[a-z]\s?[-+]|\\|\bsqrt",
+NOTATION = counted("notation", 2)
+OPERATORS = counted("operators", 1)
+TRANSFORM = words(
+    "an expression to work on",
+    "factor expand simplify evaluate compute solve differentiate integrate",
     scope="ends",
 )
-EQUATION = phrase(
-    "an equation given",
-    "x y z n f g a b",
-    r"\bf\(\w{1,20}\) ?=|[a-z0-9)] ?[=<>] ?[-(0-9a-z\\]|\^\d",
-    scope="ends",
+COUNTING = phrase(
+    "a count of possibilities",
+    "many ways number different distinct possible arrangements",
+    r"(?:how many|number of) (?:[\w-]{1,20} ){0,2}?(?:ways|arrangements|permutations"
+    r"|combinations|subsets"
+    r"|outcomes|sequences|paths|words|numbers|integers|triples|pairs|solutions|committees"
+    r"|handshakes)\b",
 )
+CHOSEN = words(
+    "what is chosen",
+    "letters people digits seated chosen choose select selected arranged arrange form formed "
+    "made table books committee balls cards different distinct each order repetition total "
+    "possible",
+)
+VARIABLES = words("names of variables", "x y z n f g", scope="ends")
 AMOUNTS = counted("numbers", 3)
 QUANTITY_ASKED = phrase(
     "a quantity asked",
-    "how much many total percent percentage average cost long old far money earn fraction amount",
+    "how much many total percent percentage average cost long old far money earn fraction amount "
+    "what when calculate estimate",
     r"how (?:many|much|long|old|far|fast|tall|heavy|big|large|often)"
     r"|what (?:is|was|are|were|will be|percent|percentage|fraction)[^.?!]{0,60}?(?:total|average"
     r"|cost|price|amount|number|profit|sum|percent|ratio|age|time|distance|speed|revenue|salary"
-    r"|probability|value|difference)|what (?:percent|percentage|fraction)|calculate|estimate",
+    r"|probability|value|difference|charge|bill|score|weight|height|length|area|balance)"
+    r"|what (?:percent|percentage|fraction)|calculate|estimate|when (?:do|will|does"
+    r"|did) (?:they|it|he|she)"
+    r"|at what (?:time|rate|price|speed)",
 )
 RELATED = words(
     "quantities related",
     "each every per twice half times more less fewer than remaining left total altogether then "
-    "after rest percent double doubled triple third quarter additional another sold bought spends "
-    "spent pays paid costs cost gives gave discount split shared equally remainder rate interest "
-    "hour hours minutes day days week weeks month year years mph km miles price average both sum "
-    "away used uses earns makes",
+    "after rest percent double doubled triple third quarter additional another sold bought "
+    "spends spent pays paid costs cost gives gave discount split shared equally remainder rate "
+    "interest hour hours minutes day days week weeks month year years mph km miles price average "
+    "both sum away used uses earns makes off extra final discounted ages older younger needs "
+    "take takes apart toward towards feet meters grams kilograms dozen combined plus equal holds "
+    "holding weighs pounds ounces inches yards cents dollars equally pieces ate eats percentage "
+    "kinds",
     3,
 )
 ESTIMATED = words(
@@ -234,10 +347,21 @@ REASONED = phrase(
 
 ACTIONS = words(
     "actions to order",
-    "plan plans planning actions action steps moves move sequence schedule itinerary route routes "
-    "strategy blocks crossing cross deliver visit assign allocate trip tour operations stack "
-    "unstack logistics warehouse roadmap load unload drive",
+    "plan plans planning actions action steps moves move sequence schedule itinerary route "
+    "routes strategy blocks crossing cross deliver visit assign allocate trip tour operations "
+    "stack unstack logistics warehouse roadmap load unload drive",
     2,
+    scope="ends",
+)
+ITINERARY = words(
+    "a trip",
+    "trip itinerary visit cities city days day travel flight flights route tour stay spend stops "
+    "attend meet",
+    3,
+)
+PLAN_ASKED = words(
+    "a plan asked",
+    "plan schedule itinerary route order sequence find arrange roster rota timetable",
     scope="ends",
 )
 CONDITIONS = words(
@@ -254,6 +378,21 @@ GOAL = words(
     "satisfying meet meets all complete minimize maximize optimize get gets need needs want",
     2,
 )
+AIM = words(
+    "an aim",
+    "minimise minimises minimising maximise optimise minimizing maximizing goal goals objective "
+    "minimize maximize satisfy satisfies achieve achieves target",
+)
+MACHINERY = words(
+    "machinery of programs",
+    "lru cache heap trie queue scheduler allocator parser compiler interpreter tokenizer limiter "
+    "balancer mutex semaphore distributed concurrent consensus pool hashmap btree microservice "
+    "microservices backend concurrency asynchronous multithreaded regex kernel gpu neural solver "
+    "blockchain websocket throughput latency sharding",
+    2,
+    scope="ends",
+)
+IMPLEMENT = words("an implementation asked", "implement implementing algorithm", scope="ends")
 BUILD = words(
     "something to build",
     "write implement develop design create build optimize code program given refactor make",
@@ -262,16 +401,19 @@ BUILD = words(
 ARTEFACT = words(
     "a program",
     "function program algorithm script class code python java javascript c++ rust sql method "
-    "implementation structure query api server app application compiler parser simulation website",
+    "implementation structure query api server app application compiler parser simulation "
+    "website",
     scope="ends",
 )
 DEMANDS = words(
     "demands on it",
-    "efficient efficiently complexity optimal optimized dynamic recursive recursion time space "
-    "array arrays string strings tree graph sorted input output minimum maximum common largest "
-    "smallest node nodes binary list lists linked longest shortest matrix integers concurrent "
-    "thread parallel distributed cache scalable lock hash median subsequence occurrences returns "
-    "edge cases number numbers sum index constraints files directory parallelism words",
+    "queue stack heap consecutive streak duplicates gaps overlapping running cumulative lru "
+    "lockfree substring palindromic efficient efficiently complexity optimal optimized dynamic "
+    "recursive recursion time space array arrays string strings tree graph sorted input output "
+    "minimum maximum common largest smallest node nodes binary list lists linked longest "
+    "shortest matrix integers concurrent thread parallel distributed cache scalable lock hash "
+    "median subsequence occurrences returns edge cases number numbers sum index constraints "
+    "files directory parallelism words",
     2,
     scope="ends",
 )

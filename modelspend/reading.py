@@ -30,11 +30,15 @@ _NO_WORD = bytes(set(range(127)) - set(b"abcdefghijklmnopqrstuvwxyz0123456789'")
 _WORDS = bytes.maketrans(_NO_WORD, b" " * len(_NO_WORD))
 _CLOCK = re.compile(r"\d(?::\d\d| ?[ap]\.?m\b| o'clock)")
 _ITEM = re.compile(r"\n *(?:\d{1,2}[.):]|[-*•]|\([a-z0-9]\)) ?")
+_OPERATOR = re.compile(
+    r"[0-9a-z)] ?[+*^=<>] ?(?=[-(0-9a-z\\])|[0-9a-z)] [-/] (?=[0-9(])|[0-9)][-/](?:\(|[xyzn]\b)"
+    r"|\)\("
+)
 _NAME = re.compile(r"[A-Z][a-z]+")
 
 NUMBER_WORDS = terms(
-    "two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty fifty "
-    "sixty hundred thousand million half twice double triple third quarter dozen"
+    "two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty "
+    "fifty sixty hundred thousand million half twice double triple third quarter dozen"
 )
 
 
@@ -66,6 +70,7 @@ class Reading:
 
     @property
     def ends(self) -> str:
+        """The two ends of the text."""
         return ends(self.flat, ENDS)
 
     def count(self, what: str) -> int:
@@ -128,28 +133,78 @@ def _names(reading: Reading) -> int:
 
 
 _NO_NAMES = terms(
-    "the a an if then and but or so he she it they we you i in on at to of for from with by is are "
-    "was were what which who where when how why this that these those there his her its their "
-    "answer question options option yes no not all each every first second third finally next now "
-    "after before write given let find each note please"
+    "the a an if then and but or so he she it they we you i in on at to of for from with by is "
+    "are was were what which who where when how why this that these those there his her its "
+    "their answer question options option yes no not all each every first second third finally "
+    "next now after before write given let find each note please"
 )
 
 
 def _sentences(reading: Reading) -> int:
     flat = reading.flat
-    return 1 + flat.count(". ") + flat.count("? ") + flat.count("! ")
+    ends = 1 + flat.count(". ") + flat.count("? ") + flat.count("! ")
+    if "\nB. " in reading.text:
+        ends -= sum(map(flat.count, (" a. ", " b. ", " c. ", " d. ")))  # options end no sentence
+    return max(ends, 1)
 
 
 def _numbers(reading: Reading) -> int:
-    """Number words and the like of "12" and "third" that stand there, repeats counted once."""
+    """Numbers in figures and in words."""
     tally = reading.tally
-    return len(NUMBER_WORDS & tally.keys()) + sum(map(str.isdigit, tally))
+    in_words = sum(tally[word] for word in NUMBER_WORDS.intersection(tally))
+    return reading.count("figures") + in_words
+
+
+def _figures(reading: Reading) -> int:
+    flat = reading.flat.encode()
+    if len(flat) == len(flat.translate(None, b"0123456789")):
+        return 0  # most texts: a look at the bytes is cheaper than one at each word
+    return sum(map(str.isdigit, reading.words))
+
+
+def _operators(reading: Reading) -> int:
+    """Signs between numbers and letters, as in "3x + 2 = y"; a date and "well-known" hold none."""
+    text = reading.ends
+    if not any(sign in text for sign in _SIGNS):
+        return 0
+    return len(_OPERATOR.findall(text))
+
+
+_SIGNS = ("^", "=", "*", "+", "<", ">", ")(", " - ", " / ", ")/", ")-")
+
+_GENERAL = terms(
+    "if then every all each no unless only any some none either neither nobody everyone always "
+    "never"
+)
+
+
+def _generalities(reading: Reading) -> int:
+    """How often a sentence speaks of all or none, or of what holds under a condition."""
+    tally = reading.tally
+    return sum(tally[word] for word in _GENERAL.intersection(tally))
+
+
+_RESTRICTING = terms(
+    "not no never only exactly each every most least neither either must cannot unless before "
+    "after than both same different but without"
+)
+
+
+def _restrictions(reading: Reading) -> int:
+    """How often a word restricts what is possible."""
+    tally = reading.tally
+    return sum(tally[word] for word in _RESTRICTING.intersection(tally))
 
 
 COUNTS: dict[str, Callable[[Reading], int]] = {
     "names": _names,
     "numbers": _numbers,
+    "figures": _figures,
     "sentences": _sentences,
+    "commas": lambda reading: reading.flat.count(","),
+    "operators": _operators,
+    "generalities": _generalities,
+    "restrictions": _restrictions,
     "clocks": lambda reading: len(_CLOCK.findall(reading.flat)),
     "items": lambda reading: len(_ITEM.findall(reading.text)),
     "notation": lambda reading: reading.text.count("\\") + reading.text.count("$") // 2,

@@ -6,6 +6,7 @@ more context escalates more; here the system prompt and earlier turns can push a
 is on the brink, and alone never over the threshold.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +14,7 @@ from math import exp
 from typing import Literal
 
 from modelspend import asks, complexity
-from modelspend.evidence import Kind, Scope
+from modelspend.evidence import Kind, Scope, terms
 from modelspend.reading import WINDOW, Reading, ends, read
 from modelspend.receipt import Classification
 from modelspend.rules import RULES, THRESHOLD, Rule, Way
@@ -86,7 +87,7 @@ def classify(
     around = _around(system, history, weights)
     signals = _together(own, around)
     strain = complexity.strain(reading)
-    pull = complexity.pull(strain, own.score)
+    pull = complexity.pull(strain, lift(own))
     pull += sum(weight * max(0.0, far.pull - pull) for far, weight in around)
     value = complexity.squashed(pull)
     category = asks.category(reading, own.fired)
@@ -127,7 +128,7 @@ def _far(text: str) -> _Far:
     """Kept, for the system prompt and the last turns come again with each call."""
     reading = read(text, VOCABULARY)
     signals = _signals(reading)
-    return _Far(signals, complexity.pull(complexity.strain(reading), signals.score))
+    return _Far(signals, complexity.pull(complexity.strain(reading), lift(signals)))
 
 
 def _together(own: Signals, around: Sequence[tuple[_Far, float]]) -> Signals:
@@ -137,6 +138,17 @@ def _together(own: Signals, around: Sequence[tuple[_Far, float]]) -> Signals:
         return own
     names = {*own.fired}.union(*(far.signals.fired for far, _ in around))
     return Signals(own.score + lent, tuple(rule.name for rule in RULES if rule.name in names))
+
+
+def lift(signals: Signals) -> float:
+    return sum(_LIFTS[name] for name in signals.fired)
+
+
+_LIFTS = {
+    rule.name: rule.weight
+    * (complexity.LIFT_MATHEMATICS if rule.category == "mathematics" else complexity.LIFT)
+    for rule in RULES
+}
 
 
 def _tier(signals: Signals, value: float, category: str) -> Tier:
@@ -160,12 +172,15 @@ def held(strain: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """A way of a rule, made ready: what must be counted, cheapest first."""
+    """A way of a rule made ready, cheapest first: words seen, counts, patterns, dear counts."""
 
     words: tuple[tuple[int, int], ...]
     counts: tuple[tuple[str, int], ...]
-    kinds: tuple[Kind, ...]
+    phrases: tuple[tuple[re.Pattern[str], Scope], ...]
+    dear: tuple[tuple[str, int], ...]
 
+
+_DEAR = frozenset({"names", "clocks", "operators"})
 
 _groups: dict[tuple[frozenset[str], bool], int] = {}
 
@@ -176,11 +191,18 @@ def _group(words: frozenset[str], scope: Scope) -> int:
 
 
 def _test(way: Way) -> _Test:
+    rare_first = sorted((kind for kind in way if kind.words), key=_commonness)
+    counts = [(kind.counted, kind.at_least) for kind in way if kind.counted]
     return _Test(
-        tuple((_group(kind.words, kind.scope), kind.at_least) for kind in way if kind.words),
-        tuple((kind.counted, kind.at_least) for kind in way if kind.counted),
-        tuple(kind for kind in way if kind.pattern),
+        tuple((_group(kind.words, kind.scope), kind.at_least) for kind in rare_first),
+        tuple(count for count in counts if count[0] not in _DEAR),
+        tuple((kind.pattern, kind.scope) for kind in way if kind.pattern),
+        tuple(count for count in counts if count[0] in _DEAR),
     )
+
+
+def _commonness(kind: Kind) -> float:
+    return len(kind.words) / kind.at_least
 
 
 _TESTS: tuple[tuple[Rule, int, tuple[_Test, ...]], ...] = tuple(
@@ -202,39 +224,71 @@ _IN_WHOLE, _AT_ENDS = _index(near=False), _index(near=True)
 
 VOCABULARY = frozenset(_IN_WHOLE) | frozenset(_AT_ENDS) | complexity.WORDS | asks.WORDS
 
-_LONG = 400
+_LONG = 200
 """Words after which each kind of evidence needs one word more: long texts hold any word."""
 
 
+_RESTATE = terms(
+    "summarize summarise summary summarization translate translation proofread paraphrase rewrite "
+    "rephrase reword tldr shorten condense"
+)
+_RESTATE_WITHIN = 8
+"""Asked in its first or last words to restate a text, a model need not solve what the text holds;
+only how the answer is to be formed still counts."""
+
+
 def _signals(reading: Reading) -> Signals:
-    seen = [0] * len(_groups)
-    for word in reading.hits:
-        for group in _IN_WHOLE.get(word, ()):
-            seen[group] += 1
-    for word in reading.end_hits:
-        for group in _AT_ENDS.get(word, ()):
-            seen[group] += 1
+    seen = _seen(reading)
     extra = len(reading.words) // _LONG
+    words = reading.words
+    restate = not _RESTATE.isdisjoint(words[:_RESTATE_WITHIN] + words[-_RESTATE_WITHIN:])
     fired = [
         rule
         for rule, unless, tests in _TESTS
-        if not seen[unless] and any(_holds(test, seen, extra, reading) for test in tests)
+        if not seen[unless]
+        and (not restate or rule.category == "output_form")
+        and _any_holds(tests, seen, extra, reading)
     ]
     return Signals(sum(rule.weight for rule in fired), tuple(rule.name for rule in fired))
 
 
-def _holds(test: _Test, seen: Sequence[int], extra: int, reading: Reading) -> bool:
-    for group, least in test.words:
-        if seen[group] < (least if least == 1 else least + extra):
-            return False
-    for what, least in test.counts:
-        if reading.count(what) < least:
-            return False
-    return all(_matches(kind, reading) for kind in test.kinds)
+def _seen(reading: Reading) -> list[int]:
+    """How many different words of each list were seen."""
+    seen = [0] * len(_groups)
+    for word in reading.hits & _IN_WHOLE.keys():
+        for group in _IN_WHOLE[word]:
+            seen[group] += 1
+    for word in reading.end_hits & _AT_ENDS.keys():
+        for group in _AT_ENDS[word]:
+            seen[group] += 1
+    return seen
 
 
-def _matches(kind: Kind, reading: Reading) -> bool:
-    assert kind.pattern is not None
-    scope = kind.scope
-    text = reading.asked if scope == "asked" else reading.ends if scope == "ends" else reading.flat
-    return kind.pattern.search(text) is not None
+def _any_holds(tests: Sequence[_Test], seen: list[int], extra: int, reading: Reading) -> bool:
+    for test in tests:
+        for group, least in test.words:
+            found = seen[group]
+            if found < least or (extra and least > 1 and found < least + extra):
+                break
+        else:
+            if _structure_holds(test, extra, reading):
+                return True
+    return False
+
+
+def _structure_holds(test: _Test, extra: int, reading: Reading) -> bool:
+    return (
+        all(_enough(what, least, extra, reading) for what, least in test.counts)
+        and all(_matches(pattern, scope, reading) for pattern, scope in test.phrases)
+        and all(_enough(what, least, extra, reading) for what, least in test.dear)
+    )
+
+
+def _enough(what: str, least: int, extra: int, reading: Reading) -> bool:
+    return reading.count(what) >= (least if least == 1 else least + extra)
+
+
+def _matches(pattern: re.Pattern[str], scope: Scope, reading: Reading) -> bool:
+    """Whether a pattern is found in its part of the text; never in the whole of a long one."""
+    text = reading.asked if scope == "asked" else reading.ends
+    return pattern.search(text) is not None

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from modelspend import complexity
-from modelspend.complexity import FEATURES, MOST, RULE_MOST, RULE_WEIGHT
+from modelspend.complexity import FEATURES, LIFT_MOST, MOST
 from modelspend.reading import read
 from modelspend.rules import THRESHOLD
-from modelspend.signals import SCORE_MOST, VOCABULARY, detect, held
+from modelspend.signals import SCORE_MOST, VOCABULARY, detect, held, lift
 from tests.bench.accuracy.prompts import Prompt
 from tests.bench.accuracy.routing import Question
 
@@ -36,11 +36,12 @@ def left_out(sets: Sets) -> dict[str, list[float]]:
         here = np.array([pair == subject for pair in zip(names, subjects, strict=True)])
         weights = _fit(x[~here], gains[~here], names[~here])
         out[here] = x[here] @ weights / _scale(x[~here], weights, names[~here])
-    scores = np.array(
-        [min(detect(q.text).score, RULE_MOST) for rows in sets.values() for q in rows]
-    )
-    pull = out + RULE_WEIGHT * scores
+    pull = out + np.array([lifted(q.text) for rows in sets.values() for q in rows])
     return {name: [float(p) for p in pull[names == name]] for name in sets}
+
+
+def lifted(text: str) -> float:
+    return min(lift(detect(text)), LIFT_MOST)
 
 
 def refitted(sets: Sets) -> list[str]:
