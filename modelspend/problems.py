@@ -8,11 +8,13 @@ from modelspend.evidence import counted, phrase, words
 
 LETTER_FORM = phrase(
     "a form of letters",
-    "acrostic acrostics palindrome palindromes palindromic lipogram alliteration alliterative "
-    "anagram anagrams pangram tautogram abecedarian mesostic univocalic letter letters alphabet "
-    "vowel vowels consonant consonants syllable syllables alphabetical",
+    "backwards backward acrostic acrostics palindrome palindromes palindromic lipogram "
+    "alliteration alliterative anagram anagrams pangram tautogram abecedarian mesostic "
+    "univocalic letter letters alphabet vowel vowels consonant consonants syllable syllables "
+    "alphabetical",
     r"acrostic|palindrom|lipogram|alliterat|anagram|pangram|tautogram|abecedar|mesostic|univocalic"
-    r"|letters? (?:of|in|per|from|[a-z]\b|\W[a-z]\W)|(?:vowel|consonant|syllable)s? "
+    r"|letters? (?:of|in|per|from|[a-z]\b|\W[a-z]\W)|(?:vowel|consonant|syllable)s?\b"
+    r"|reads? (?:exactly )?the same"
     r"|(?:first|last|same|initial|next|each|every|consecutive|different|capital|final|starting"
     r"|following) (?:\w{1,20} )?(?:letter|vowel|consonant|syllable)|alphabet",
     scope="ends",
@@ -113,7 +115,9 @@ PREFERENCES = words(
 HOW_CAN = phrase(
     "a way to be found",
     "how can could determine steps moves way sequence minimum least fewest smallest",
-    r"(?:steps|sequence of|moves|way) to|how (?:can|could|would|do|should|did|does) (?:you|we"
+    r"(?:steps|sequence of|moves|way) to"
+    r"|in (?:\w{1,20} )?(?:weighings|moves|steps|cuts|trips|crossings|questions|tries)"
+    r"|how (?:can|could|would|do|should|did|does) (?:you|we"
     r"|he|she|they|one|the|this|it)\b"
     r"|(?:minimum|least|fewest|smallest) number of",
 )
@@ -130,6 +134,12 @@ PLACES = words(
     "last before after ahead behind north south east west top bottom fewer faster slower sits "
     "seated directly middle end",
     3,
+)
+ORDER_OF_STEPS = phrase(
+    "an order of steps asked",
+    "order sequence first steps",
+    r"in (?:what|which) order|(?:what|which) (?:order|sequence)|(?:the|what) (?:very )?first step"
+    r"|order (?:the|of|in which)",
 )
 EXCLUSIVE = words(
     "one each",
@@ -152,6 +162,7 @@ DEDUCED = phrase(
     r"|youngest|oldest|tallest|shortest|second|third|fourth|guaranteed?|has it|is telling|true)\b",
 )
 RESTRICTIONS = counted("restrictions", 3)
+RANK = words("a ranking asked", "rank who which order", scope="ends")
 CLUES = words(
     "clues or rules given",
     "clue clues constraint constraints conditions rules puzzle premises facts hints riddle "
@@ -178,18 +189,20 @@ TURNS = words(
 )
 PLACE_ASKED = phrase(
     "where one stands",
-    "where which what position direction return facing",
-    r"which (?:direction|way|side)|what (?:is|'s)? ?(?:\w{1,20} ){0,3}?(?:position|direction|place)"
+    "where which what position direction return facing heading coordinates",
+    r"heading|coordinates|which (?:direction|way|side)|what (?:is"
+    r"|'s)? ?(?:\w{1,20} ){0,3}?(?:position|direction|place)"
     r"|return to the|where (?:is|are|am|was|will|do)|starting (?:point|position)"
     r"|facing\b[^.?!]{0,20}\?",
 )
-WALKER = words("one who moves", "if you i he she they standing walks takes")
+WALKER = words("one who moves", "if you i he she they it robot standing walks takes moves")
 
 PROOF_ASKED = phrase(
     "a proof asked",
-    "prove proof proofs disprove show demonstrate derive refute verify induction justify "
-    "rigorous proves",
-    r"\b(?:dis)?prove\b|\bproofs?\b|\b(?:show|demonstrate|verify|derive|justify)(?: \w{1,20})? "
+    "argue argument prove proof proofs disprove show demonstrate derive refute verify induction "
+    "justify rigorous proves",
+    r"\b(?:dis)?prove\b|\bproofs?\b|show there|argue (?:that|why)|argument (?:that|for|why)"
+    r"|\b(?:show|demonstrate|verify|derive|justify)(?: \w{1,20})? "
     r"(?:that|the|why|whether|if)\b|induction|rigorous",
 )
 OBJECTS = words(
@@ -213,8 +226,9 @@ VALIDITY = words(
 )
 VALIDITY_ASKED = phrase(
     "validity asked of what is given",
-    "conclusion conclusions valid invalid follow follows entail entails entailed imply implies "
-    "deduce conclude argument hypothesis necessarily logically premise premises",
+    "consistent contradictory contradict both conclusion conclusions valid invalid follow "
+    "follows entail entails entailed imply implies deduce conclude argument hypothesis "
+    "necessarily logically premise premises",
     r"argument[^.?!]{0,80}?\b(?:valid|invalid|sound)"
     r"|does (?:it|this|that) (?:\w{1,20} ){0,2}?follow"
     r"|(?:logically|necessarily) (?:follow|true|entail|imply|impl)"
@@ -222,6 +236,8 @@ VALIDITY_ASKED = phrase(
     r"|premises?\b[^.?!]{0,80}?(?:entail|follow|imply)"
     r"|(?:conclusion|statement)s? (?:\w{1,20} )?(?:follow|must be)|follows? (?:necessarily"
     r"|logically)"
+    r"|is it (?:\w{1,20} )?(?:consistent|contradictory|possible)|consistent\?"
+    r"|can (?:both|all|they)(?: \w{1,20})? be"
     r"|(?:can|what) (?:we|be|you|one|i) (?:\w{1,20} )?(?:conclude|deduce|infer)"
     r"|hypothesis[^.?!]{0,60}?(?:true|entail|follow)",
 )
@@ -281,7 +297,8 @@ RESULT_ASKED = phrase(
     "find compute evaluate calculate determine solve simplify express many value what prove "
     "factor expand smallest largest probability show",
     r"find|comput|evaluat|calculat|determin|solv|simplify|express|factor|expand|prove|how many"
-    r"|what(?:'s| is| are| was| fraction| percent| value)\b|values? of|smallest|largest",
+    r"|for (?:which|what)|what(?:'s| is| are| was| fraction| percent| value)\b|values? of"
+    r"|smallest|largest",
 )
 NOTATION = counted("notation", 2)
 OPERATORS = counted("operators", 1)
@@ -309,12 +326,12 @@ AMOUNTS = counted("numbers", 3)
 QUANTITY_ASKED = phrase(
     "a quantity asked",
     "how much many total percent percentage average cost long old far money earn fraction amount "
-    "what when calculate estimate",
+    "what when calculate estimate originally",
     r"how (?:many|much|long|old|far|fast|tall|heavy|big|large|often)"
     r"|what (?:is|was|are|were|will be|percent|percentage|fraction)[^.?!]{0,60}?(?:total|average"
     r"|cost|price|amount|number|profit|sum|percent|ratio|age|time|distance|speed|revenue|salary"
     r"|probability|value|difference|charge|bill|score|weight|height|length|area|balance)"
-    r"|what (?:percent|percentage|fraction)|calculate|estimate|when (?:do|will|does"
+    r"|what (?:percent|percentage|fraction)|what did|calculate|estimate|when (?:do|will|does"
     r"|did) (?:they|it|he|she)"
     r"|at what (?:time|rate|price|speed)",
 )
@@ -385,10 +402,11 @@ AIM = words(
 )
 MACHINERY = words(
     "machinery of programs",
-    "lru cache heap trie queue scheduler allocator parser compiler interpreter tokenizer limiter "
-    "balancer mutex semaphore distributed concurrent consensus pool hashmap btree microservice "
-    "microservices backend concurrency asynchronous multithreaded regex kernel gpu neural solver "
-    "blockchain websocket throughput latency sharding",
+    "engine backtracking optimizer garbage collector virtual lru cache heap trie queue scheduler "
+    "allocator parser compiler interpreter tokenizer limiter balancer mutex semaphore "
+    "distributed concurrent consensus pool hashmap btree microservice microservices backend "
+    "concurrency asynchronous multithreaded regex kernel gpu neural solver blockchain websocket "
+    "throughput latency sharding",
     2,
     scope="ends",
 )

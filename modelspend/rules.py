@@ -119,6 +119,7 @@ RULES: tuple[Rule, ...] = (
             (stories.BELIEF_ASKED, stories.BELIEFS_NESTED),
             (stories.BELIEF_ASKED, stories.UNSEEN, counted("names", 2)),
             (stories.BELIEF_ASKED, stories.UNSEEN, stories.STORED),
+            (stories.BELIEF_ASKED, stories.MINDS, counted("names", 1)),
             (stories.BELIEF_ASKED, stories.NOT_KNOWN, counted("sentences", 2)),
             (stories.BELIEFS_NESTED, stories.ANY_ASKED, counted("names", 1)),
         ),
@@ -142,6 +143,7 @@ RULES: tuple[Rule, ...] = (
         ways=(
             (stories.CLOCKS, stories.BEFORE, stories.TIME_ASKED),
             (more(stories.CLOCKS, 4), stories.MEETING, stories.TIME_ASKED),
+            (stories.TIMELINE, more(stories.BEFORE, 2), counted("sentences", 2)),
             (stories.DATE_ASKED, more(stories.DATES, 3)),
             (
                 stories.ORDER_ASKED,
@@ -193,6 +195,9 @@ RULES: tuple[Rule, ...] = (
             ),
             (problems.DEDUCED, more(problems.RESTRICTIONS, 4), counted("sentences", 3)),
             (problems.WHICH_ASKED, more(problems.RELATIVE, 2), counted("names", 2)),
+            (problems.RANK, more(problems.RELATIVE, 3)),
+            (problems.WHICH_ASKED, more(problems.EXCLUSIVE, 3), counted("names", 2)),
+            (problems.ORDER_OF_STEPS, more(problems.CONDITIONS, 3)),
             (problems.SUSPECTS, problems.WHICH_ASKED, counted("sentences", 3)),
             (problems.ALLOCATE, problems.TASKS, problems.PREFERENCES, counted("sentences", 3)),
             (problems.HOW_CAN, problems.LIMITED, counted("numbers", 2)),
@@ -257,6 +262,13 @@ RULES: tuple[Rule, ...] = (
         ways=(
             (problems.ACTIONS, problems.CONDITIONS, problems.GOAL, counted("sentences", 4)),
             (problems.ACTIONS, problems.CONDITIONS, problems.AIM, counted("sentences", 3)),
+            (problems.PLAN_ASKED, more(problems.CONDITIONS, 4)),
+            (
+                problems.ITINERARY,
+                problems.PLAN_ASKED,
+                more(problems.CONDITIONS, 2),
+                counted("numbers", 2),
+            ),
             (problems.PLAN_ASKED, more(problems.CONDITIONS, 3), problems.AIM),
             (
                 problems.ITINERARY,

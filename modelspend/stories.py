@@ -43,8 +43,9 @@ OUTCOME = words(
 )
 UNREAL = phrase(
     "a past that was not",
-    "had hadn't never were weren't instead",
-    r"\bhad [^.?!]{3,100}?,? would\b[^.?!]{0,80}\bhave\b"
+    "had hadn't never were weren't instead if",
+    r"how (?:would|might|could) (?!i\b|you\b|we\b)[^.?!]{1,80} if [^.?!]{1,60}"
+    r"(?:\bwere\b|\bhad\b|\w{2}ed\b|\bdid\b)|\bhad [^.?!]{3,100}?,? would\b[^.?!]{0,80}\bhave\b"
     r"|(?:if|suppos(?:e|ing)|imagine|assum(?:e|ing)) [^.?!]{1,100}?"
     r"(?:\bhad(?:n't| not| never| \w{2,9}ly)? (?!to\b)"
     r"\w{0,12}(?:ed|en|un|ome|one|ost|ade|ent|ept|old|eld|ght|uilt|aid|und|ung|own|id|on|ft|ut"
@@ -56,7 +57,10 @@ UNREAL = phrase(
 ELSEWHERE = phrase(
     "a world made up",
     "world universe history timeline scenario reality society planet country",
-    r"(?:hypothetical|alternate|alternative|parallel|imaginary|fictional|counterfactual|invented"
+    r"(?:imagine|suppose|consider|assume) an? (?:\w{1,20} )?(?:universe|world|society|planet"
+    r"|country) "
+    r"(?:with|where|in|without|that|whose)"
+    r"|(?:hypothetical|alternate|alternative|parallel|imaginary|fictional|counterfactual|invented"
     r"|self-contained|made-up)\W{1,2}(?:\w{1,20}\W{1,2}){0,3}?"
     r"(?:world|universe|history|timeline|scenario|reality|society|planet|country)",
 )
@@ -69,9 +73,9 @@ TURNED = words(
 )
 CONSISTENT = words(
     "consistency",
-    "consistent consistency contradict contradicts contradiction contradictions contradictory "
-    "paradox paradoxes coherent coherence inconsistent inconsistency inconsistencies causally "
-    "retroactively",
+    "consistent consistency contradict contradicting contradicts contradiction contradictions "
+    "contradictory paradox paradoxes coherent coherence inconsistent inconsistency "
+    "inconsistencies causally retroactively",
 )
 CHAIN = words(
     "a chain of causes",
@@ -98,7 +102,8 @@ CAUSE_ASKED = phrase(
     "did does do is was would will can could which should if who what",
     r"\b(?:did|does|do|is|was|were|would|will|can|could|should) [^.?!]{2,160}?\b(?:caused?|because"
     r"|intentionally|due to|led to|leads? to|result|responsible|on purpose|effect|affect|increase"
-    r"|decrease|instead|more likely|less likely|prevent|explain|independent|had not|hadn't"
+    r"|decrease|instead|attributed to|explained by|more likely|less likely|prevent|explain"
+    r"|independent|had not|hadn't"
     r"|happened|to blame)\b[^?]{0,200}\?"
     r"|\b(?:who|which|what) (?:\w{1,20} ){0,3}?(?:caused|is responsible|was responsible"
     r"|is to blame)",
@@ -158,6 +163,12 @@ BELIEFS_NESTED = phrase(
     r"|realize[sd]?|guess(?:es)?|aware|unaware|convinced|says?|said|claim(?:s|ed)?)(?: that)? "
     r"(?:\w{1,20} ){1,4}?(?:thinks?|thought|believe[sd]?|knows?|knew|suspect(?:s|ed)?|assume[sd]?"
     r"|expect(?:s|ed)?|unaware|wants?|intends?|will (?:look|search|say|think))\b",
+)
+MINDS = words(
+    "what minds do",
+    "believes thinks knows pretended pretends told tells notices noticed notice sees saw heard "
+    "overheard lied lies secretly unaware expects knew thought believed realised realized guess",
+    2,
 )
 BELIEF_ASKED = phrase(
     "a belief asked",
@@ -238,6 +249,12 @@ TIME_ASKED = phrase(
     r"|which (?:day|date|time|year|month)|how (?:long|many (?:days|hours|minutes|weeks|years))"
     r"|between what|earliest|latest|could [^.?!]{1,60} have|available|free (?:slot|time)|time slot"
     r"|overlap|find (?:an? |the )?(?:time|slot|date|day)|works for",
+)
+TIMELINE = phrase(
+    "a timeline asked",
+    "order timeline happened first last possible sequence earliest latest",
+    r"in (?:what|which) order|timeline|order in which|happened (?:first|last|before|after)"
+    r"|first (?:step|event)|(?:which|what) (?:event|of \w{1,20}) [^.?!]{0,40}(?:first|last)",
 )
 ORDER_ASKED = phrase(
     "what was before or after",
