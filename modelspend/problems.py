@@ -114,7 +114,8 @@ PREFERENCES = words(
 )
 HOW_CAN = phrase(
     "a way to be found",
-    "how can could determine steps moves way sequence minimum least fewest smallest",
+    "weighings tries questions cuts trips crossings how can could determine steps moves way "
+    "sequence minimum least fewest smallest",
     r"(?:steps|sequence of|moves|way) to"
     r"|in (?:\w{1,20} )?(?:weighings|moves|steps|cuts|trips|crossings|questions|tries)"
     r"|how (?:can|could|would|do|should|did|does) (?:you|we"
@@ -294,8 +295,8 @@ MATH = words(
 )
 RESULT_ASKED = phrase(
     "a result to find",
-    "find compute evaluate calculate determine solve simplify express many value what prove "
-    "factor expand smallest largest probability show",
+    "which find compute evaluate calculate determine solve simplify express many value what "
+    "prove factor expand smallest largest probability show",
     r"find|comput|evaluat|calculat|determin|solv|simplify|express|factor|expand|prove|how many"
     r"|for (?:which|what)|what(?:'s| is| are| was| fraction| percent| value)\b|values? of"
     r"|smallest|largest",

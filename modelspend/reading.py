@@ -34,6 +34,7 @@ _OPERATOR = re.compile(
     r"[0-9a-z)] ?[+*^=<>] ?(?=[-(0-9a-z\\])|[0-9a-z)] [-/] (?=[0-9(])|[0-9)][-/](?:\(|[xyzn]\b)"
     r"|\)\("
 )
+_NAME_WITHIN = re.compile(r"[a-z,;] ([A-Z][a-z]+)")
 _NAME = re.compile(r"[A-Z][a-z]+")
 
 NUMBER_WORDS = terms(
@@ -122,13 +123,16 @@ def _end(flat: str, place: int) -> int:
 
 
 def _names(reading: Reading) -> int:
-    """Capitalised words that stand there twice and never in lower case: people and things."""
-    seen = Counter(_NAME.findall(reading.text))
+    """Capitalised words within a sentence or there twice, never in lower case: who takes part."""
     text = reading.text
+    seen = Counter(_NAME.findall(text))
+    within = set(_NAME_WITHIN.findall(text))
     return sum(
         1
         for name, n in seen.items()
-        if n > 1 and (low := name.lower()) not in _NO_NAMES and f" {low} " not in text
+        if (n > 1 or name in within)
+        and (low := name.lower()) not in _NO_NAMES
+        and f" {low} " not in text
     )
 
 
