@@ -51,6 +51,11 @@ def phrase(what: str, gate: str, pattern: str, scope: Scope = "asked") -> Kind:
     return Kind(what=what, words=terms(gate), pattern=re.compile(pattern), scope=scope)
 
 
+def openings(what: str, gate: str, pattern: str, scope: Scope = "asked") -> Kind:
+    """A phrase with so many openings that looking only where words begin is the faster way."""
+    return phrase(what, gate, rf"\b(?:{pattern})", scope)
+
+
 CODE = terms(
     "function code python def java javascript typescript sql api html css regex compiler "
     "algorithm database const println async"

@@ -4,9 +4,9 @@ Hides the words that such tasks use. Letters like x and n are words here, since 
 little else.
 """
 
-from modelspend.evidence import counted, phrase, words
+from modelspend.evidence import counted, openings, phrase, words
 
-LETTER_FORM = phrase(
+LETTER_FORM = openings(
     "a form of letters",
     "backwards backward acrostic acrostics palindrome palindromes palindromic lipogram "
     "alliteration alliterative anagram anagrams pangram tautogram abecedarian mesostic "
@@ -44,7 +44,7 @@ PARTS = words(
     "verse verses bullet bullets syllables",
     scope="ends",
 )
-PARTS_TIED = phrase(
+PARTS_TIED = openings(
     "parts tied to one another",
     "each every no next previous following consecutive adjacent successive alternate alternating "
     "increasing decreasing ascending descending last first second all per number before increase "
@@ -155,7 +155,7 @@ WHICH_ASKED = words(
     "solve possible conclude",
     scope="ends",
 )
-DEDUCED = phrase(
+DEDUCED = openings(
     "a deduction asked",
     "who which what where when work determine figure deduce infer must",
     r"(?:work out|determine|figure out|deduce|infer) (?:which|who|what|when|where|how|the)"
@@ -198,7 +198,7 @@ PLACE_ASKED = phrase(
 )
 WALKER = words("one who moves", "if you i he she they it robot standing walks takes moves")
 
-PROOF_ASKED = phrase(
+PROOF_ASKED = openings(
     "a proof asked",
     "argue argument prove proof proofs disprove show demonstrate derive refute verify induction "
     "justify rigorous proves",
@@ -225,7 +225,7 @@ VALIDITY = words(
     2,
     scope="ends",
 )
-VALIDITY_ASKED = phrase(
+VALIDITY_ASKED = openings(
     "validity asked of what is given",
     "consistent contradictory contradict both conclusion conclusions valid invalid follow "
     "follows entail entails entailed imply implies deduce conclude argument hypothesis "
@@ -242,9 +242,9 @@ VALIDITY_ASKED = phrase(
     r"|(?:can|what) (?:we|be|you|one|i) (?:\w{1,20} )?(?:conclude|deduce|infer)"
     r"|hypothesis[^.?!]{0,60}?(?:true|entail|follow)",
 )
-TRUTH_ASKED = phrase(
+TRUTH_ASKED = openings(
     "the truth of a statement asked",
-    "true false uncertain unknown follow hypothesis statement conclusion does based",
+    "true false uncertain unknown follow follows hypothesis conclusion statement",
     r"true,? (?:or )?false|\buncertain\b|\bunknown\b|does it follow|follows? from"
     r"|(?:is|are) the (?:statement|hypothesis|conclusion|claim)",
 )

@@ -7,7 +7,7 @@ read as blanks: the words that are looked for are English.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from modelspend.evidence import terms
@@ -23,6 +23,8 @@ ASKED_SENTENCE = 260
 
 ASKED_SENTENCES = 6
 
+_ENDINGS = (". ", "? ", "! ")
+
 _UPPER = bytes(range(ord("A"), ord("Z") + 1))
 _OTHER = bytes((*range(32), *range(127, 256)))
 _FLAT = bytes.maketrans(_UPPER + _OTHER, _UPPER.lower() + b" " * len(_OTHER))
@@ -34,7 +36,8 @@ _OPERATOR = re.compile(
     r"[0-9a-z)] ?[+*^=<>] ?(?=[-(0-9a-z\\])|[0-9a-z)] [-/] (?=[0-9(])|[0-9)][-/](?:\(|[xyzn]\b)"
     r"|\)\("
 )
-_NAME_WITHIN = re.compile(r"[a-z,;] ([A-Z][a-z]+)")
+# the capital comes first, so that the engine looks for one before it looks back
+_NAME_WITHIN = re.compile(r"[A-Z](?<=[a-z,;] .)[a-z]+")
 _NAME = re.compile(r"[A-Z][a-z]+")
 
 NUMBER_WORDS = terms(
@@ -49,16 +52,18 @@ class Reading:
 
     `flat` is the window in lower case, control characters and other scripts as blanks; `words` its
     words, `tally` how often each stands there; `hits` and `end_hits` are the words of the
-    vocabulary in the window and near its ends; `size` is the length of the whole text.
+    vocabulary in the window and near its ends; `size` is the length of the whole text. Which
+    patterns `matched` is kept, since several rules ask for the same.
     """
 
     text: str
     flat: str
     words: list[str]
-    tally: Mapping[str, int]
+    tally: Counter[str]
     hits: frozenset[str]
     end_hits: frozenset[str]
     size: int
+    matched: dict[re.Pattern[str], bool] = field(default_factory=dict)
     _asked: str | None = None
     _counts: dict[str, int] = field(default_factory=dict)
 
@@ -76,9 +81,10 @@ class Reading:
 
     def count(self, what: str) -> int:
         """How many `names`, `numbers`, `sentences`, … the window holds; see COUNTS."""
-        if what not in self._counts:
-            self._counts[what] = COUNTS[what](self)
-        return self._counts[what]
+        found = self._counts.get(what)
+        if found is None:
+            found = self._counts[what] = COUNTS[what](self)
+        return found
 
 
 def read(text: str, vocabulary: frozenset[str]) -> Reading:
@@ -102,7 +108,7 @@ def ends(text: str, limit: int) -> str:
 
 def asked(flat: str) -> str:
     """What a text asks: its questions and its first and last sentence, in no more than 2 KB."""
-    parts = [flat[: _end(flat, 0)][:ASKED_SENTENCE]]
+    parts = [flat[: _end(flat, 0)]]
     place = flat.find("?")
     while place >= 0 and len(parts) <= ASKED_SENTENCES:
         parts.append(flat[_start(flat, place) : place + 1])
@@ -114,12 +120,13 @@ def asked(flat: str) -> str:
 
 def _start(flat: str, place: int) -> int:
     least = max(0, place - ASKED_SENTENCE)
-    return max(least, *(flat.rfind(mark, least, place) + 1 for mark in (". ", "? ", "! ")))
+    return max(least, *[flat.rfind(mark, least, place) + 1 for mark in _ENDINGS])
 
 
 def _end(flat: str, place: int) -> int:
-    found = [at for mark in (". ", "? ", "! ") if (at := flat.find(mark, place)) >= 0]
-    return min(found, default=len(flat)) + 1
+    most = place + ASKED_SENTENCE
+    found = [at for mark in _ENDINGS if (at := flat.find(mark, place, most)) >= 0]
+    return min(found, default=most) + 1
 
 
 def _names(reading: Reading) -> int:
@@ -146,8 +153,8 @@ _NO_NAMES = terms(
 
 def _sentences(reading: Reading) -> int:
     flat = reading.flat
-    ends = 1 + flat.count(". ") + flat.count("? ") + flat.count("! ")
-    if "\nB. " in reading.text:
+    ends = 1 + flat.count(". ") + flat.count("? ")
+    if reading.tally["b"] and "\nB. " in reading.text:
         ends -= sum(map(flat.count, (" a. ", " b. ", " c. ", " d. ")))  # options end no sentence
     return max(ends, 1)
 

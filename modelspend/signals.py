@@ -277,18 +277,22 @@ def _any_holds(tests: Sequence[_Test], seen: list[int], extra: int, reading: Rea
 
 
 def _structure_holds(test: _Test, extra: int, reading: Reading) -> bool:
-    return (
-        all(_enough(what, least, extra, reading) for what, least in test.counts)
-        and all(_matches(pattern, scope, reading) for pattern, scope in test.phrases)
-        and all(_enough(what, least, extra, reading) for what, least in test.dear)
-    )
-
-
-def _enough(what: str, least: int, extra: int, reading: Reading) -> bool:
-    return reading.count(what) >= (least if least == 1 else least + extra)
+    for what, least in test.counts:
+        if reading.count(what) < (least + extra if least > 1 else least):
+            return False
+    for pattern, scope in test.phrases:
+        if not _matches(pattern, scope, reading):
+            return False
+    for what, least in test.dear:
+        if reading.count(what) < (least + extra if least > 1 else least):
+            return False
+    return True
 
 
 def _matches(pattern: re.Pattern[str], scope: Scope, reading: Reading) -> bool:
     """Whether a pattern is found in its part of the text; never in the whole of a long one."""
-    text = reading.asked if scope == "asked" else reading.ends
-    return pattern.search(text) is not None
+    found = reading.matched.get(pattern)
+    if found is None:
+        text = reading.asked if scope == "asked" else reading.ends
+        found = reading.matched[pattern] = pattern.search(text) is not None
+    return found

@@ -4,7 +4,7 @@ Hides the words that such tellings use. Most are everyday words; what makes them
 a question about the outcome stands beside them.
 """
 
-from modelspend.evidence import counted, phrase, words
+from modelspend.evidence import counted, openings, phrase, words
 
 SUPPOSED = words(
     "a supposition",
@@ -41,7 +41,7 @@ OUTCOME = words(
     "behave",
     2,
 )
-UNREAL = phrase(
+UNREAL = openings(
     "a past that was not",
     "had hadn't never were weren't instead if",
     r"how (?:would|might|could) (?!i\b|you\b|we\b)[^.?!]{1,80} if [^.?!]{1,60}"
@@ -54,7 +54,7 @@ UNREAL = phrase(
     r"|would(?:n't| not)? have (?:\w{1,20} ){1,3}?(?:had|if) "
     r"|\bhad (?:\w{1,20} ){1,4}?(?:not|never) \w",
 )
-ELSEWHERE = phrase(
+ELSEWHERE = openings(
     "a world made up",
     "world universe history timeline scenario reality society planet country",
     r"(?:imagine|suppose|consider|assume) an? (?:\w{1,20} )?(?:universe|world|society|planet"
@@ -146,7 +146,7 @@ STEPS = words(
     "before throughout meanwhile again once and",
     2,
 )
-STATE_ASKED = phrase(
+STATE_ASKED = openings(
     "the state at the end",
     "end finally now final where who which what holding has does is result contains ends",
     r"at the end|ends? up|in the end|\bnow\b|finally|final (?:position|state|location|order)"
@@ -203,7 +203,7 @@ STORED = words(
     "booth desk table car office box basket drawer cupboard bag fridge bottle container closet "
     "room kitchen bucket pantry cabinet shelf jar chest pocket",
 )
-LIARS = phrase(
+LIARS = openings(
     "liars and truth-tellers",
     "lie lies lying liar liars truth truths truthful truthfully knight knights knave knaves spy "
     "spies honest dishonest lied false true guilty thief culprit",
@@ -274,7 +274,7 @@ MEETING = words(
     "appointment calendar meetings slot",
     2,
 )
-REVERSED = phrase(
+REVERSED = openings(
     "order reversed",
     "reverse reversed backwards backward chronological chronologically rewind linear nonlinear "
     "order last end latest shuffled scrambled jumbled mixed unordered",
