@@ -26,10 +26,10 @@ SIMPLE_BELOW = 0.25
 
 THOUGHTFUL = frozenset({"code", "reasoning", "analysis"})
 
-CHANCE_OFFSET = -0.17
-CHANCE_FIRED = 1.82
-CHANCE_SCORE = 0.88
-CHANCE_STRAIN = 2.80
+CHANCE_OFFSET = -1.07
+CHANCE_FIRED = 3.85
+CHANCE_SCORE = 0.28
+CHANCE_STRAIN = 2.02
 """The chance that a prompt should escalate, as fitted on labelled prompts (see `complexity.py`)."""
 
 SCORE_MOST = 8

@@ -1,15 +1,15 @@
-"""Fits the few numbers of `complexity.py` and the chances of `signals.py`; needs numpy.
+"""Fits the few numbers of `complexity.py` and the chances of `signals.py`, in plain Python.
 
-The target is what the strong model gains on a question (strong right minus weak right). Both sets
-weigh the same and only differences within a set count; the ridge is strong enough that weights are
-near to plain correlations. The predictions that are judged come from fits without the
-question's subject (MMLU) or fold (GSM8K).
+Complexity: the target is what the strong model gains on a question (strong right minus weak
+right). Both sets weigh the same and only differences within a set count; the ridge is so strong
+that weights are near to plain correlations. Chances: a logistic fit on the labelled prompts in
+which each task weighs by the root of its size. What is judged always comes from a fit without
+the question's subject (MMLU), its fold (GSM8K) or the prompt's task.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from math import exp, sqrt
 
 from modelspend import complexity
 from modelspend.complexity import FEATURES, LIFT_MOST, MOST
@@ -19,135 +19,215 @@ from modelspend.signals import SCORE_MOST, VOCABULARY, detect, held, lift
 from tests.bench.accuracy.prompts import Prompt
 from tests.bench.accuracy.routing import Question
 
-PRIOR = 1.0
-"""Ridge of the logistic fit."""
-
 RIDGE = 10.0
+PRIOR = 1.0
+STEPS = 12
+
 Sets = Mapping[str, Sequence[Question]]
+Row = list[float]
 
 
-def left_out(sets: Sets) -> dict[str, list[float]]:
-    """For each set the pull of each question, from weights fitted without its subject."""
-    features, gains, names, subjects = _table(sets)
-    usual, spread = _standard(features, names)
-    x = _held(features, usual, spread)
-    out = np.zeros(len(gains))
-    for subject in sorted(set(zip(names, subjects, strict=True))):
-        here = np.array([pair == subject for pair in zip(names, subjects, strict=True)])
-        weights = _fit(x[~here], gains[~here], names[~here])
-        out[here] = x[here] @ weights / _scale(x[~here], weights, names[~here])
-    pull = out + np.array([lifted(q.text) for rows in sets.values() for q in rows])
-    return {name: [float(p) for p in pull[names == name]] for name in sets}
+@dataclass(frozen=True, slots=True)
+class _Gain:
+    """One question: its features as they stand, and what the strong model gains on it."""
+
+    name: str
+    subject: str
+    features: Row
+    gain: float
+    lift: float
 
 
-def lifted(text: str) -> float:
-    return min(lift(detect(text)), LIFT_MOST)
+@dataclass(slots=True)
+class _Sums:
+    """What a fit needs to know of some questions; those of a subject can be taken off again."""
+
+    n: float
+    x: Row
+    y: float
+    xx: list[Row]
+    xy: Row
 
 
-def refitted(sets: Sets) -> list[str]:
+def complexity_left_out(sets: Sets) -> dict[str, list[float]]:
+    """For each set the complexity of its questions, from weights fitted without their subject."""
+    gains = _gains(sets)
+    usual, spread = _standard(gains)
+    held_rows = [_held(gain.features, usual, spread) for gain in gains]
+    sums = _sums(gains, held_rows)
+    fits = {key: _fit(sums, without=key) for key in sums}
+    pulls: dict[str, list[float]] = {name: [] for name in sets}
+    for gain, row in zip(gains, held_rows, strict=True):
+        weights = fits[gain.name, gain.subject]
+        strain = sum(w * x for w, x in zip(weights, row, strict=True))
+        pulls[gain.name].append(complexity.pull(strain, gain.lift))
+    return pulls
+
+
+def features_refitted(sets: Sets) -> list[str]:
     """The rows of FEATURES as they should read, fitted on all questions."""
-    features, gains, names, _ = _table(sets)
-    usual, spread = _standard(features, names)
-    x = _held(features, usual, spread)
-    weights = _fit(x, gains, names)
-    weights /= _scale(x, weights, names)
+    gains = _gains(sets)
+    usual, spread = _standard(gains)
+    weights = _fit(_sums(gains, [_held(gain.features, usual, spread) for gain in gains]))
     return [
-        f"{feature.name}: usual={u:.4g} spread={s:.3g} weight={w:.3f}"
+        f"{feature.name}: usual={u:.3g}, spread={s:.3g}, weight={w:.2f}"
         for feature, u, s, w in zip(FEATURES, usual, spread, weights, strict=True)
     ]
 
 
-def _table(sets: Sets) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    rows = [(name, q) for name, asked in sets.items() for q in asked]
-    readings = [read(q.text, VOCABULARY) for _, q in rows]
-    features = np.array([[f.measure(reading) for f in FEATURES] for reading in readings])
-    gains = np.array([float(q.strong - q.weak) for _, q in rows])
-    names = np.array([name for name, _ in rows])
-    return features, gains, names, np.array([q.subject for _, q in rows])
+def _gains(sets: Sets) -> list[_Gain]:
+    found = []
+    for name, asked in sets.items():
+        for question in asked:
+            reading = read(question.text, VOCABULARY)
+            features = [feature.measure(reading) for feature in FEATURES]
+            lifted = min(lift(detect(question.text)), LIFT_MOST)
+            gain = float(question.strong - question.weak)
+            found.append(_Gain(name, question.subject, features, gain, lifted))
+    return found
 
 
-def _standard(features: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    means = [features[names == name].mean(0) for name in sorted(set(names))]
-    return np.mean(means, axis=0), features.std(0)
+def _standard(gains: Sequence[_Gain]) -> tuple[Row, Row]:
+    """The mean of each feature, both sets alike, and how it spreads over all questions."""
+    names = sorted({gain.name for gain in gains})
+    usual, spread = [], []
+    for place in range(len(FEATURES)):
+        means = [_mean(g.features[place] for g in gains if g.name == name) for name in names]
+        every = _mean(g.features[place] for g in gains)
+        usual.append(_mean(means))
+        spread.append(sqrt(_mean((g.features[place] - every) ** 2 for g in gains)))
+    return usual, spread
 
 
-def _held(features: np.ndarray, usual: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    return np.clip((features - usual) / spread, -MOST, MOST)
+def _held(row: Row, usual: Row, spread: Row) -> Row:
+    return [
+        min(max((value - u) / s, -MOST), MOST)
+        for value, u, s in zip(row, usual, spread, strict=True)
+    ]
 
 
-def _fit(x: np.ndarray, gains: np.ndarray, names: np.ndarray) -> np.ndarray:
-    x, gains, weight = x.copy(), gains.copy(), np.zeros(len(gains))
-    for name in set(names):
-        here = names == name
-        x[here] -= x[here].mean(0)
-        gains[here] -= gains[here].mean()
-        weight[here] = 1 / here.sum()
-    weighed = x * weight[:, None]
-    return np.linalg.solve(weighed.T @ x + RIDGE * np.eye(x.shape[1]), weighed.T @ gains)
+def _sums(gains: Sequence[_Gain], rows: Sequence[Row]) -> dict[tuple[str, str], _Sums]:
+    size = len(FEATURES)
+    found: dict[tuple[str, str], _Sums] = {}
+    for gain, row in zip(gains, rows, strict=True):
+        key = (gain.name, gain.subject)
+        if key not in found:
+            found[key] = _Sums(0, [0.0] * size, 0, [[0.0] * size for _ in row], [0.0] * size)
+        sums = found[key]
+        sums.n += 1
+        sums.y += gain.gain
+        for i, value in enumerate(row):
+            sums.x[i] += value
+            sums.xy[i] += value * gain.gain
+            for j, other in enumerate(row):
+                sums.xx[i][j] += value * other
+    return found
 
 
-def _scale(x: np.ndarray, weights: np.ndarray, names: np.ndarray) -> float:
-    """So that the pull of the usual set spreads by 1."""
-    return float(np.mean([(x[names == name] @ weights).std() for name in sorted(set(names))]))
+def _fit(sums: Mapping[tuple[str, str], _Sums], without: tuple[str, str] | None = None) -> Row:
+    """Ridge weights, scaled so that the strain of a set spreads by 1 on the average."""
+    size = range(len(FEATURES))
+    spreads = []
+    curve = [[RIDGE * (i == j) for j in size] for i in size]
+    slope = [0.0 for _ in size]
+    for name in sorted({name for name, _ in sums}):
+        kept = [s for key, s in sums.items() if key[0] == name and key != without]
+        n, y = sum(s.n for s in kept), sum(s.y for s in kept)
+        x = [sum(s.x[i] for s in kept) for i in size]
+        spread = [
+            [(sum(s.xx[i][j] for s in kept) - x[i] * x[j] / n) / n for j in size] for i in size
+        ]
+        spreads.append(spread)
+        for i in size:
+            slope[i] += (sum(s.xy[i] for s in kept) - x[i] * y / n) / n
+            for j in size:
+                curve[i][j] += spread[i][j]
+    weights = _solved(curve, slope)
+    scale = _mean(
+        sqrt(sum(weights[i] * m[i][j] * weights[j] for i in size for j in size)) for m in spreads
+    )
+    return [weight / scale for weight in weights]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One prompt with a known answer: what the rules and the strain of it are."""
+    """One prompt with a known answer, and what speaks for it."""
 
     task: str
-    score: int
-    strain: float
+    escalated: bool
     wanted: bool
+    evidence: tuple[float, ...]
 
 
 def cases(prompts: Iterable[Prompt]) -> list[Case]:
     found = []
     for prompt in prompts:
         if prompt.wanted is not None:
-            strain = complexity.strain(read(prompt.text, VOCABULARY))
-            found.append(Case(prompt.task, detect(prompt.text).score, strain, prompt.wanted))
+            strain = held(complexity.strain(read(prompt.text, VOCABULARY)))
+            score = detect(prompt.text).score
+            escalated = score >= THRESHOLD
+            evidence = (1.0, float(escalated), float(min(score, SCORE_MOST)), strain)
+            found.append(Case(prompt.task, escalated, prompt.wanted, evidence))
     return found
 
 
 def chances_left_out(known: Sequence[Case]) -> list[float]:
     """For each prompt the chance that it should escalate, fitted without its task."""
-    out = np.zeros(len(known))
-    tasks = np.array([case.task for case in known])
-    x, y = _evidence(known)
-    for task in sorted(set(tasks)):
-        here = tasks == task
-        out[here] = _chance(x[here] @ _logistic(x[~here], y[~here], tasks[~here]))
-    return [float(chance) for chance in out]
+    tasks = sorted({case.task for case in known})
+    fits = {task: _logistic([case for case in known if case.task != task]) for task in tasks}
+    return [_chance(fits[case.task], case) for case in known]
 
 
-def chances_refitted(known: Sequence[Case]) -> list[float]:
-    """CHANCE_OFFSET, CHANCE_FIRED, CHANCE_SCORE and CHANCE_STRAIN, fitted on all prompts."""
-    x, y = _evidence(known)
-    return [float(w) for w in _logistic(x, y, np.array([case.task for case in known]))]
+def chances_refitted(known: Sequence[Case]) -> list[str]:
+    """The CHANCE numbers as they should read, fitted on all prompts."""
+    names = ("CHANCE_OFFSET", "CHANCE_FIRED", "CHANCE_SCORE", "CHANCE_STRAIN")
+    return [f"{name} = {w:.2f}" for name, w in zip(names, _logistic(known), strict=True)]
 
 
-def _evidence(known: Sequence[Case]) -> tuple[np.ndarray, np.ndarray]:
-    rows = [[1.0, c.score >= THRESHOLD, min(c.score, SCORE_MOST), held(c.strain)] for c in known]
-    return np.array(rows, float), np.array([float(case.wanted) for case in known])
-
-
-def _logistic(x: np.ndarray, y: np.ndarray, tasks: np.ndarray) -> np.ndarray:
-    """Newton's method; each task has the same say, however many prompts it has."""
-    weight = np.zeros(len(y))
-    for task in set(tasks):
-        here = tasks == task
-        weight[here] = 1 / np.sqrt(here.sum())
-    weight /= weight.mean()
-    penalty = np.diag([0.0] + [PRIOR] * (x.shape[1] - 1))
-    found = np.zeros(x.shape[1])
-    for _ in range(30):
-        p = _chance(x @ found)
-        slope = x.T @ (weight * (y - p)) - penalty @ found
-        curve = (x * (weight * p * (1 - p))[:, None]).T @ x + penalty
-        found += np.linalg.solve(curve, slope)
+def _logistic(known: Sequence[Case]) -> Row:
+    """Newton's method with a small prior on everything but the offset."""
+    sizes: dict[str, int] = {}
+    for case in known:
+        sizes[case.task] = sizes.get(case.task, 0) + 1
+    every = _mean(1 / sqrt(sizes[case.task]) for case in known)
+    size = range(4)
+    found = [0.0] * 4
+    for _ in range(STEPS):
+        slope = [-PRIOR * found[i] * (i > 0) for i in size]
+        curve = [[PRIOR * (i == j and i > 0) for j in size] for i in size]
+        for case in known:
+            weight = 1 / sqrt(sizes[case.task]) / every
+            chance = _chance(found, case)
+            for i in size:
+                slope[i] += weight * (case.wanted - chance) * case.evidence[i]
+                for j in size:
+                    curve[i][j] += (
+                        weight * chance * (1 - chance) * case.evidence[i] * case.evidence[j]
+                    )
+        found = [f + step for f, step in zip(found, _solved(curve, slope), strict=True)]
     return found
 
 
-def _chance(pull: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-pull))
+def _chance(weights: Row, case: Case) -> float:
+    pull = sum(w * e for w, e in zip(weights, case.evidence, strict=True))
+    return 1 / (1 + exp(-pull))
+
+
+def _solved(matrix: Sequence[Row], vector: Row) -> Row:
+    """Gauss' elimination; the matrices here are positive definite."""
+    rows = [[*row, value] for row, value in zip(matrix, vector, strict=True)]
+    for i, pivot in enumerate(rows):
+        for row in rows[i + 1 :]:
+            factor = row[i] / pivot[i]
+            for j in range(i, len(row)):
+                row[j] -= factor * pivot[j]
+    found = [0.0] * len(rows)
+    for i in reversed(range(len(rows))):
+        known = sum(rows[i][j] * found[j] for j in range(i + 1, len(rows)))
+        found[i] = (rows[i][-1] - known) / rows[i][i]
+    return found
+
+
+def _mean(values: Iterable[float]) -> float:
+    every = list(values)
+    return sum(every) / len(every)
