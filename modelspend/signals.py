@@ -21,15 +21,15 @@ from modelspend.rules import RULES, THRESHOLD, Rule, Way
 
 Tier = Literal["simple", "standard", "deep_reasoning"]
 
-SIMPLE_BELOW = 0.25
+SIMPLE_BELOW = 0.3
 """Complexity under which a prompt that asks for no work of thought is `simple`."""
 
 THOUGHTFUL = frozenset({"code", "reasoning", "analysis"})
 
-CHANCE_OFFSET = -1.07
-CHANCE_FIRED = 3.85
-CHANCE_SCORE = 0.28
-CHANCE_STRAIN = 2.02
+CHANCE_OFFSET = -1.29
+CHANCE_FIRED = 3.87
+CHANCE_SCORE = 0.31
+CHANCE_STRAIN = 1.81
 """The chance that a prompt should escalate, as fitted on labelled prompts (see `complexity.py`)."""
 
 SCORE_MOST = 8
