@@ -417,6 +417,11 @@ BUILD = words(
     "write implement develop design create build optimize code program given refactor make",
     scope="ends",
 )
+FAULT = words(
+    "a fault to find",
+    "bug bugs debug fix wrong incorrect fails failing error race deadlock leak complexity optimize",
+    scope="ends",
+)
 ARTEFACT = words(
     "a program",
     "function program algorithm script class code python java javascript c++ rust sql method "

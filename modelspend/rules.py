@@ -287,6 +287,7 @@ RULES: tuple[Rule, ...] = (
         ways=(
             (problems.BUILD, problems.ARTEFACT, problems.DEMANDS),
             (problems.BUILD, problems.MACHINERY),
+            (problems.FAULT, problems.ARTEFACT, more(problems.DEMANDS, 3)),
             (problems.IMPLEMENT, problems.ARTEFACT, more(problems.DEMANDS, 1)),
         ),
     ),

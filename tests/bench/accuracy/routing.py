@@ -55,10 +55,13 @@ def _curve(scores: Sequence[float], asked: Sequence[Question]) -> tuple[list[flo
     for score, question in zip(scores, asked, strict=True):
         ties.setdefault(score, []).append(question.strong - question.weak)
     gap = sum(map(sum, ties.values()))
+    calls, gained = 0, 0
     xs, ys = [0.0], [0.0]
     for score in sorted(ties, reverse=True):
-        xs.append(xs[-1] + len(ties[score]) / len(asked))
-        ys.append(ys[-1] + sum(ties[score]) / gap)
+        calls += len(ties[score])
+        gained += sum(ties[score])  # whole numbers, so that a half is reached where it is reached
+        xs.append(calls / len(asked))
+        ys.append(gained / gap)
     return xs, ys
 
 
