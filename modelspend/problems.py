@@ -46,10 +46,12 @@ PARTS = words(
 )
 PARTS_TIED = openings(
     "parts tied to one another",
-    "each every no next previous following consecutive adjacent successive alternate alternating "
-    "increasing decreasing ascending descending last first second all per number before increase "
-    "increases decrease decreases grow grows double doubles lengths",
-    r"(?:no two|next|previous|preceding|consecutive|successive|adjacent|alternating|subsequent"
+    "sentences lines words paragraphs each every no next previous following consecutive adjacent "
+    "successive alternate alternating increasing decreasing ascending descending last first "
+    "second all per number before increase increases decrease decreases grow grows double "
+    "doubles lengths",
+    r"(?:sentences|lines|words|paragraphs) (?:must |should |all )?(?:start|begin|end)s? with"
+    r"|(?:no two|next|previous|preceding|consecutive|successive|adjacent|alternating|subsequent"
     r") (?:\w{1,20} ){0,2}?"
     r"(?:words?|sentences?|lines?|paragraphs?|stanzas?|letters?|verses?)\b"
     r"|(?:each|every|all|second|third) (?:\w{1,20} ){0,3}?"
@@ -94,6 +96,7 @@ SUSPECTS = words(
     "suspect suspects murderer murder murdered culprit alibi alibis detective guilty killer "
     "crime stole robbed theft weapon motive",
     2,
+    scope="ends",
 )
 ALLOCATE = words(
     "an allocation asked",
@@ -114,9 +117,10 @@ PREFERENCES = words(
 )
 HOW_CAN = phrase(
     "a way to be found",
-    "weighings tries questions cuts trips crossings how can could determine steps moves way "
-    "sequence minimum least fewest smallest",
-    r"(?:steps|sequence of|moves|way) to"
+    "reach moves weighings tries questions cuts trips crossings how can could determine steps "
+    "moves way sequence minimum least fewest smallest",
+    r"in how many|can you (?:reach|get|cut|place|cover)"
+    r"|(?:steps|sequence of|moves|way) to"
     r"|in (?:\w{1,20} )?(?:weighings|moves|steps|cuts|trips|crossings|questions|tries)"
     r"|how (?:can|could|would|do|should|did|does) (?:you|we"
     r"|he|she|they|one|the|this|it)\b"
@@ -124,8 +128,8 @@ HOW_CAN = phrase(
 )
 LIMITED = words(
     "a limit on the means",
-    "exactly once fewest minimum least allowed cannot trip trips weighings scale balance pour "
-    "crossing without",
+    "never twice only exactly once fewest minimum least allowed cannot trip trips weighings "
+    "scale balance pour crossing without",
 )
 PLACES = words(
     "places in an order",
@@ -151,8 +155,8 @@ EXCLUSIVE = words(
 )
 WHICH_ASKED = words(
     "which one",
-    "who which what where whose options choices determine order arrange true follows statement "
-    "solve possible conclude",
+    "how who which what where whose options choices determine order arrange true follows "
+    "statement solve possible conclude",
     scope="ends",
 )
 DEDUCED = openings(
@@ -161,6 +165,13 @@ DEDUCED = openings(
     r"(?:work out|determine|figure out|deduce|infer) (?:which|who|what|when|where|how|the)"
     r"|\b(?:who|which|what|where)\b[^.?!]{0,80}\b(?:must|can have|could have|cannot|latest|earliest"
     r"|youngest|oldest|tallest|shortest|second|third|fourth|guaranteed?|has it|is telling|true)\b",
+)
+RULES_GIVEN = words("rules of a game", "rules game beats wins rule1 turn", 2, "ends")
+ALTERNATIVES = words(
+    "causes side by side", "either alone both same would might or other too also already any", 2
+)
+SUCH_THAT = phrase(
+    "a condition on a number", "such exactly ends", r"such that|exactly \d|ends (?:in|with)"
 )
 RESTRICTIONS = counted("restrictions", 3)
 RANK = words("a ranking asked", "rank who which order", scope="ends")
@@ -269,17 +280,17 @@ QUANTIFIERS = words(
 
 NUMBER_THEORY = words(
     "numbers and figures",
-    "integers integer multiples divisible polynomial triangle circle perpendicular remainder "
-    "modulo prime primes vertices logarithm coefficients parabola hexagon inscribed tangent "
-    "cosine sine probability digits hypotenuse sphere cylinder cone",
+    "determinant matrix integers integer multiples divisible polynomial triangle circle "
+    "perpendicular remainder modulo prime primes vertices logarithm coefficients parabola "
+    "hexagon inscribed tangent cosine sine probability digits hypotenuse sphere cylinder cone",
 )
 MATH = words(
     "terms of mathematics",
-    "polynomial triangle circle radius integer integers perpendicular equation equations root "
-    "roots digits digit divisor divisors probability sequence modulo remainder perimeter area "
-    "vertices matrix vector vectors logarithm coefficient coefficients arithmetic geometric "
-    "prime primes factor factors factorial divided divisible positive real function graph "
-    "parabola hexagon square rectangle cube sphere volume angle angles tangent sine cosine "
+    "determinant such polynomial triangle circle radius integer integers perpendicular equation "
+    "equations root roots digits digit divisor divisors probability sequence modulo remainder "
+    "perimeter area vertices matrix vector vectors logarithm coefficient coefficients arithmetic "
+    "geometric prime primes factor factors factorial divided divisible positive real function "
+    "graph parabola hexagon square rectangle cube sphere volume angle angles tangent sine cosine "
     "inscribed midpoint segment permutations combinations randomly product sum solutions "
     "solution multiple multiples fraction denominator expression evaluate simplify inverse "
     "distinct decimal base median mean consecutive intersect axis slope degrees units odd even "
@@ -318,28 +329,32 @@ COUNTING = phrase(
 )
 CHOSEN = words(
     "what is chosen",
-    "letters people digits seated chosen choose select selected arranged arrange form formed "
-    "made table books committee balls cards different distinct each order repetition total "
-    "possible",
+    "tile board paths grid dominoes stairs change letters people digits seated chosen choose "
+    "select selected arranged arrange form formed made table books committee balls cards "
+    "different distinct each order repetition total possible",
 )
 VARIABLES = words("names of variables", "x y z n f g", scope="ends")
 AMOUNTS = counted("numbers", 3)
 QUANTITY_ASKED = phrase(
     "a quantity asked",
-    "how much many total percent percentage average cost long old far money earn fraction amount "
-    "what when calculate estimate originally",
-    r"how (?:many|much|long|old|far|fast|tall|heavy|big|large|often)"
+    "which number does must how much many total percent percentage average cost long old far "
+    "money earn fraction amount what when calculate estimate originally",
+    r"(?:which|what) number|what (?:does|do|must|should|would) [^.?!]{0,40}?(?:cost|pay|weigh"
+    r"|earn|sell|be)\b"
+    r"|how (?:many|much|long|old|far|fast|tall|heavy|big|large|often)"
     r"|what (?:is|was|are|were|will be|percent|percentage|fraction)[^.?!]{0,60}?(?:total|average"
     r"|cost|price|amount|number|profit|sum|percent|ratio|age|time|distance|speed|revenue|salary"
     r"|probability|value|difference|charge|bill|score|weight|height|length|area|balance)"
-    r"|what (?:percent|percentage|fraction)|what did|calculate|estimate|when (?:do|will|does"
+    r"|what (?:percent|percentage|fraction)|what did (?:it|the \w{1,20}|he|she|they) (?:cost"
+    r"|pay|weigh|earn)|calculate|estimate|when (?:do|will|does"
     r"|did) (?:they|it|he|she)"
     r"|at what (?:time|rate|price|speed)",
 )
 RELATED = words(
     "quantities related",
-    "each every per twice half times more less fewer than remaining left total altogether then "
-    "after rest percent double doubled triple third quarter additional another sold bought "
+    "average removed drops added gains loses night profit loss mixes mixed kg litres together "
+    "half each every per twice half times more less fewer than remaining left total altogether "
+    "then after rest percent double doubled triple third quarter additional another sold bought "
     "spends spent pays paid costs cost gives gave discount split shared equally remainder rate "
     "interest hour hours minutes day days week weeks month year years mph km miles price average "
     "both sum away used uses earns makes off extra final discounted ages older younger needs "
@@ -403,11 +418,11 @@ AIM = words(
 )
 MACHINERY = words(
     "machinery of programs",
-    "engine backtracking optimizer garbage collector virtual lru cache heap trie queue scheduler "
-    "allocator parser compiler interpreter tokenizer limiter balancer mutex semaphore "
-    "distributed concurrent consensus pool hashmap btree microservice microservices backend "
-    "concurrency asynchronous multithreaded regex kernel gpu neural solver blockchain websocket "
-    "throughput latency sharding",
+    "sudoku propagation constraint engine backtracking optimizer garbage collector virtual lru "
+    "cache heap trie queue scheduler allocator parser compiler interpreter tokenizer limiter "
+    "balancer mutex semaphore distributed concurrent consensus pool hashmap btree microservice "
+    "microservices backend concurrency asynchronous multithreaded regex kernel gpu neural solver "
+    "blockchain websocket throughput latency sharding",
     2,
     scope="ends",
 )

@@ -26,10 +26,10 @@ SIMPLE_BELOW = 0.3
 
 THOUGHTFUL = frozenset({"code", "reasoning", "analysis"})
 
-CHANCE_OFFSET = -1.29
-CHANCE_FIRED = 3.87
-CHANCE_SCORE = 0.31
-CHANCE_STRAIN = 1.81
+CHANCE_OFFSET = -1.06
+CHANCE_FIRED = 4.15
+CHANCE_SCORE = 0.26
+CHANCE_STRAIN = 2.02
 """The chance that a prompt should escalate, as fitted on labelled prompts (see `complexity.py`)."""
 
 SCORE_MOST = 8
@@ -172,9 +172,12 @@ def held(strain: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """A way of a rule made ready, cheapest first: words seen, counts, patterns, dear counts."""
+    """A way of a rule made ready, cheapest first: words seen, counts, patterns, dear counts.
 
-    words: tuple[tuple[int, int], ...]
+    Of words: the number of the list, how many of it, and whether a long text must have more.
+    """
+
+    words: tuple[tuple[int, int, bool], ...]
     counts: tuple[tuple[str, int], ...]
     phrases: tuple[tuple[re.Pattern[str], Scope], ...]
     dear: tuple[tuple[str, int], ...]
@@ -194,7 +197,10 @@ def _test(way: Way) -> _Test:
     rare_first = sorted((kind for kind in way if kind.words), key=_commonness)
     counts = [(kind.counted, kind.at_least) for kind in way if kind.counted]
     return _Test(
-        tuple((_group(kind.words, kind.scope), kind.at_least) for kind in rare_first),
+        tuple(
+            (_group(kind.words, kind.scope), kind.at_least, kind.scope == "whole")
+            for kind in rare_first
+        ),
         tuple(count for count in counts if count[0] not in _DEAR),
         tuple((kind.pattern, kind.scope) for kind in way if kind.pattern),
         tuple(count for count in counts if count[0] in _DEAR),
@@ -224,9 +230,14 @@ _IN_WHOLE, _AT_ENDS = _index(near=False), _index(near=True)
 
 VOCABULARY = frozenset(_IN_WHOLE) | frozenset(_AT_ENDS) | complexity.WORDS | asks.WORDS
 
-_LONG = 200
-"""Words after which each kind of evidence needs one word more: long texts hold any word."""
+_LONG = 120
+_MOST_EXTRA = 4
+"""For each so many words of a text, more evidence of each kind is wanted, up to a limit: a long
+text holds a few words of any list. One sign does for twice as long as several do."""
 
+_TAIL = 600
+"""Characters at the end of a long text that are also judged by themselves: the task after a page
+of context is as hard as without it."""
 
 _RESTATE = terms(
     "summarize summarise summary summarization translate translation proofread paraphrase rewrite "
@@ -238,18 +249,25 @@ only how the answer is to be formed still counts."""
 
 
 def _signals(reading: Reading) -> Signals:
+    names = _fired(reading)
+    if len(reading.words) >= _LONG * _MOST_EXTRA:
+        names |= _fired(read(reading.text[-_TAIL:], VOCABULARY))
+    fired = [rule for rule in RULES if rule.name in names]
+    return Signals(sum(rule.weight for rule in fired), tuple(rule.name for rule in fired))
+
+
+def _fired(reading: Reading) -> set[str]:
     seen = _seen(reading)
-    extra = len(reading.words) // _LONG
+    extra = min(len(reading.words) // _LONG, _MOST_EXTRA)
     words = reading.words
     restate = not _RESTATE.isdisjoint(words[:_RESTATE_WITHIN] + words[-_RESTATE_WITHIN:])
-    fired = [
-        rule
+    return {
+        rule.name
         for rule, unless, tests in _TESTS
         if not seen[unless]
         and (not restate or rule.category == "output_form")
         and _any_holds(tests, seen, extra, reading)
-    ]
-    return Signals(sum(rule.weight for rule in fired), tuple(rule.name for rule in fired))
+    }
 
 
 def _seen(reading: Reading) -> list[int]:
@@ -266,9 +284,9 @@ def _seen(reading: Reading) -> list[int]:
 
 def _any_holds(tests: Sequence[_Test], seen: list[int], extra: int, reading: Reading) -> bool:
     for test in tests:
-        for group, least in test.words:
+        for group, least, grows in test.words:
             found = seen[group]
-            if found < least or (extra and least > 1 and found < least + extra):
+            if found < least or (extra and grows and found < _wanted(least, extra)):
                 break
         else:
             if _structure_holds(test, extra, reading):
@@ -276,17 +294,18 @@ def _any_holds(tests: Sequence[_Test], seen: list[int], extra: int, reading: Rea
     return False
 
 
+def _wanted(least: int, extra: int) -> int:
+    return least + (extra if least > 1 else extra // 2)
+
+
 def _structure_holds(test: _Test, extra: int, reading: Reading) -> bool:
     for what, least in test.counts:
-        if reading.count(what) < (least + extra if least > 1 else least):
+        if reading.count(what) < _wanted(least, extra):
             return False
     for pattern, scope in test.phrases:
         if not _matches(pattern, scope, reading):
             return False
-    for what, least in test.dear:
-        if reading.count(what) < (least + extra if least > 1 else least):
-            return False
-    return True
+    return all(reading.count(what) >= _wanted(least, extra) for what, least in test.dear)
 
 
 def _matches(pattern: re.Pattern[str], scope: Scope, reading: Reading) -> bool:

@@ -43,8 +43,10 @@ OUTCOME = words(
 )
 UNREAL = openings(
     "a past that was not",
-    "had hadn't never were weren't instead if",
-    r"how (?:would|might|could) (?!i\b|you\b|we\b)[^.?!]{1,80} if [^.?!]{1,60}"
+    "suppose imagine assume had hadn't never were weren't instead if",
+    r"(?:suppos(?:e|ing)|imagine|assume)(?: that)? (?!you\b|i\b)[^.?!]{1,60}?\b(?:were|had"
+    r"|could|no longer|\w{2,12}ed)\b"
+    r"|how (?:would|might|could) (?!i\b|you\b|we\b)[^.?!]{1,80} if [^.?!]{1,60}"
     r"(?:\bwere\b|\bhad\b|\w{2}ed\b|\bdid\b)|\bhad [^.?!]{3,100}?,? would\b[^.?!]{0,80}\bhave\b"
     r"|(?:if|suppos(?:e|ing)|imagine|assum(?:e|ing)) [^.?!]{1,100}?"
     r"(?:\bhad(?:n't| not| never| \w{2,9}ly)? (?!to\b)"
@@ -57,7 +59,8 @@ UNREAL = openings(
 ELSEWHERE = openings(
     "a world made up",
     "world universe history timeline scenario reality society planet country",
-    r"(?:imagine|suppose|consider|assume) an? (?:\w{1,20} )?(?:universe|world|society|planet"
+    r"(?:imagine|suppose|consider|assume|describe|invent|in|on) an? (?:\w{1,20} )?(?:universe"
+    r"|world|society|planet"
     r"|country) "
     r"(?:with|where|in|without|that|whose)"
     r"|(?:hypothetical|alternate|alternative|parallel|imaginary|fictional|counterfactual|invented"
@@ -128,28 +131,34 @@ CONDITION = words("a condition", "if unless", scope="ends")
 
 TRANSFERS = words(
     "things changing hands or places",
-    "swap swaps swapped swapping switch switches switched trade trades traded exchange exchanges "
-    "exchanged pass passes passed hands handed gives gave takes took moved moves puts put placed "
-    "places shuffle shuffled shuffles slides slid transfers transferred pours poured removes "
-    "removed returns rotates turns hides hid steals stole throws threw flips opens closes opened "
-    "closed picks picked walks walked leaves left enters entered drops dropped empties",
+    "move take put add flip press presses plugs unplugs remove subtract turn swaps pours pour "
+    "throw draw draws swap swaps swapped swapping switch switches switched trade trades traded "
+    "exchange exchanges exchanged pass passes passed hands handed gives gave takes took moved "
+    "moves puts put placed places shuffle shuffled shuffles slides slid transfers transferred "
+    "pours poured removes removed returns rotates turns hides hid steals stole throws threw "
+    "flips opens closes opened closed picks picked walks walked leaves left enters entered drops "
+    "dropped empties",
 )
 HOLDINGS = words(
     "a state at the start",
+    "hold jar jars top bottom stack variable off on open closed lamp switch counter register "
     "start beginning initially originally begin begins starts holding holds has have box boxes "
     "bag cup cups ball balls room rooms drawer coin card cards each basket kitchen position seat "
     "partner table book books hat",
 )
 STEPS = words(
     "steps in order",
-    "first then next finally after afterwards later lastly second third subsequently while when "
-    "before throughout meanwhile again once and",
+    "repeat otherwise twice until first then next finally after afterwards later lastly second "
+    "third subsequently while when before throughout meanwhile again once and",
     2,
 )
 STATE_ASKED = openings(
     "the state at the end",
-    "end finally now final where who which what holding has does is result contains ends",
-    r"at the end|ends? up|in the end|\bnow\b|finally|final (?:position|state|location|order)"
+    "lamp which is end end finally now final where who which what holding has does is result "
+    "contains ends",
+    r"is the \w{1,20} (?:on|off|open|closed|in|still)\b|which \w{1,20} is|what (?:are"
+    r"|is) \w{1,20} and"
+    r"|at the end|ends? up|in the end|\bnow\b|finally|final (?:position|state|location|order)"
     r"|after (?:all|these|this|the)|where (?:is|are|will|was|does|did)|who (?:has|holds|is|ends)"
     r"|which (?:box|cup|room|ball|drawer|card|seat)"
     r"|what (?:is|does|card|color|colour|item|object|is in)",
@@ -163,6 +172,7 @@ BELIEFS_NESTED = phrase(
     r"|realize[sd]?|guess(?:es)?|aware|unaware|convinced|says?|said|claim(?:s|ed)?)(?: that)? "
     r"(?:\w{1,20} ){1,4}?(?:thinks?|thought|believe[sd]?|knows?|knew|suspect(?:s|ed)?|assume[sd]?"
     r"|expect(?:s|ed)?|unaware|wants?|intends?|will (?:look|search|say|think))\b",
+    scope="ends",
 )
 MINDS = words(
     "what minds do",
@@ -172,11 +182,12 @@ MINDS = words(
 )
 BELIEF_ASKED = phrase(
     "a belief asked",
-    "think thinks believe believes expect expects look search know knows say assume suspect "
-    "guess reply aware",
-    r"\b(?:does|did|will|would|do|might|should|can) (?!you\b|i\b|we\b|people\b)"
-    r"(?:the |an? |her |his )?(?:\w{1,20} ){1,3}?(?:thinks?|believes?|expects?|look|search|know|say"
-    r"|assume|suspect|guess|reply|infer|realize)\b[^?]{0,120}\?"
+    "mistaken wrong thinks think thinks believe believes expect expects look search know knows "
+    "say assume suspect guess aware",
+    r"(?:mistaken|wrong) about|what (?:\w{1,20} ){1,3}?(?:believes|thinks|knows)\b"
+    r"|\b(?:does|did|will|would|do|might|should|can) (?!you\b|i\b|we\b|people\b)"
+    r"(?:the |an? |her |his )?(?:\w{1,20} ){1,3}?(?:thinks?|believes?|expects?|look|search|know"
+    r"|assume|suspect|guess|infer|realize)\b[^?]{0,120}\?"
     r"|\b(?:where|which|what)\b[^.?!]{0,80}? (?:would|will) "
     r"(?:look|search|think|believe|expect|say)\b[^?]{0,120}\?",
 )

@@ -274,11 +274,18 @@ def test_counts_use_patterns_with_one_open_end_at_most() -> None:
         assert sum(high == parser.MAXREPEAT for high in _most(parser.parse(pattern))) <= 1
 
 
-def test_a_long_text_is_read_at_both_ends_only() -> None:
-    question = FIRES["truth_teller_chain"][1]
+def test_a_task_after_a_long_text_is_found_and_one_within_it_is_not() -> None:
+    task = FIRES["truth_teller_chain"][1]
     filler = "The lake is blue and calm. " * (WINDOW // 10)
-    assert detect(question + filler).fired == detect(filler + question).fired != ()
-    assert detect(filler + question + filler).fired == ()
+    assert detect(filler + task).fired == detect(task).fired != ()
+    assert detect(filler + task + filler).fired == ()
+
+
+def test_a_text_that_is_only_to_be_restated_need_not_be_solved() -> None:
+    task = FIRES["truth_teller_chain"][1]
+    assert detect(f"Translate into French: {task}").fired == ()
+    assert detect(f"{task} Summarize the text above.").fired == ()
+    assert detect(f"Summarize this so that the first letters of the lines spell LIES: {task}").fired
 
 
 def test_kinds_count_what_can_be_counted() -> None:
