@@ -19,6 +19,13 @@ LETTER_FORM = openings(
     r"|following) (?:\w{1,20} )?(?:letter|vowel|consonant|syllable)|alphabet",
     scope="ends",
 )
+FORM_NAMED = words(
+    "a form of letters by name",
+    "acrostic acrostics lipogram palindrome palindromes pangram anagram anagrams tautogram "
+    "abecedarian mesostic alliterative alliteration tongue-twister",
+    scope="ends",
+)
+COMPOSE = words("something to compose", "write compose create craft generate invent", scope="ends")
 UNITS = words(
     "parts of the text",
     "line lines sentence sentences word words paragraph paragraphs stanza stanzas poem verse "
@@ -238,9 +245,9 @@ VALIDITY = words(
 )
 VALIDITY_ASKED = openings(
     "validity asked of what is given",
-    "consistent contradictory contradict both conclusion conclusions valid invalid follow "
-    "follows entail entails entailed imply implies deduce conclude argument hypothesis "
-    "necessarily logically premise premises",
+    "concluded deduced inferred consistent contradictory contradict both conclusion conclusions "
+    "valid invalid follow follows entail entails entailed imply implies deduce conclude argument "
+    "hypothesis necessarily logically premise premises",
     r"argument[^.?!]{0,80}?\b(?:valid|invalid|sound)"
     r"|does (?:it|this|that) (?:\w{1,20} ){0,2}?follow"
     r"|(?:logically|necessarily) (?:follow|true|entail|imply|impl)"
@@ -352,15 +359,15 @@ QUANTITY_ASKED = phrase(
 )
 RELATED = words(
     "quantities related",
-    "average removed drops added gains loses night profit loss mixes mixed kg litres together "
-    "half each every per twice half times more less fewer than remaining left total altogether "
-    "then after rest percent double doubled triple third quarter additional another sold bought "
-    "spends spent pays paid costs cost gives gave discount split shared equally remainder rate "
-    "interest hour hours minutes day days week weeks month year years mph km miles price average "
-    "both sum away used uses earns makes off extra final discounted ages older younger needs "
-    "take takes apart toward towards feet meters grams kilograms dozen combined plus equal holds "
-    "holding weighs pounds ounces inches yards cents dollars equally pieces ate eats percentage "
-    "kinds",
+    "seconds pass passes speed average removed drops added gains loses night profit loss mixes "
+    "mixed kg litres together half each every per twice half times more less fewer than "
+    "remaining left total altogether then after rest percent double doubled triple third quarter "
+    "additional another sold bought spends spent pays paid costs cost gives gave discount split "
+    "shared equally remainder rate interest hour hours minutes day days week weeks month year "
+    "years mph km miles price average both sum away used uses earns makes off extra final "
+    "discounted ages older younger needs take takes apart toward towards feet meters grams "
+    "kilograms dozen combined plus equal holds holding weighs pounds ounces inches yards cents "
+    "dollars equally pieces ate eats percentage kinds",
     3,
 )
 ESTIMATED = words(
@@ -368,6 +375,13 @@ ESTIMATED = words(
     "average estimate approximately roughly typical lifetime entire world year population fermi "
     "explain step reasoning assumptions per day fit",
     3,
+)
+AGES = phrase(
+    "ages compared",
+    "old older age ages younger",
+    r"as old as|years? (?:older|younger)|(?:sum|ratio) of (?:their|the) ages"
+    r"|times (?:\w{1,20} )?age",
+    scope="ends",
 )
 HOW_MANY = phrase("how many", "many much", r"how (?:many|much)\b")
 REASONED = phrase(
@@ -418,11 +432,12 @@ AIM = words(
 )
 MACHINERY = words(
     "machinery of programs",
-    "sudoku propagation constraint engine backtracking optimizer garbage collector virtual lru "
-    "cache heap trie queue scheduler allocator parser compiler interpreter tokenizer limiter "
-    "balancer mutex semaphore distributed concurrent consensus pool hashmap btree microservice "
-    "microservices backend concurrency asynchronous multithreaded regex kernel gpu neural solver "
-    "blockchain websocket throughput latency sharding",
+    "schema billion million shortener sharded sudoku propagation constraint engine backtracking "
+    "optimizer garbage collector virtual lru cache heap trie queue scheduler allocator parser "
+    "compiler interpreter tokenizer limiter balancer mutex semaphore distributed concurrent "
+    "consensus pool hashmap btree microservice microservices backend concurrency asynchronous "
+    "multithreaded regex kernel gpu neural solver blockchain websocket throughput latency "
+    "sharding",
     2,
     scope="ends",
 )

@@ -75,7 +75,10 @@ RULES: tuple[Rule, ...] = (
         category="output_form",
         weight=3,
         why="Letters bind the text across words, which are chosen left to right.",
-        ways=((problems.LETTER_FORM, problems.UNITS, problems.BOUND, problems.WRITE),),
+        ways=(
+            (problems.LETTER_FORM, problems.UNITS, problems.BOUND, problems.WRITE),
+            (problems.FORM_NAMED, problems.COMPOSE),
+        ),
         unless=CODE,
     ),
     Rule(
@@ -212,6 +215,12 @@ RULES: tuple[Rule, ...] = (
                 counted("sentences", 4),
             ),
             (problems.HOW_CAN, more(problems.LIMITED, 2)),
+            (
+                problems.WHICH_ASKED,
+                more(problems.RELATIVE, 2),
+                more(problems.EXCLUSIVE, 3),
+                counted("sentences", 3),
+            ),
             (problems.SUSPECTS, problems.WHICH_ASKED, counted("sentences", 3)),
             (problems.ALLOCATE, problems.TASKS, problems.PREFERENCES, counted("sentences", 3)),
             (problems.HOW_CAN, problems.LIMITED, counted("numbers", 2)),
@@ -265,6 +274,13 @@ RULES: tuple[Rule, ...] = (
                 counted("sentences", 3),
             ),
             (problems.QUANTITY_ASKED, problems.ESTIMATED),
+            (
+                problems.QUANTITY_ASKED,
+                more(problems.AMOUNTS, 4),
+                more(problems.RELATED, 1),
+                stories.CONDITION,
+            ),
+            (problems.QUANTITY_ASKED, problems.AGES),
             (problems.HOW_MANY, problems.REASONED),
         ),
         unless=CODE,

@@ -250,8 +250,8 @@ only how the answer is to be formed still counts."""
 
 def _signals(reading: Reading) -> Signals:
     names = _fired(reading)
-    if len(reading.words) >= _LONG * _MOST_EXTRA:
-        names |= _fired(read(reading.text[-_TAIL:], VOCABULARY))
+    if not names and len(reading.words) >= _LONG * _MOST_EXTRA:
+        names = _fired(read(reading.text[-_TAIL:], VOCABULARY))
     fired = [rule for rule in RULES if rule.name in names]
     return Signals(sum(rule.weight for rule in fired), tuple(rule.name for rule in fired))
 

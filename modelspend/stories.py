@@ -28,11 +28,11 @@ LAWS = words(
 )
 ALTERED = words(
     "a law altered",
-    "doubled halved reversed reverses repels repel repelled backwards backward opposite inverse "
-    "stopped without absent zero negative vanished travelled traveled disappeared stronger "
-    "weaker cube cubed square were positively negatively upward upwards sideways instead slower "
-    "faster infinite suddenly never longer different differently half twice tripled removed "
-    "ceased expands increases decreases inverted variable only",
+    "repulsive attractive was doubled halved reversed reverses repels repel repelled backwards "
+    "backward opposite inverse stopped without absent zero negative vanished travelled traveled "
+    "disappeared stronger weaker cube cubed square were positively negatively upward upwards "
+    "sideways instead slower faster infinite suddenly never longer different differently half "
+    "twice tripled removed ceased expands increases decreases inverted variable only",
 )
 OUTCOME = words(
     "the outcome asked",
@@ -43,7 +43,7 @@ OUTCOME = words(
 )
 UNREAL = openings(
     "a past that was not",
-    "suppose imagine assume had hadn't never were weren't instead if",
+    "was suppose imagine assume had hadn't never were weren't instead if",
     r"(?:suppos(?:e|ing)|imagine|assume)(?: that)? (?!you\b|i\b)[^.?!]{1,60}?\b(?:were|had"
     r"|could|no longer|\w{2,12}ed)\b"
     r"|how (?:would|might|could) (?!i\b|you\b|we\b)[^.?!]{1,80} if [^.?!]{1,60}"
@@ -141,10 +141,10 @@ TRANSFERS = words(
 )
 HOLDINGS = words(
     "a state at the start",
-    "hold jar jars top bottom stack variable off on open closed lamp switch counter register "
-    "start beginning initially originally begin begins starts holding holds has have box boxes "
-    "bag cup cups ball balls room rooms drawer coin card cards each basket kitchen position seat "
-    "partner table book books hat",
+    "hats started wear wears hold jar jars top bottom stack variable off on open closed lamp "
+    "switch counter register start beginning initially originally begin begins starts holding "
+    "holds has have box boxes bag cup cups ball balls room rooms drawer coin card cards each "
+    "basket kitchen position seat partner table book books hat",
 )
 STEPS = words(
     "steps in order",
@@ -156,7 +156,8 @@ STATE_ASKED = openings(
     "the state at the end",
     "lamp which is end end finally now final where who which what holding has does is result "
     "contains ends",
-    r"is the \w{1,20} (?:on|off|open|closed|in|still)\b|which \w{1,20} is|what (?:are"
+    r"what \w{1,20} (?:does|do) (?:each|they|\w{1,20}) (?:\w{1,20} )?(?:wear|have|hold|own|end|get)"
+    r"|is the \w{1,20} (?:on|off|open|closed|in|still)\b|which \w{1,20} is|what (?:are"
     r"|is) \w{1,20} and"
     r"|at the end|ends? up|in the end|\bnow\b|finally|final (?:position|state|location|order)"
     r"|after (?:all|these|this|the)|where (?:is|are|will|was|does|did)|who (?:has|holds|is|ends)"
@@ -287,9 +288,10 @@ MEETING = words(
 )
 REVERSED = openings(
     "order reversed",
-    "reverse reversed backwards backward chronological chronologically rewind linear nonlinear "
-    "order last end latest shuffled scrambled jumbled mixed unordered",
-    r"(?:reverse|reversed|non-?linear|scrambled|out of|achronological)\W(?:\w{1,20}\W){0,2}?"
+    "back reverse reversed backwards backward chronological chronologically rewind linear "
+    "nonlinear order last end latest shuffled scrambled jumbled mixed unordered",
+    r"(?:moving|working|going|tracing|stepping|told) back(?:wards?)?\b"
+    r"|(?:reverse|reversed|non-?linear|scrambled|out of|achronological)\W(?:\w{1,20}\W){0,2}?"
     r"(?:chronolog|order|timeline|sequence|narrative|time)"
     r"|backwards?\b(?: in time| from|,? (?:through|starting|so)"
     r"|[^.?!]{0,40}\b(?:time|story|order|events?|step))"
