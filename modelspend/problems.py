@@ -8,10 +8,10 @@ from modelspend.evidence import counted, openings, phrase, words
 
 LETTER_FORM = openings(
     "a form of letters",
-    "backwards backward acrostic acrostics palindrome palindromes palindromic lipogram "
-    "alliteration alliterative anagram anagrams pangram tautogram abecedarian mesostic "
-    "univocalic letter letters alphabet vowel vowels consonant consonants syllable syllables "
-    "alphabetical",
+    "abecedarian acrostic acrostics alliteration alliterative alphabet alphabetical anagram "
+    "anagrams backward backwards consonant consonants letter letters lipogram mesostic "
+    "palindrome palindromes palindromic pangram syllable syllables tautogram univocalic vowel "
+    "vowels",
     r"acrostic|palindrom|lipogram|alliterat|anagram|pangram|tautogram|abecedar|mesostic|univocalic"
     r"|letters? (?:of|in|per|from|[a-z]\b|\W[a-z]\W)|(?:vowel|consonant|syllable)s?\b"
     r"|reads? (?:exactly )?the same"
@@ -21,43 +21,45 @@ LETTER_FORM = openings(
 )
 FORM_NAMED = words(
     "a form of letters by name",
-    "acrostic acrostics lipogram palindrome palindromes pangram anagram anagrams tautogram "
-    "abecedarian mesostic alliterative alliteration tongue-twister",
+    "abecedarian acrostic acrostics alliteration alliterative anagram anagrams lipogram mesostic "
+    "palindrome palindromes pangram tautogram",
     scope="ends",
 )
 COMPOSE = words("something to compose", "write compose create craft generate invent", scope="ends")
 UNITS = words(
     "parts of the text",
-    "line lines sentence sentences word words paragraph paragraphs stanza stanzas poem verse "
-    "spell spells spelling verses name text letter letters bullet bullets answer haiku",
+    "answer bullet bullets haiku letter letters line lines name paragraph paragraphs poem "
+    "sentence sentences spell spelling spells stanza stanzas text verse verses word words",
     scope="ends",
 )
 BOUND = words(
     "a rule on every part",
-    "each every all only starts start starting begins begin beginning ends end ending "
-    "consecutive must without using contains contain same next previous spells spell spelling "
-    "read reads first last successive exactly least any never no by that whose form forms",
+    "all any begin beginning begins by consecutive contain contains each end ending ends every "
+    "exactly first form forms last least must never next no only previous read reads same spell "
+    "spelling spells start starting starts successive that using whose without",
     scope="ends",
 )
 WRITE = words(
     "something to write",
-    "write compose generate create answer response respond reply craft produce poem story essay "
-    "paragraph make construct output include give tell describe explain list use should sentence",
+    "answer compose construct craft create describe essay explain generate give include list "
+    "make output paragraph poem produce reply respond response sentence should story tell use "
+    "write",
     scope="ends",
 )
 PARTS = words(
     "parts that can be tied",
-    "word words sentence sentences line lines paragraph paragraphs stanza stanzas letter letters "
-    "verse verses bullet bullets syllables",
+    "bullet bullets letter letters line lines paragraph paragraphs sentence sentences stanza "
+    "stanzas syllables verse verses word words",
     scope="ends",
 )
 PARTS_TIED = openings(
     "parts tied to one another",
-    "sentences lines words paragraphs each every no next previous following consecutive adjacent "
-    "successive alternate alternating increasing decreasing ascending descending last first "
-    "second all per number before increase increases decrease decreases grow grows double "
-    "doubles lengths",
-    r"(?:sentences|lines|words|paragraphs) (?:must |should |all )?(?:start|begin|end)s? with"
+    "adjacent all alternate alternating ascending before consecutive decrease decreases "
+    "decreasing descending double doubles each every first following grow grows increase "
+    "increases increasing last lengths lines next no number paragraphs per previous second "
+    "sentences successive words",
+    r"each (?:\w{1,20} ){0,2}?(?:twice|longer|shorter|one word)"
+    r"|(?:sentences|lines|words|paragraphs) (?:must |should |all )?(?:start|begin|end)s? with"
     r"|(?:no two|next|previous|preceding|consecutive|successive|adjacent|alternating|subsequent"
     r") (?:\w{1,20} ){0,2}?"
     r"(?:words?|sentences?|lines?|paragraphs?|stanzas?|letters?|verses?)\b"
@@ -76,56 +78,58 @@ PARTS_TIED = openings(
 )
 PROGRESSION = words(
     "how they are tied",
-    "increasing increase increases ascending descending decreasing alternate alternates "
-    "alternating first last longer shorter previous preceding consecutive successive adjacent "
-    "progressively increment incrementally next start starts begin begins beginning end ends "
-    "ending exactly equal same repeat repeated repeating more fewer vowel vowels consonant "
-    "consonants syllables alliterative alliteration palindrome palindromes prime fibonacci odd "
-    "even unique reverse",
+    "adjacent alliteration alliterative alternate alternates alternating ascending begin "
+    "beginning begins consecutive consonant consonants decreasing descending end ending ends "
+    "equal even exactly fewer fibonacci first increase increases increasing increment "
+    "incrementally last longer more next odd palindrome palindromes preceding previous prime "
+    "progressively repeat repeated repeating reverse same shorter start starts successive "
+    "syllables unique vowel vowels",
     scope="ends",
 )
 
 ARRANGED = words(
     "things in an order",
-    "row arranged arrange order ordered shelf seated seats sit sits lined queue circle ranks "
-    "ranked standing floors rows race tournament finished show branch",
+    "arrange arranged branch circle finished floors lined order ordered queue race ranked ranks "
+    "row rows seated seats shelf show sit sits standing tournament",
 )
 RELATIVE = words(
     "one relative to another",
-    "left right leftmost rightmost adjacent beside next between older newer oldest newest "
-    "youngest taller tallest shorter shortest heavier heaviest lighter cheapest expensive above "
-    "below ahead behind higher lower faster slower finished",
-    1,
+    "above adjacent ahead behind below beside between cheapest expensive faster finished front "
+    "heavier heaviest higher left leftmost lighter lower newer newest next older oldest right "
+    "rightmost shorter shortest slower taller tallest youngest",
 )
 ENUMERATED = counted("commas", 3)
+GRID = words(
+    "a grid to fill", "grid sudoku crossword row column rows columns squares cell cells", 2
+)
 SUSPECTS = words(
     "suspects",
-    "suspect suspects murderer murder murdered culprit alibi alibis detective guilty killer "
-    "crime stole robbed theft weapon motive",
+    "alibi alibis crime culprit detective guilty killer motive murder murdered murderer robbed "
+    "stole suspect suspects theft weapon",
     2,
     scope="ends",
 )
 ALLOCATE = words(
     "an allocation asked",
-    "assign assigned allocate allocated allocation match matched pair paired distribute divide "
-    "grouped teams",
+    "allocate allocated allocation assign assigned distribute divide grouped match matched pair "
+    "paired teams",
     scope="ends",
 )
 TASKS = words(
     "what is allocated",
-    "task tasks role roles job jobs person people workers teams team slots shifts rooms seats "
-    "partners students employees each",
+    "each employees job jobs partners people person role roles rooms seats shifts slots students "
+    "task tasks team teams workers",
 )
 PREFERENCES = words(
     "who may have what",
-    "cannot can't must skilled dislikes likes prefers prefer refuses unless available conflict "
-    "argue argued trust experience strengths weaknesses constraints only no never afraid",
+    "afraid argue argued available can't cannot conflict constraints dislikes experience likes "
+    "must never no only prefer prefers refuses skilled strengths trust unless weaknesses",
     2,
 )
 HOW_CAN = phrase(
     "a way to be found",
-    "reach moves weighings tries questions cuts trips crossings how can could determine steps "
-    "moves way sequence minimum least fewest smallest",
+    "can could crossings cuts determine fewest how least minimum moves questions reach sequence "
+    "smallest steps tries trips way weighings",
     r"in how many|can you (?:reach|get|cut|place|cover)"
     r"|(?:steps|sequence of|moves|way) to"
     r"|in (?:\w{1,20} )?(?:weighings|moves|steps|cuts|trips|crossings|questions|tries)"
@@ -135,40 +139,40 @@ HOW_CAN = phrase(
 )
 LIMITED = words(
     "a limit on the means",
-    "never twice only exactly once fewest minimum least allowed cannot trip trips weighings "
-    "scale balance pour crossing without",
+    "allowed balance cannot crossing exactly fewest least minimum never once only pour scale "
+    "trip trips twice weighings without",
 )
 PLACES = words(
     "places in an order",
-    "left right between next adjacent above below older newer oldest newest youngest taller "
-    "tallest shorter shortest heavier cheapest expensive immediately leftmost rightmost ranked "
-    "finished higher lower opposite beside neighbor neighbors first second third fourth fifth "
-    "last before after ahead behind north south east west top bottom fewer faster slower sits "
-    "seated directly middle end",
+    "above adjacent after ahead before behind below beside between bottom cheapest directly east "
+    "end expensive faster fewer fifth finished first fourth heavier higher immediately last left "
+    "leftmost lower middle neighbor neighbors newer newest next north older oldest opposite "
+    "ranked right rightmost seated second shorter shortest sits slower south taller tallest "
+    "third top west youngest",
     3,
 )
 ORDER_OF_STEPS = phrase(
     "an order of steps asked",
-    "order sequence first steps",
+    "first order sequence steps",
     r"in (?:what|which) order|(?:what|which) (?:order|sequence)|(?:the|what) (?:very )?first step"
     r"|order (?:the|of|in which)",
 )
 EXCLUSIVE = words(
     "one each",
-    "each exactly only different distinct unique none no either neither arranged fixed order row "
-    "houses house same respectively one both cannot must seats positions floors floor not three "
-    "four five six seven eight",
+    "arranged both cannot different distinct each eight either exactly five fixed floor floors "
+    "four house houses must neither no none not one only order positions respectively row same "
+    "seats seven six three unique",
     2,
 )
 WHICH_ASKED = words(
     "which one",
-    "how who which what where whose options choices determine order arrange true follows "
-    "statement solve possible conclude",
+    "arrange choices conclude determine follows how options order possible solve statement true "
+    "what where which who whose",
     scope="ends",
 )
 DEDUCED = openings(
     "a deduction asked",
-    "who which what where when work determine figure deduce infer must",
+    "deduce determine figure infer must what when where which who work",
     r"(?:work out|determine|figure out|deduce|infer) (?:which|who|what|when|where|how|the)"
     r"|\b(?:who|which|what|where)\b[^.?!]{0,80}\b(?:must|can have|could have|cannot|latest|earliest"
     r"|youngest|oldest|tallest|shortest|second|third|fourth|guaranteed?|has it|is telling|true)\b",
@@ -184,13 +188,13 @@ RESTRICTIONS = counted("restrictions", 3)
 RANK = words("a ranking asked", "rank who which order", scope="ends")
 CLUES = words(
     "clues or rules given",
-    "clue clues constraint constraints conditions rules puzzle premises facts hints riddle "
-    "statements requirements restrictions logically consistent given following",
+    "clue clues conditions consistent constraint constraints facts following given hints "
+    "logically premises puzzle requirements restrictions riddle rules statements",
 )
 KIN = words(
     "kinship",
-    "father mother brother brothers sister sisters son sons daughter daughters uncle aunt cousin "
-    "grandfather grandmother niece nephew husband wife siblings child children",
+    "aunt brother brothers child children cousin daughter daughters father grandfather "
+    "grandmother husband mother nephew niece siblings sister sisters son sons uncle wife",
     2,
 )
 KIN_ASKED = phrase(
@@ -202,13 +206,14 @@ KIN_ASKED = phrase(
 SHARED = words("shared by several", "each of is has")
 TURNS = words(
     "turns and directions",
-    "left right north south east west facing turn turns turned forward backward clockwise steps "
-    "step behind ahead shadow overtake overtaken overtook pass passed front position opposite",
+    "ahead backward behind clockwise east facing forward front left north opposite overtake "
+    "overtaken overtook pass passed position right shadow south step steps turn turned turns "
+    "west",
     2,
 )
 PLACE_ASKED = phrase(
     "where one stands",
-    "where which what position direction return facing heading coordinates",
+    "coordinates direction facing heading position return what where which",
     r"heading|coordinates|which (?:direction|way|side)|what (?:is"
     r"|'s)? ?(?:\w{1,20} ){0,3}?(?:position|direction|place)"
     r"|return to the|where (?:is|are|am|was|will|do)|starting (?:point|position)"
@@ -218,37 +223,38 @@ WALKER = words("one who moves", "if you i he she they it robot standing walks ta
 
 PROOF_ASKED = openings(
     "a proof asked",
-    "argue argument prove proof proofs disprove show demonstrate derive refute verify induction "
-    "justify rigorous proves",
+    "argue argument demonstrate derive disprove induction justify proof proofs prove proves "
+    "refute rigorous show verify",
     r"\b(?:dis)?prove\b|\bproofs?\b|show there|argue (?:that|why)|argument (?:that|for|why)"
     r"|\b(?:show|demonstrate|verify|derive|justify)(?: \w{1,20})? "
     r"(?:that|the|why|whether|if)\b|induction|rigorous",
 )
 OBJECTS = words(
     "mathematical objects",
-    "coprime divisor multiple angles bounded monotone compact series countable uncountable "
-    "injective surjective isomorphic homomorphism linear independent basis rank determinant "
-    "decidable n x y k theorem integers integer prime primes irrational rational infinitely "
-    "convergent converges continuous function functions sets set group groups graph graphs "
-    "matrix matrices inequality bijection contradiction real numbers sum triangle sequence "
-    "polynomial lemma vertices vertex edges finite infinite even odd divisible logic axiom "
-    "axioms formula equation equivalent limit field ring subset vector eigenvalue eigenvalues "
-    "squares square root sqrt complexity conjecture divides algorithm",
+    "algorithm angles axiom axioms basis bijection bounded compact complexity conjecture "
+    "continuous contradiction convergent converges coprime countable decidable determinant "
+    "divides divisible divisor edges eigenvalue eigenvalues equation equivalent even field "
+    "finite formula function functions graph graphs group groups homomorphism independent "
+    "inequality infinite infinitely injective integer integers irrational isomorphic k lemma "
+    "limit linear logic matrices matrix monotone multiple n numbers odd polynomial prime primes "
+    "rank rational real ring root sequence series set sets sqrt square squares subset sum "
+    "surjective theorem triangle uncountable vector vertex vertices x y",
 )
 VALIDITY = words(
     "words of validity",
-    "valid invalid premises premise follows follow entail entails entailed entailment conclusion "
-    "conclude deduce deductively syllogism argument implies imply implied necessarily logically "
-    "hypothesis inference infer contradiction unknown uncertain",
+    "argument conclude conclusion contradiction deduce deductively entail entailed entailment "
+    "entails follow follows hypothesis implied implies imply infer inference invalid logically "
+    "necessarily premise premises syllogism uncertain unknown valid",
     2,
     scope="ends",
 )
 VALIDITY_ASKED = openings(
     "validity asked of what is given",
-    "concluded deduced inferred consistent contradictory contradict both conclusion conclusions "
-    "valid invalid follow follows entail entails entailed imply implies deduce conclude argument "
-    "hypothesis necessarily logically premise premises",
-    r"argument[^.?!]{0,80}?\b(?:valid|invalid|sound)"
+    "argument both conclude concluded conclusion conclusions consistent contradict contradictory "
+    "deduce deduced entail entailed entails follow follows hypothesis implies imply inferred "
+    "invalid logically necessarily premise premises valid",
+    r"is (?:this|that|it|the \w{1,20}) (?:\w{1,20} )?(?:valid|sound)\b"
+    r"|argument[^.?!]{0,80}?\b(?:valid|invalid|sound)"
     r"|does (?:it|this|that) (?:\w{1,20} ){0,2}?follow"
     r"|(?:logically|necessarily) (?:follow|true|entail|imply|impl)"
     r"|\b(?:in)?valid (?:\w{1,20} )?(?:argument|inference|deduction|conclusion|syllogism)"
@@ -262,7 +268,7 @@ VALIDITY_ASKED = openings(
 )
 TRUTH_ASKED = openings(
     "the truth of a statement asked",
-    "true false uncertain unknown follow follows hypothesis conclusion statement",
+    "conclusion false follow follows hypothesis statement true uncertain unknown",
     r"true,? (?:or )?false|\buncertain\b|\bunknown\b|does it follow|follows? from"
     r"|(?:is|are) the (?:statement|hypothesis|conclusion|claim)",
 )
@@ -275,46 +281,46 @@ BASED_ON = phrase(
 GENERALITIES = counted("generalities", 2)
 CONCLUDED = words(
     "a conclusion drawn",
-    "therefore thus hence conclusion so then since consequently premises premise statement "
-    "statements",
+    "conclusion consequently hence premise premises since so statement statements then therefore "
+    "thus",
 )
 QUANTIFIERS = words(
     "quantifiers",
-    "all every some no none any not only whoever nobody everyone everything if neither nor "
-    "either someone never always nothing anyone being least",
+    "all always any anyone being either every everyone everything if least neither never no "
+    "nobody none nor not nothing only some someone whoever",
     2,
 )
 
 NUMBER_THEORY = words(
     "numbers and figures",
-    "determinant matrix integers integer multiples divisible polynomial triangle circle "
-    "perpendicular remainder modulo prime primes vertices logarithm coefficients parabola "
-    "hexagon inscribed tangent cosine sine probability digits hypotenuse sphere cylinder cone",
+    "circle coefficients cone cosine cylinder determinant digits divisible hexagon hypotenuse "
+    "inscribed integer integers logarithm matrix modulo multiples parabola perpendicular "
+    "polynomial prime primes probability remainder sine sphere tangent triangle vertices",
 )
 MATH = words(
     "terms of mathematics",
-    "determinant such polynomial triangle circle radius integer integers perpendicular equation "
-    "equations root roots digits digit divisor divisors probability sequence modulo remainder "
-    "perimeter area vertices matrix vector vectors logarithm coefficient coefficients arithmetic "
-    "geometric prime primes factor factors factorial divided divisible positive real function "
-    "graph parabola hexagon square rectangle cube sphere volume angle angles tangent sine cosine "
-    "inscribed midpoint segment permutations combinations randomly product sum solutions "
-    "solution multiple multiples fraction denominator expression evaluate simplify inverse "
-    "distinct decimal base median mean consecutive intersect axis slope degrees units odd even "
-    "plane chord diagonal diagonals inequality domain range integral derivative degree complex "
-    "cubic quadratic least greatest common log ln sqrt sin cos tan altitude hypotenuse legs "
-    "isosceles equilateral trapezoid pentagon octagon quadrilateral parallelogram bisector "
-    "cylinder cone pyramid diameter circumference congruent numbers squares cubes perfect "
-    "nonnegative negative whole points vertex asymptote reciprocal parallel coordinates radians "
-    "sides side length width height distance ratio average centroid drawn replacement marbles "
-    "flipped coin coins rolled ways arrangements selected x y z n expected dice die eigenvalue "
-    "limit theorem",
+    "altitude angle angles area arithmetic arrangements asymptote average axis base bisector "
+    "centroid chord circle circumference coefficient coefficients coin coins combinations common "
+    "complex cone congruent consecutive coordinates cos cosine cube cubes cubic cylinder decimal "
+    "degree degrees denominator derivative determinant diagonal diagonals diameter dice die "
+    "digit digits distance distinct divided divisible divisor divisors domain drawn eigenvalue "
+    "equation equations equilateral evaluate even expected expression factor factorial factors "
+    "flipped fraction function geometric graph greatest height hexagon hypotenuse inequality "
+    "inscribed integer integers integral intersect inverse isosceles least legs length limit ln "
+    "log logarithm marbles matrix mean median midpoint modulo multiple multiples n negative "
+    "nonnegative numbers octagon odd parabola parallel parallelogram pentagon perfect perimeter "
+    "permutations perpendicular plane points polynomial positive prime primes probability "
+    "product pyramid quadratic quadrilateral radians radius randomly range ratio real reciprocal "
+    "rectangle remainder replacement rolled root roots segment selected sequence side sides "
+    "simplify sin sine slope solution solutions sphere sqrt square squares such sum tan tangent "
+    "theorem trapezoid triangle units vector vectors vertex vertices volume ways whole width x y "
+    "z",
     2,
 )
 RESULT_ASKED = phrase(
     "a result to find",
-    "which find compute evaluate calculate determine solve simplify express many value what "
-    "prove factor expand smallest largest probability show",
+    "calculate compute determine evaluate expand express factor find largest many probability "
+    "prove show simplify smallest solve value what which",
     r"find|comput|evaluat|calculat|determin|solv|simplify|express|factor|expand|prove|how many"
     r"|for (?:which|what)|what(?:'s| is| are| was| fraction| percent| value)\b|values? of"
     r"|smallest|largest",
@@ -323,12 +329,12 @@ NOTATION = counted("notation", 2)
 OPERATORS = counted("operators", 1)
 TRANSFORM = words(
     "an expression to work on",
-    "factor expand simplify evaluate compute solve differentiate integrate",
+    "compute differentiate evaluate expand factor integrate simplify solve",
     scope="ends",
 )
 COUNTING = phrase(
     "a count of possibilities",
-    "many ways number different distinct possible arrangements",
+    "arrangements different distinct many number possible ways",
     r"(?:how many|number of) (?:[\w-]{1,20} ){0,2}?(?:ways|arrangements|permutations"
     r"|combinations|subsets"
     r"|outcomes|sequences|paths|words|numbers|integers|triples|pairs|solutions|committees"
@@ -336,16 +342,16 @@ COUNTING = phrase(
 )
 CHOSEN = words(
     "what is chosen",
-    "tile board paths grid dominoes stairs change letters people digits seated chosen choose "
-    "select selected arranged arrange form formed made table books committee balls cards "
-    "different distinct each order repetition total possible",
+    "arrange arranged balls board books cards change choose chosen committee different digits "
+    "distinct dominoes each form formed grid letters made order paths people possible repetition "
+    "seated select selected stairs table tile total",
 )
 VARIABLES = words("names of variables", "x y z n f g", scope="ends")
 AMOUNTS = counted("numbers", 3)
 QUANTITY_ASKED = phrase(
     "a quantity asked",
-    "which number does must how much many total percent percentage average cost long old far "
-    "money earn fraction amount what when calculate estimate originally",
+    "amount average calculate cost does earn estimate far fraction how long many money much must "
+    "number old originally percent percentage total what when which",
     r"(?:which|what) number|what (?:does|do|must|should|would) [^.?!]{0,40}?(?:cost|pay|weigh"
     r"|earn|sell|be)\b"
     r"|how (?:many|much|long|old|far|fast|tall|heavy|big|large|often)"
@@ -359,26 +365,26 @@ QUANTITY_ASKED = phrase(
 )
 RELATED = words(
     "quantities related",
-    "seconds pass passes speed average removed drops added gains loses night profit loss mixes "
-    "mixed kg litres together half each every per twice half times more less fewer than "
-    "remaining left total altogether then after rest percent double doubled triple third quarter "
-    "additional another sold bought spends spent pays paid costs cost gives gave discount split "
-    "shared equally remainder rate interest hour hours minutes day days week weeks month year "
-    "years mph km miles price average both sum away used uses earns makes off extra final "
-    "discounted ages older younger needs take takes apart toward towards feet meters grams "
-    "kilograms dozen combined plus equal holds holding weighs pounds ounces inches yards cents "
-    "dollars equally pieces ate eats percentage kinds",
+    "added additional after ages alone altogether another apart ate average away both bought "
+    "cents combined cost costs day days discount discounted dollars double doubled dozen drops "
+    "each earns eats equal equally every extra feet fewer filled fills final gains gave gives "
+    "grams half holding holds hour hours inches interest kg kilograms kinds km left less litres "
+    "loses loss makes meters miles minutes mixed mixes month more mph needs night off older "
+    "ounces paid pass passes pays per percent percentage pieces plus pounds price profit quarter "
+    "rate remainder remaining removed rest seconds shared sold speed spends spent split sum take "
+    "takes than then third times together total toward towards triple twice used uses week weeks "
+    "weighs yards year years younger",
     3,
 )
 ESTIMATED = words(
     "an estimate reasoned out",
-    "average estimate approximately roughly typical lifetime entire world year population fermi "
-    "explain step reasoning assumptions per day fit",
+    "approximately assumptions average day entire estimate explain fermi fit lifetime per "
+    "population reasoning roughly step typical world year",
     3,
 )
 AGES = phrase(
     "ages compared",
-    "old older age ages younger",
+    "age ages old older younger",
     r"as old as|years? (?:older|younger)|(?:sum|ratio) of (?:their|the) ages"
     r"|times (?:\w{1,20} )?age",
     scope="ends",
@@ -386,7 +392,7 @@ AGES = phrase(
 HOW_MANY = phrase("how many", "many much", r"how (?:many|much)\b")
 REASONED = phrase(
     "the reasoning wanted",
-    "explain explanation estimate reasoning assumptions approximately step roughly justify",
+    "approximately assumptions estimate explain explanation justify reasoning roughly step",
     r"explain (?:\w{1,20} ){0,2}?(?:answer|reasoning|thinking|assumption)|explanation|estimate"
     r"|reasoning|assumptions|step[- ]by[- ]step|justify|approximately|roughly",
     scope="ends",
@@ -394,80 +400,80 @@ REASONED = phrase(
 
 ACTIONS = words(
     "actions to order",
-    "plan plans planning actions action steps moves move sequence schedule itinerary route "
-    "routes strategy blocks crossing cross deliver visit assign allocate trip tour operations "
-    "stack unstack logistics warehouse roadmap load unload drive",
+    "action actions allocate assign blocks cross crossing deliver drive itinerary load logistics "
+    "move moves operations plan planning plans roadmap route routes schedule sequence stack "
+    "steps strategy tour trip unload unstack visit warehouse",
     2,
     scope="ends",
 )
 ITINERARY = words(
     "a trip",
-    "trip itinerary visit cities city days day travel flight flights route tour stay spend stops "
-    "attend meet",
+    "attend cities city day days flight flights itinerary meet route spend stay stops tour "
+    "travel trip visit",
     3,
 )
 PLAN_ASKED = words(
     "a plan asked",
-    "plan schedule itinerary route order sequence find arrange roster rota timetable",
+    "arrange find itinerary order plan roster rota route schedule sequence timetable",
     scope="ends",
 )
 CONDITIONS = words(
     "what an action requires",
-    "cannot must only once until unless initial initially restrictions constraint constraints "
-    "precondition preconditions before without limit capacity exceed maximum minimum fewest "
-    "shortest optimal budget allowed forbidden legal never deadline available conflict conflicts "
-    "overlap least most holding empty no",
+    "allowed available before budget cannot capacity conflict conflicts constraint constraints "
+    "deadline empty exceed fewest forbidden holding initial initially least legal limit maximum "
+    "minimum most must never no once only optimal overlap precondition preconditions "
+    "restrictions shortest unless until without",
     2,
 )
 GOAL = words(
     "a goal to reach",
-    "goal goals reach achieve achieves objective target end final such that so satisfy satisfies "
-    "satisfying meet meets all complete minimize maximize optimize get gets need needs want",
+    "achieve achieves all complete end final get gets goal goals maximize meet meets minimize "
+    "need needs objective optimize reach satisfies satisfy satisfying so such target that want",
     2,
 )
 AIM = words(
     "an aim",
-    "minimise minimises minimising maximise optimise minimizing maximizing goal goals objective "
-    "minimize maximize satisfy satisfies achieve achieves target",
+    "achieve achieves goal goals maximise maximize maximizing minimise minimises minimising "
+    "minimize minimizing objective optimise satisfies satisfy target",
 )
 MACHINERY = words(
     "machinery of programs",
-    "schema billion million shortener sharded sudoku propagation constraint engine backtracking "
-    "optimizer garbage collector virtual lru cache heap trie queue scheduler allocator parser "
-    "compiler interpreter tokenizer limiter balancer mutex semaphore distributed concurrent "
-    "consensus pool hashmap btree microservice microservices backend concurrency asynchronous "
-    "multithreaded regex kernel gpu neural solver blockchain websocket throughput latency "
-    "sharding",
+    "allocator asynchronous backend backtracking balancer billion blockchain btree cache "
+    "collector compiler concurrency concurrent consensus constraint distributed engine garbage "
+    "gpu hashmap heap interpreter kernel latency limiter lru microservice microservices million "
+    "multithreaded mutex neural optimizer parser pool propagation queue regex scheduler schema "
+    "semaphore sharded sharding shortener solver sudoku throughput tokenizer trie virtual "
+    "websocket",
     2,
     scope="ends",
 )
 IMPLEMENT = words("an implementation asked", "implement implementing algorithm", scope="ends")
 BUILD = words(
     "something to build",
-    "write implement develop design create build optimize code program given refactor make",
+    "build code create design develop given implement make optimize program refactor write",
     scope="ends",
 )
 FAULT = words(
     "a fault to find",
-    "bug bugs debug fix wrong incorrect fails failing error race deadlock leak complexity optimize",
+    "bug bugs complexity deadlock debug error failing fails fix incorrect leak optimize race wrong",
     scope="ends",
 )
 ARTEFACT = words(
     "a program",
-    "function program algorithm script class code python java javascript c++ rust sql method "
-    "implementation structure query api server app application compiler parser simulation "
+    "algorithm api app application class code compiler function implementation java "
+    "javascript method parser program python query rust script server simulation sql structure "
     "website",
     scope="ends",
 )
 DEMANDS = words(
     "demands on it",
-    "queue stack heap consecutive streak duplicates gaps overlapping running cumulative lru "
-    "lockfree substring palindromic efficient efficiently complexity optimal optimized dynamic "
-    "recursive recursion time space array arrays string strings tree graph sorted input output "
-    "minimum maximum common largest smallest node nodes binary list lists linked longest "
-    "shortest matrix integers concurrent thread parallel distributed cache scalable lock hash "
-    "median subsequence occurrences returns edge cases number numbers sum index constraints "
-    "files directory parallelism words",
+    "array arrays binary cache cases combinations common complexity concurrent consecutive "
+    "constraints cumulative directory distributed duplicates dynamic edge efficient efficiently "
+    "files gaps graph hash heap index input integers largest linked list lists lock lockfree "
+    "longest lru matrix maximum median minimum node nodes number numbers occurrences optimal "
+    "optimized output overlapping palindromic parallel parallelism permutations queue recursion "
+    "recursive returns running scalable shortest smallest sorted space stack streak string "
+    "strings subsequence subsets substring sum thread time tree words",
     2,
     scope="ends",
 )

@@ -35,7 +35,7 @@ RULES: tuple[Rule, ...] = (
         weight=3,
         why="Consequences must be derived from laws that training never saw in force.",
         ways=(
-            (stories.SUPPOSED, more(stories.LAWS, 2), stories.ALTERED, stories.OUTCOME),
+            (stories.SUPPOSED, stories.LAWS, stories.ALTERED, stories.OUTCOME),
             (stories.SUPPOSED, stories.NATURE, stories.ALTERED, more(stories.OUTCOME, 1)),
         ),
         unless=terms("function code python story poem"),
@@ -97,7 +97,7 @@ RULES: tuple[Rule, ...] = (
         ways=(
             (
                 stories.STATE_ASKED,
-                more(stories.TRANSFERS, 1),
+                stories.TRANSFERS,
                 stories.HOLDINGS,
                 stories.STEPS,
                 counted("names", 2),
@@ -108,7 +108,7 @@ RULES: tuple[Rule, ...] = (
                 more(stories.HOLDINGS, 2),
                 stories.STEPS,
                 counted("numbers", 2),
-                counted("sentences", 3),
+                counted("sentences", 2),
             ),
         ),
         unless=CODE,
@@ -120,7 +120,7 @@ RULES: tuple[Rule, ...] = (
         why="What one holds another to believe differs from what is so.",
         ways=(
             (stories.BELIEF_ASKED, stories.BELIEFS_NESTED),
-            (stories.BELIEF_ASKED, stories.UNSEEN, counted("names", 2)),
+            (stories.BELIEF_ASKED, stories.UNSEEN, counted("names", 1)),
             (stories.BELIEF_ASKED, stories.UNSEEN, stories.STORED),
             (stories.BELIEF_ASKED, stories.MINDS, counted("names", 1)),
             (stories.BELIEFS_NESTED, stories.MINDS, stories.ANY_ASKED),
@@ -148,12 +148,13 @@ RULES: tuple[Rule, ...] = (
         ways=(
             (stories.CLOCKS, stories.BEFORE, stories.TIME_ASKED),
             (more(stories.CLOCKS, 4), stories.MEETING, stories.TIME_ASKED),
-            (stories.TIMELINE, more(stories.BEFORE, 2), counted("sentences", 2)),
+            (stories.TIMELINE, stories.BEFORE, counted("sentences", 2)),
             (stories.TIME_ASKED, more(stories.BEFORE, 3), counted("numbers", 3)),
+            (stories.TIME_ASKED, stories.DATES, more(stories.BEFORE, 1), counted("numbers", 4)),
             (stories.DATE_ASKED, more(stories.DATES, 3)),
             (
                 stories.ORDER_ASKED,
-                more(stories.BEFORE, 2),
+                stories.BEFORE,
                 counted("numbers", 2),
                 counted("sentences", 2),
             ),
@@ -189,7 +190,7 @@ RULES: tuple[Rule, ...] = (
             (
                 problems.WHICH_ASKED,
                 problems.CLUES,
-                more(problems.EXCLUSIVE, 2),
+                problems.EXCLUSIVE,
                 counted("items", 3),
                 more(problems.PLACES, 2),
             ),
@@ -221,6 +222,7 @@ RULES: tuple[Rule, ...] = (
                 more(problems.EXCLUSIVE, 3),
                 counted("sentences", 3),
             ),
+            (problems.GRID, problems.EXCLUSIVE, counted("numbers", 3)),
             (problems.SUSPECTS, problems.WHICH_ASKED, counted("sentences", 3)),
             (problems.ALLOCATE, problems.TASKS, problems.PREFERENCES, counted("sentences", 3)),
             (problems.HOW_CAN, problems.LIMITED, counted("numbers", 2)),
@@ -298,7 +300,7 @@ RULES: tuple[Rule, ...] = (
             (
                 problems.ITINERARY,
                 problems.PLAN_ASKED,
-                more(problems.CONDITIONS, 2),
+                problems.CONDITIONS,
                 counted("numbers", 2),
             ),
             (problems.PLAN_ASKED, more(problems.CONDITIONS, 3), problems.AIM),

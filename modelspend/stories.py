@@ -8,42 +8,42 @@ from modelspend.evidence import counted, openings, phrase, words
 
 SUPPOSED = words(
     "a supposition",
-    "imagine suppose supposing assume pretend hypothetical hypothetically if were fictional "
-    "counterfactual counterfactually consider picture envision",
+    "assume consider counterfactual counterfactually envision fictional hypothetical "
+    "hypothetically if imagine picture pretend suppose supposing were",
     scope="ends",
 )
 NATURE = words(
     "a law of nature by name",
-    "gravity friction entropy thermodynamics inertia magnetism gravitational photons buoyancy "
-    "relativity momentum electrons",
+    "buoyancy electrons entropy friction gravitational gravity inertia magnetism momentum "
+    "photons relativity thermodynamics",
 )
 LAWS = words(
     "laws of nature",
-    "gravity gravitational friction light mass entropy thermodynamics conservation electron "
-    "electrons electric inertia momentum photon photons magnetic magnetism physics temperature "
-    "energy force atoms atomic orbit rotation rotate earth moon sun pressure sound water ice "
-    "density speed charge charges quantum relativity newton motion time heat heavier float "
-    "molecules oxygen vacuum acceleration buoyancy pendulum wavelength tides",
+    "acceleration atmosphere atomic atoms buoyancy charge charges conservation density earth "
+    "electric electron electrons energy entropy float force friction gravitational gravity heat "
+    "heavier ice inertia light magnetic magnetism mass molecules momentum moon motion newton "
+    "oceans orbit oxygen pendulum photon photons physics pressure quantum relativity rotate "
+    "rotates rotating rotation sound speed spinning sun temperature thermodynamics tides time "
+    "vacuum water wavelength",
     2,
 )
 ALTERED = words(
     "a law altered",
-    "repulsive attractive was doubled halved reversed reverses repels repel repelled backwards "
-    "backward opposite inverse stopped without absent zero negative vanished travelled traveled "
-    "disappeared stronger weaker cube cubed square were positively negatively upward upwards "
-    "sideways instead slower faster infinite suddenly never longer different differently half "
-    "twice tripled removed ceased expands increases decreases inverted variable only",
+    "absent attractive backward backwards ceased cube cubed decreases different differently "
+    "disappeared doubled expands faster half halved increases infinite instead inverse inverted "
+    "longer negative negatively never only opposite positively removed repel repelled repels "
+    "repulsive reversed reverses sideways slower square stopped stronger suddenly traveled "
+    "travelled tripled twice upward upwards vanished variable was weaker were without zero",
 )
 OUTCOME = words(
     "the outcome asked",
-    "would happen happens consequences consequence predict derive describe explain effect "
-    "effects affect how what follow implications change changed determine calculate trajectory "
-    "behave",
+    "affect behave calculate change changed consequence consequences derive describe determine "
+    "effect effects explain follow happen happens how implications predict trajectory what would",
     2,
 )
 UNREAL = openings(
     "a past that was not",
-    "was suppose imagine assume had hadn't never were weren't instead if",
+    "assume had hadn't if imagine instead never suppose was were weren't",
     r"(?:suppos(?:e|ing)|imagine|assume)(?: that)? (?!you\b|i\b)[^.?!]{1,60}?\b(?:were|had"
     r"|could|no longer|\w{2,12}ed)\b"
     r"|how (?:would|might|could) (?!i\b|you\b|we\b)[^.?!]{1,80} if [^.?!]{1,60}"
@@ -58,7 +58,7 @@ UNREAL = openings(
 )
 ELSEWHERE = openings(
     "a world made up",
-    "world universe history timeline scenario reality society planet country",
+    "country history planet reality scenario society timeline universe world",
     r"(?:imagine|suppose|consider|assume|describe|invent|in|on) an? (?:\w{1,20} )?(?:universe"
     r"|world|society|planet"
     r"|country) "
@@ -69,40 +69,39 @@ ELSEWHERE = openings(
 )
 TURNED = words(
     "what would be otherwise",
-    "would could might without different differently affect affected changed influence "
-    "influenced impact consequences happened happen unmentioned evolved how what sketch describe "
-    "explain discuss speculate outline map",
+    "affect affected changed consequences could describe different differently discuss evolved "
+    "explain happen happened how impact influence influenced map might outline sketch speculate "
+    "unmentioned what without would",
     scope="ends",
 )
 CONSISTENT = words(
     "consistency",
-    "consistent consistency contradict contradicting contradicts contradiction contradictions "
-    "contradictory paradox paradoxes coherent coherence inconsistent inconsistency "
-    "inconsistencies causally retroactively",
+    "causally coherence coherent consistency consistent contradict contradicting contradiction "
+    "contradictions contradictory contradicts inconsistencies inconsistency inconsistent paradox "
+    "paradoxes retroactively",
 )
 CHAIN = words(
     "a chain of causes",
-    "cause causes caused causal causally causality effect effects event events timeline "
-    "timelines chain past future consequence consequences history sequence plot traveler "
-    "traveller loop",
+    "causal causality causally cause caused causes chain consequence consequences effect effects "
+    "event events future history loop past plot sequence timeline timelines traveler traveller",
     2,
 )
 IMPOSED = words(
     "a constraint imposed",
-    "must ensure every each cannot only no without never any remain remains stays preserve "
-    "preserving maintain maintaining keep keeping avoid avoiding require all strictly should",
+    "all any avoid avoiding cannot each ensure every keep keeping maintain maintaining must "
+    "never no only preserve preserving remain remains require should stays strictly without",
 )
 CAUSES = words(
     "words of cause",
-    "cause causes caused causing causal causally causation because effect effects affect affects "
-    "intentionally intentional responsible responsibility blame due led leads result resulted "
-    "influence influences prevented prevent contributed confounder confounding mediator mediated "
-    "intervention intervene treatment treated correlated correlate correlates correlation "
-    "association directly indirectly independent",
+    "affect affects association because blame causal causally causation cause caused causes "
+    "causing confounder confounding contributed correlate correlated correlates correlation "
+    "directly due effect effects independent indirectly influence influences intentional "
+    "intentionally intervene intervention leads led mediated mediator prevent prevented "
+    "responsibility responsible result resulted treated treatment",
 )
 CAUSE_ASKED = phrase(
     "a cause asked",
-    "did does do is was would will can could which should if who what",
+    "can could did do does if is should was what which who will would",
     r"\b(?:did|does|do|is|was|were|would|will|can|could|should) [^.?!]{2,160}?\b(?:caused?|because"
     r"|intentionally|due to|led to|leads? to|result|responsible|on purpose|effect|affect|increase"
     r"|decrease|instead|attributed to|explained by|more likely|less likely|prevent|explain"
@@ -113,17 +112,17 @@ CAUSE_ASKED = phrase(
 )
 SCENE = words(
     "a case told",
-    "he she they his her their had was were him would who only knew did not",
+    "did had he her him his knew not only she their they was were who would",
     3,
 )
 CHANCES = words(
     "chances",
-    "probability probabilities likelihood chance chances percent likely unlikely rate odds",
+    "chance chances likelihood likely odds percent probabilities probability rate unlikely",
 )
 COMPARED = words(
     "chances compared",
-    "larger smaller higher lower more less increase increases decrease decreases likely "
-    "positively negatively greater given when observing conditioned conditional overall correct",
+    "conditional conditioned correct decrease decreases given greater higher increase increases "
+    "larger less likely lower more negatively observing overall positively smaller when",
     2,
     scope="ends",
 )
@@ -131,44 +130,43 @@ CONDITION = words("a condition", "if unless", scope="ends")
 
 TRANSFERS = words(
     "things changing hands or places",
-    "move take put add flip press presses plugs unplugs remove subtract turn swaps pours pour "
-    "throw draw draws swap swaps swapped swapping switch switches switched trade trades traded "
-    "exchange exchanges exchanged pass passes passed hands handed gives gave takes took moved "
-    "moves puts put placed places shuffle shuffled shuffles slides slid transfers transferred "
-    "pours poured removes removed returns rotates turns hides hid steals stole throws threw "
-    "flips opens closes opened closed picks picked walks walked leaves left enters entered drops "
-    "dropped empties",
+    "add climbs closed closes doubles draw draws dropped drops empties entered enters exchange "
+    "exchanged exchanges flip flips gave gives goes handed hands hid hides leaves left move "
+    "moved moves opened opens pass passed passes picked picks placed places plugs pour poured "
+    "pours press presses put puts remove removed removes returns rotates shuffle shuffled "
+    "shuffles slid slides steals stole subtract swap swapped swapping swaps switch switched "
+    "switches take takes threw throw throws took trade traded trades transferred transfers turn "
+    "turns unplugs walked walks",
 )
 HOLDINGS = words(
     "a state at the start",
-    "hats started wear wears hold jar jars top bottom stack variable off on open closed lamp "
-    "switch counter register start beginning initially originally begin begins starts holding "
-    "holds has have box boxes bag cup cups ball balls room rooms drawer coin card cards each "
-    "basket kitchen position seat partner table book books hat",
+    "bag ball balls basket begin beginning begins book books bottom box boxes card cards closed "
+    "coin counter cup cups drawer each floor has hat hats have hold holding holds initially jar "
+    "jars kitchen lamp off on open originally partner position register room rooms seat stack "
+    "start started starts switch table top variable wear wears",
 )
 STEPS = words(
     "steps in order",
-    "repeat otherwise twice until first then next finally after afterwards later lastly second "
-    "third subsequently while when before throughout meanwhile again once and",
+    "after afterwards again and before finally first lastly later meanwhile next once otherwise "
+    "repeat second subsequently then third throughout twice until when while",
     2,
 )
 STATE_ASKED = openings(
     "the state at the end",
-    "lamp which is end end finally now final where who which what holding has does is result "
-    "contains ends",
+    "contains does end ends final finally has holding is lamp now result what where which who",
     r"what \w{1,20} (?:does|do) (?:each|they|\w{1,20}) (?:\w{1,20} )?(?:wear|have|hold|own|end|get)"
     r"|is the \w{1,20} (?:on|off|open|closed|in|still)\b|which \w{1,20} is|what (?:are"
     r"|is) \w{1,20} and"
     r"|at the end|ends? up|in the end|\bnow\b|finally|final (?:position|state|location|order)"
     r"|after (?:all|these|this|the)|where (?:is|are|will|was|does|did)|who (?:has|holds|is|ends)"
-    r"|which (?:box|cup|room|ball|drawer|card|seat)"
+    r"|which (?:box|cup|room|ball|drawer|card|seat|floor|square|hand|side)"
     r"|what (?:is|does|card|color|colour|item|object|is in)",
 )
 
 BELIEFS_NESTED = phrase(
     "belief within belief",
-    "think thinks thought believe believes believed know knows knew assume assumes suspect "
-    "suspects expect expects aware say says said claim claims realize realizes certain",
+    "assume assumes aware believe believed believes certain claim claims expect expects knew "
+    "know knows realize realizes said say says suspect suspects think thinks thought",
     r"\b(?:thinks?|thought|believe[sd]?|knows?|knew|suspect(?:s|ed)?|assume[sd]?|expect(?:s|ed)?"
     r"|realize[sd]?|guess(?:es)?|aware|unaware|convinced|says?|said|claim(?:s|ed)?)(?: that)? "
     r"(?:\w{1,20} ){1,4}?(?:thinks?|thought|believe[sd]?|knows?|knew|suspect(?:s|ed)?|assume[sd]?"
@@ -177,14 +175,14 @@ BELIEFS_NESTED = phrase(
 )
 MINDS = words(
     "what minds do",
-    "believes thinks knows pretended pretends told tells notices noticed notice sees saw heard "
-    "overheard lied lies secretly unaware expects knew thought believed realised realized guess",
+    "believed believes expects guess heard knew knows lied lies notice noticed notices overheard "
+    "pretended pretends realised realized saw secretly sees tells thinks thought told unaware",
     2,
 )
 BELIEF_ASKED = phrase(
     "a belief asked",
-    "mistaken wrong thinks think thinks believe believes expect expects look search know knows "
-    "say assume suspect guess aware",
+    "assume aware believe believes expect expects guess know knows look mistaken say search "
+    "suspect think thinks wrong",
     r"(?:mistaken|wrong) about|what (?:\w{1,20} ){1,3}?(?:believes|thinks|knows)\b"
     r"|\b(?:does|did|will|would|do|might|should|can) (?!you\b|i\b|we\b|people\b)"
     r"(?:the |an? |her |his )?(?:\w{1,20} ){1,3}?(?:thinks?|believes?|expects?|look|search|know"
@@ -197,28 +195,28 @@ ANY_ASKED = phrase(
 )
 NOT_KNOWN = phrase(
     "knowledge that is lacking",
-    "know tell sure knows knowing",
+    "know knowing knows sure tell",
     r"(?:don't|doesn't|didn't|do not|does not|did not|cannot|can't) (?:yet )?(?:know|tell|see)"
     r"|not sure|without knowing|(?:without|knows|know) (?:\w{1,20} ){0,2}?(?:that|knowledge)",
     scope="ends",
 )
 UNSEEN = words(
     "comings and goings",
-    "exited exits leave left leaves entered enters moved moves away absent without privately "
-    "secretly while room returns returned watching sees saw seen witnessed witnesses notice "
-    "noticed noticing unnoticed hidden hides looking inside told tells meanwhile unaware behind "
-    "goes went overheard sight",
+    "absent away behind entered enters exited exits goes hid hidden hide hides inside leave "
+    "leaves leaving left looking meanwhile moved moves notice noticed noticing overheard "
+    "privately put returned returns room saw secretly seen sees sight tells told took unaware "
+    "unnoticed watching went while without witnessed witnesses",
     2,
 )
 STORED = words(
     "things put away",
-    "booth desk table car office box basket drawer cupboard bag fridge bottle container closet "
-    "room kitchen bucket pantry cabinet shelf jar chest pocket",
+    "bag basket booth bottle box bucket cabinet car chest closet container cupboard desk drawer "
+    "fridge jar kitchen office pantry pocket room shelf table",
 )
 LIARS = openings(
     "liars and truth-tellers",
-    "lie lies lying liar liars truth truths truthful truthfully knight knights knave knaves spy "
-    "spies honest dishonest lied false true guilty thief culprit",
+    "culprit dishonest false guilty honest knave knaves knight knights liar liars lie lied lies "
+    "lying spies spy thief true truth truthful truthfully truths",
     r"\bliars?\b|knaves?\b|knights?\b|tell(?:s|ing)? the truth|truth-?teller|truthful"
     r"|\bl(?:ies|ying|ied)\b"
     r"|always lie|(?:one|two|three|only|exactly|none) \w{1,20}(?: \w{1,20}){0,2} (?:is|are) "
@@ -227,13 +225,13 @@ LIARS = openings(
 )
 CLAIMS = words(
     "claims about others",
-    "says said claims claimed states stated asserts replies answered tells declares accuses told "
-    "saying statement statements remarked commented noted expressed responds asserted insists "
-    "inscription inscriptions labels sign signs",
+    "accuses answered asserted asserts claimed claims commented declares expressed inscription "
+    "inscriptions insists labels noted remarked replies responds said saying says sign signs "
+    "stated statement statements states tells told",
 )
 CLAIM_ASKED = phrase(
     "whose claim holds",
-    "who which does is are what determine true guilty lying knight",
+    "are determine does guilty is knight lying true what which who",
     r"\b(?:who|which|does|is|are|what|determine|can you)\b[^.?!]{0,90}\b(?:truth|lie|lying|liars?"
     r"|knights?|knaves?|true|guilty|did it|stole|broke|culprit|thief|spy|innocent|honest)\b"
     r"|who is (?:an? |the |which|lying)|what (?:is|are) (?:each|they)",
@@ -242,20 +240,20 @@ CLAIM_ASKED = phrase(
 CLOCKS = counted("clocks", 3)
 DATES = words(
     "days and dates",
-    "monday tuesday wednesday thursday friday saturday sunday january february march april june "
-    "july august september october november december yesterday tomorrow today week weeks days "
-    "day month months year years ago morning afternoon evening noon midnight hours hour minutes",
+    "afternoon ago april august day days december evening february friday hour hours january "
+    "july june march midnight minutes monday month months morning noon november october saturday "
+    "september sunday thursday today tomorrow tuesday wednesday week weeks year years yesterday",
     2,
 )
 BEFORE = words(
     "before and after",
-    "before after between until earlier later during from since while when by then previous "
-    "following already overlap overlaps",
+    "after already before between by during earlier following from later overlap overlaps "
+    "previous since then until when while",
     2,
 )
 TIME_ASKED = phrase(
     "a time asked",
-    "when time date day long earliest latest could possible available free hours",
+    "available could date day earliest free hours latest long possible time when",
     r"when (?:did|could|can|will|is|was|were|should|does)\b"
     r"|what (?:is the |local )?(?:\w{1,20} and )?(?:time|date|day|year)"
     r"|which (?:day|date|time|year|month)|how (?:long|many (?:days|hours|minutes|weeks|years))"
@@ -264,13 +262,13 @@ TIME_ASKED = phrase(
 )
 TIMELINE = phrase(
     "a timeline asked",
-    "order timeline happened first last possible sequence earliest latest",
+    "earliest first happened last latest order possible sequence timeline",
     r"in (?:what|which) order|timeline|order in which|happened (?:first|last|before|after)"
     r"|first (?:step|event)|(?:which|what) (?:event|of \w{1,20}) [^.?!]{0,40}(?:first|last)",
 )
 ORDER_ASKED = phrase(
     "what was before or after",
-    "before after between when while during until years",
+    "after before between during until when while years",
     r"\b(?:which|what|where|who|whom|how)\b[^.?!]{0,120}?"
     r"\b(?:before|after|between|while|during|until|when|in [12]\d{3})\b[^?]{0,80}\?",
 )
@@ -282,15 +280,16 @@ DATE_ASKED = phrase(
 )
 MEETING = words(
     "a time for several",
-    "busy blocked meeting free schedule schedules unavailable works available everyone "
-    "appointment calendar meetings slot",
+    "appointment available blocked busy calendar everyone free meeting meetings schedule "
+    "schedules slot unavailable works",
     2,
 )
 REVERSED = openings(
     "order reversed",
-    "back reverse reversed backwards backward chronological chronologically rewind linear "
-    "nonlinear order last end latest shuffled scrambled jumbled mixed unordered",
-    r"(?:moving|working|going|tracing|stepping|told) back(?:wards?)?\b"
+    "back backward backwards chronological chronologically end jumbled last latest linear mixed "
+    "nonlinear order reverse reversed rewind scrambled shuffled unordered",
+    r"from [^.?!]{1,40} back to"
+    r"|(?:moving|working|going|tracing|stepping|told) back(?:wards?)?\b"
     r"|(?:reverse|reversed|non-?linear|scrambled|out of|achronological)\W(?:\w{1,20}\W){0,2}?"
     r"(?:chronolog|order|timeline|sequence|narrative|time)"
     r"|backwards?\b(?: in time| from|,? (?:through|starting|so)"
@@ -304,6 +303,6 @@ REVERSED = openings(
 )
 NARRATED = words(
     "events told",
-    "story stories event events narrative scene scenes timeline plot tell narrate history "
-    "happened steps chapter chapters incident diary moves sequence reconstruct cause causes life",
+    "cause causes chapter chapters diary event events happened history incident life moves "
+    "narrate narrative plot reconstruct scene scenes sequence steps stories story tell timeline",
 )

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from modelspend.asks import Category
 from modelspend.complexity import FEATURES
 from modelspend.evidence import Kind
-from modelspend.reading import COUNTS, WINDOW
+from modelspend.reading import COUNTS, WINDOW, read
 from modelspend.rules import CATEGORIES, RULES, THRESHOLD, Rule
-from modelspend.signals import Weights, classify, detect
+from modelspend.signals import VOCABULARY, Weights, classify, detect
 from tests.signal_cases import FIRES, MISSES
 
 BY_NAME = {rule.name: rule for rule in RULES}
@@ -77,6 +77,27 @@ def test_no_single_term_fires_alone(rule: Rule) -> None:
 def test_one_kind_of_evidence_alone_stays_below_the_threshold(kind: Kind) -> None:
     if kind.pattern is None:
         assert detect(" ".join(sorted(kind.words)[:2]) + ".").score < THRESHOLD
+
+
+WORDINGS = [
+    json.loads(line)
+    for line in (Path(__file__).parent / "signal_wordings.jsonl").read_text("utf-8").splitlines()
+]
+"""Freely worded prompts, hard and easy, in batches: each was written to find what the rules as
+they were then did not know. The easy ones are the everyday asks of people, clerks and shops."""
+
+
+@pytest.mark.parametrize("batch", sorted({row["batch"] for row in WORDINGS}))
+def test_hard_problems_are_known_in_many_wordings(batch: int) -> None:
+    hard = [row["text"] for row in WORDINGS if row["batch"] == batch and row["hard"]]
+    known = [text for text in hard if detect(text).has_advanced]
+    assert len(known) >= 0.85 * len(hard), sorted(set(hard) - set(known))
+
+
+def test_everyday_asks_do_not_escalate() -> None:
+    easy = [row["text"] for row in WORDINGS if not row["hard"]]
+    assert len(easy) > 250
+    assert [text for text in easy if detect(text).has_advanced] == []
 
 
 def test_scores_add_up_and_names_come_in_the_order_of_the_rules() -> None:
@@ -286,6 +307,11 @@ def test_a_text_that_is_only_to_be_restated_need_not_be_solved() -> None:
     assert detect(f"Translate into French: {task}").fired == ()
     assert detect(f"{task} Summarize the text above.").fired == ()
     assert detect(f"Summarize this so that the first letters of the lines spell LIES: {task}").fired
+
+
+def test_every_word_that_is_looked_for_can_be_read() -> None:
+    for word in sorted(VOCABULARY):
+        assert read(word, VOCABULARY).words == [word]
 
 
 def test_kinds_count_what_can_be_counted() -> None:
