@@ -1,0 +1,1 @@
+"""How right the classifier is: `python -m tests.bench.accuracy`; see `__main__`."""
