@@ -131,6 +131,16 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a router reads of a request: the newest user turn, the system prompt, and the messages
+    just before that turn, oldest first."""
+
+    newest: str
+    system: str = ""
+    history: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """One whole answer; `usage` is the disjoint buckets (and `reasoning_tokens`) by name."""
 

@@ -32,8 +32,8 @@ class ModelspendError(Exception):
     `receipt_id` the receipt that tells of it, once there is one.
     """
 
-    code: ClassVar[str] = "internal"
-    status: ClassVar[int] = 500
+    code: str = "internal"
+    status: int = 500
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
     retryable: ClassVar[bool] = False
 
@@ -160,6 +160,21 @@ class UpstreamFailed(ModelspendError):
     def __init__(self, message: str, hint: str = "", *, failure_class: str) -> None:
         super().__init__(message, hint)
         self.failure_class = failure_class
+
+
+class ProviderSaid(ModelspendError):
+    """A provider's own refusal, to be told in another dialect than its own."""
+
+    def __init__(self, message: str, *, status: int, kind: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = kind
+
+
+class NoCandidate(ModelspendError):
+    """No model of the profile may answer; the message says what ruled each one out."""
+
+    code, status, exit_code = "no_candidate", 400, ExitCode.REFUSED
 
 
 class StreamTruncated(UpstreamFailed):

@@ -82,6 +82,10 @@ class Estimator:
             problems=problems,
         )
 
+    def input_tokens(self, chars: int) -> int:
+        """Tokens of a prompt of so many characters, whichever model reads it."""
+        return self._tokens("input", _OVERALL, chars)
+
     def samples(self, provider: str, model: str) -> int:
         """How many answers of a model it has learnt from."""
         return self._of("input", f"{provider}/{model}").samples

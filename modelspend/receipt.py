@@ -89,7 +89,12 @@ NO_USAGE = Usage()
 
 @record
 class RequestInfo:
-    """What the client asked for. `model` is its own spelling; `max_output` its output limit."""
+    """What the client asked for, and how it was said to the provider.
+
+    `model` is the client's own spelling. `splices` names what was changed in its own bytes;
+    `translated_to` the dialect that it was said in instead, `dropped` and `added` what that left
+    out (of the answer, too) and put in.
+    """
 
     dialect: str
     path: str
@@ -100,6 +105,9 @@ class RequestInfo:
     answer_sha256: str | None = None
     answer_size: int = 0
     splices: tuple[str, ...] = ()
+    translated_to: str | None = None
+    dropped: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
 
 
 @record
@@ -123,7 +131,11 @@ class Candidate:
 
 @record
 class Decision:
-    """The plan. `applied` is false in `observe` and `shadow`: `attempts` say what ran."""
+    """The plan. `applied` is false in `observe` and `shadow`: `attempts` say what ran.
+
+    `inputs` is what it was made from beside the classification, small enough to make it again
+    after bodies are gone; null where nothing was planned.
+    """
 
     model_id: str
     provider: str
@@ -134,6 +146,7 @@ class Decision:
     fallback_chain: tuple[str, ...] = ()
     prompt_rewritten: bool = False
     rationale: tuple[str, ...] = ()
+    inputs: Mapping[str, Any] | None = None
 
 
 @record

@@ -4,7 +4,7 @@ Money is pico-dollars in the dataclasses and exact decimal dollars here. `body_k
 added when a receipt is read: they are outside the hashed bytes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -85,8 +85,26 @@ def _shape(receipt: Receipt, money: "Money") -> dict[str, Any]:
 
 
 def canonical(receipt: Receipt) -> bytes:
-    """The bytes that are hashed: the documented JSON, keys sorted, without white space."""
-    return dumps(_shape(receipt, _digits), sort=True)
+    """The bytes that are hashed and kept: the documented JSON without `usage` and `cost`, which
+    repeat what the attempts say; keys sorted, without white space."""
+    shape = _shape(receipt, _digits)
+    del shape["usage"], shape["cost"]
+    return dumps(shape, sort=True)
+
+
+def explanation(
+    receipt_id: str,
+    found: Classification | None,
+    decision: Decision,
+    candidates: Iterable[Candidate],
+) -> dict[str, Any]:
+    """Why a call was answered from where it was, as clients may ask for it in the answer."""
+    return {
+        "receipt_id": receipt_id,
+        "classification": _classification_json(found),
+        "candidates": [_candidate_json(candidate, _usd) for candidate in candidates],
+        "decision": _decision_json(decision),
+    }
 
 
 def iso(ms: int) -> str:
@@ -128,6 +146,9 @@ def _request_json(request: RequestInfo) -> dict[str, Any]:
         "answer_sha256": request.answer_sha256,
         "answer_size": request.answer_size,
         "splices": list(request.splices),
+        "translated_to": request.translated_to,
+        "dropped": list(request.dropped),
+        "added": list(request.added),
     }
 
 
@@ -167,6 +188,7 @@ def _decision_json(decision: Decision | None) -> dict[str, Any] | None:
         "fallback_chain": list(decision.fallback_chain),
         "prompt_rewritten": decision.prompt_rewritten,
         "rationale": list(decision.rationale),
+        "inputs": decision.inputs,
     }
 
 
@@ -286,6 +308,9 @@ def from_json(shape: Mapping[str, Any]) -> Receipt:
             answer_sha256=request["answer_sha256"],
             answer_size=request["answer_size"],
             splices=tuple(request["splices"]),
+            translated_to=request.get("translated_to"),
+            dropped=tuple(request.get("dropped", ())),
+            added=tuple(request.get("added", ())),
         ),
         classification=_classification_from(shape["classification"]),
         candidates=tuple(_candidate_from(candidate) for candidate in shape["candidates"]),
@@ -349,6 +374,7 @@ def _decision_from(shape: Mapping[str, Any] | None) -> Decision | None:
         fallback_chain=tuple(shape["fallback_chain"]),
         prompt_rewritten=shape["prompt_rewritten"],
         rationale=tuple(shape["rationale"]),
+        inputs=shape.get("inputs"),
     )
 
 

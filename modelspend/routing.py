@@ -192,13 +192,11 @@ def plan(
 
 def merged(options: Sequence[Option], *more: Option | None) -> list[Option]:
     """The options in their order, each once, then those of `more` that are not among them."""
-    names = {each.name for each in options}
-    found = list(dict.fromkeys(options))
-    for each in more:
-        if each is not None and each.name not in names:
-            names.add(each.name)
-            found.append(each)
-    return found
+    found: dict[str, Option] = {}
+    for each in (*options, *more):
+        if each is not None:
+            found.setdefault(each.name, each)
+    return list(found.values())
 
 
 def estimate_pico(option: Option, asked: Asked, tier: str, cached_tokens: int = 0) -> int | None:

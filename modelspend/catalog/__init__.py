@@ -6,7 +6,7 @@ up once, here, and kept as secrets.
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -67,24 +67,30 @@ class Catalog:
         return next((each for each in self.known.values() if wanted in each.aliases), None)
 
     def resolve_model(
-        self, model: str, dialect: str, *, caller_key: bool = False
+        self,
+        model: str,
+        dialect: str,
+        *,
+        caller_key: bool = False,
+        also: Sequence[str] = (),
     ) -> tuple[Provider, str]:
         """The provider that answers for a name, and the name to ask it for.
 
         The first segment, if a provider of that name is configured; then the `models` lists; then
-        the native owner with a key. With `caller_key` the owner needs no key of its own.
+        the native owner with a key. With `caller_key` the owner needs no key of its own; `also`
+        are the dialects that the call can be translated into.
         Raises UnknownModel with the choices, or Unsupported when it does not speak the dialect.
         """
         first, slash, rest = model.partition("/")
         if slash and rest and first in self.providers:
-            return self._speaking(self.providers[first], dialect, model), rest
+            return self._speaking(self.providers[first], (dialect, *also), model), rest
         listed = [each for each in self.providers.values() if model in each.models]
         if listed:
             able = [each for each in listed if each.speaks(dialect)]
-            return (able or [self._speaking(listed[0], dialect, model)])[0], model
+            return (able or [self._speaking(listed[0], (dialect, *also), model)])[0], model
         owner = self.owner(model)
         if owner and (caller_key or (owner.name in self.providers and owner.has_key)):
-            return self._speaking(owner, dialect, model), model
+            return self._speaking(owner, (dialect, *also), model), model
         raise UnknownModel(*self._unknown(model, owner), field="model")
 
     def models(self) -> tuple[tuple[str, str], ...]:
@@ -98,12 +104,12 @@ class Catalog:
         every: Iterable[Provider] = [*self.providers.values(), *self.known.values()]
         return next((each for each in every if model in each.owns), None)
 
-    def _speaking(self, provider: Provider, dialect: str, model: str) -> Provider:
-        if provider.speaks(dialect):
+    def _speaking(self, provider: Provider, dialects: Sequence[str], model: str) -> Provider:
+        if any(map(provider.speaks, dialects)):
             return provider
         spoken = ", ".join(provider.dialects) or "none"
         raise Unsupported(
-            f"Model {model} is at provider {provider.name}, which does not speak {dialect}.",
+            f"Model {model} is at provider {provider.name}, which does not speak {dialects[0]}.",
             f"It speaks: {spoken}.",
             field="model",
         )

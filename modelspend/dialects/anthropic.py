@@ -14,6 +14,7 @@ import orjson
 from modelspend import chat
 from modelspend.dialects import anthropic_answer, anthropic_neutral, anthropic_request, jsonbody
 from modelspend.dialects.dialect import AnswerNote, Encoded, RequestView
+from modelspend.dialects.prompt import prompt_of, words_of
 from modelspend.dialects.reader import (
     EventReader,
     as_list,
@@ -52,6 +53,7 @@ class AnthropicMessages:
     billable = True
     streams_json = False
     usage_may_follow = False
+    required_headers: tuple[tuple[str, str], ...] = (("anthropic-version", "2023-06-01"),)
 
     def read(self, path: str, body: bytes) -> RequestView:
         fields = jsonbody.decode(body)
@@ -94,6 +96,10 @@ class AnthropicMessages:
             if message.get("role") == "user":
                 break
         return opening(*texts)
+
+    def prompt(self, view: RequestView) -> chat.Prompt:
+        system = words_of(view.body.get("system"))
+        return prompt_of(as_list(view.body.get("messages")), system=system)
 
     def error_body(self, error: ModelspendError) -> bytes:
         return _error(error)

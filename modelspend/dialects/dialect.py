@@ -52,7 +52,8 @@ class AnswerNote:
     standard one, whatever its provider calls it), `counts` what only the output items show
     (`web_searches`, `tool_calls`). `content` turns true with the first text, tool or reasoning
     delta; `ended` with the terminal event, and never after an `error`. `output_chars` counts what
-    the model wrote, for the estimate when usage is missing.
+    the model wrote, for the estimate when usage is missing. `dropped` names what a translated
+    answer went without.
     """
 
     model: str | None = None
@@ -65,6 +66,7 @@ class AnswerNote:
     content: bool = False
     ended: bool = False
     error: ProviderError | None = None
+    dropped: dict[str, None] = field(default_factory=dict)
 
 
 class StreamReader(Protocol):
@@ -196,6 +198,13 @@ class StreamWriter(Protocol):
 
 class ChatDialect(Dialect, Protocol):
     """A dialect of conversations: what it says can be said in every other such dialect."""
+
+    required_headers: tuple[tuple[str, str], ...]
+    """What its servers want to be told beside the body; the vendor's own clients send it."""
+
+    def prompt(self, view: RequestView) -> chat.Prompt:
+        """What the request says to the model; never raises, whatever stands in it."""
+        ...
 
     def neutral(self, view: RequestView) -> chat.Request:
         """The request in neutral words. Raises BadRequest (with `field`) for what no dialect has

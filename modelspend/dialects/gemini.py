@@ -24,6 +24,7 @@ from modelspend.dialects import (
 from modelspend.dialects.dialect import AnswerNote, Encoded, RequestView, StreamWriter
 from modelspend.dialects.gemini_neutral import either
 from modelspend.dialects.jsonarray import JsonArraySplitter, element
+from modelspend.dialects.prompt import prompt_of, words_of
 from modelspend.dialects.reader import (
     EventReader,
     as_list,
@@ -69,6 +70,7 @@ class Gemini:
     billable = True
     streams_json = True
     usage_may_follow = True
+    required_headers: tuple[tuple[str, str], ...] = ()
 
     def read(self, path: str, body: bytes) -> RequestView:
         model, operation = _model_and_operation(path)
@@ -116,6 +118,13 @@ class Gemini:
             if content.get("role", "user") == "user":
                 break
         return opening(*texts)
+
+    def prompt(self, view: RequestView) -> chat.Prompt:
+        told = as_object(
+            view.body.get(either(view.body, "systemInstruction", "system_instruction"))
+        )
+        contents = as_list(view.body.get("contents"))
+        return prompt_of(contents, system=words_of(told.get("parts")), content="parts")
 
     def error_body(self, error: ModelspendError) -> bytes:
         return _error(error)

@@ -19,6 +19,7 @@ from modelspend.dialects import (
 from modelspend.dialects.dialect import AnswerNote, Encoded, RequestView
 from modelspend.dialects.openai_checks import check_chat
 from modelspend.dialects.openai_shape import error_body
+from modelspend.dialects.prompt import prompt_of
 from modelspend.dialects.reader import (
     EventReader,
     as_list,
@@ -47,6 +48,7 @@ class OpenAIChat:
     billable = True
     streams_json = False
     usage_may_follow = False
+    required_headers: tuple[tuple[str, str], ...] = ()
 
     def read(self, path: str, body: bytes) -> RequestView:
         fields = jsonbody.decode(body)
@@ -102,6 +104,9 @@ class OpenAIChat:
             if message.get("role") == "user":
                 break
         return opening(*texts)
+
+    def prompt(self, view: RequestView) -> chat.Prompt:
+        return prompt_of(as_list(view.body.get("messages")))
 
     def error_body(self, error: ModelspendError) -> bytes:
         return error_body(error)

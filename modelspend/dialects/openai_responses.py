@@ -22,6 +22,7 @@ from modelspend.dialects import (
 from modelspend.dialects.dialect import AnswerNote, Encoded, ProviderError, RequestView
 from modelspend.dialects.openai_checks import check_responses
 from modelspend.dialects.openai_shape import error_body, error_object
+from modelspend.dialects.prompt import prompt_of, words_of
 from modelspend.dialects.reader import (
     EventReader,
     as_list,
@@ -52,6 +53,7 @@ class OpenAIResponses:
     billable = True
     streams_json = False
     usage_may_follow = False
+    required_headers: tuple[tuple[str, str], ...] = ()
 
     def read(self, path: str, body: bytes) -> RequestView:
         fields = jsonbody.decode(body)
@@ -102,6 +104,11 @@ class OpenAIResponses:
             if item.get("role") == "user":
                 break
         return opening(*texts)
+
+    def prompt(self, view: RequestView) -> chat.Prompt:
+        asked = view.body.get("input")
+        messages = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+        return prompt_of(as_list(messages), system=words_of(view.body.get("instructions")))
 
     def error_body(self, error: ModelspendError) -> bytes:
         return error_body(error)

@@ -4,21 +4,20 @@ This is the only mutable record on the request path. It turns into a `Receipt` o
 `receipt()`, from what it holds at that moment; whoever ends the call first wins.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from time import perf_counter
 
-from modelspend.catalog import Provider
-from modelspend.dialects.dialect import AnswerNote, Dialect, RequestView
+from modelspend.dialects.dialect import AnswerNote, RequestView
 from modelspend.gateway.caller import Caller
-from modelspend.gateway.headers import Pairs
+from modelspend.gateway.passage import Passage, Request
+from modelspend.gateway.router import Ruling
+from modelspend.gateway.target import Target
 from modelspend.gateway.upstream import Reply
 from modelspend.money import NO_COST, Cost
 from modelspend.receipt import (
     NO_USAGE,
     Attempt,
-    Decision,
     Delivery,
     Execution,
     FailureClass,
@@ -29,28 +28,6 @@ from modelspend.receipt import (
     Usage,
     total_cost,
 )
-from modelspend.record import record
-
-
-@record
-class Request:
-    """What came in, without the web framework: `path` and `query` as the client wrote them."""
-
-    dialect: Dialect
-    path: str
-    query: str
-    headers: Pairs
-    body: bytes
-
-
-@record
-class Target:
-    """Who answers: a provider, its name for the model, and the credential meant for it."""
-
-    provider: Provider
-    model: str
-    credential: Sequence[tuple[str, str]] = field(repr=False)
-    key_id: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -150,8 +127,8 @@ class Call:
         self.view: RequestView | None = None
         self.session_id = caller.session
         self.session_source = "header" if caller.session else None
-        self.decision: Decision | None = None
-        self.splices: list[str] = []
+        self._ruling: Ruling | None = None
+        self._out: Passage | None = None
         self.tries: list[Try] = []
         self.reply: Reply | None = None
         self.begun = False  # its intent is durable
@@ -168,6 +145,31 @@ class Call:
 
     def __del__(self) -> None:
         self._forget()
+
+    def decided(self, ruling: Ruling) -> None:
+        self._ruling = ruling
+
+    @property
+    def ruling(self) -> Ruling:
+        """The decision about the call."""
+        assert self._ruling is not None, "nobody has decided yet"
+        return self._ruling
+
+    @property
+    def target(self) -> Target:
+        """Who answers by that decision."""
+        assert self.ruling.target is not None, "only a dry run may lead to nobody"
+        return self.ruling.target
+
+    @property
+    def out(self) -> Passage:
+        """How the request goes there."""
+        assert self._out is not None, "the way is not known yet"
+        return self._out
+
+    @out.setter
+    def out(self, way: Passage) -> None:
+        self._out = way
 
     @property
     def last(self) -> Try:
@@ -205,7 +207,8 @@ class Call:
         return _ms((now or perf_counter()) - self.started - self.waited)
 
     def request_info(self) -> RequestInfo:
-        view = self.view
+        view, out = self.view, self._out
+        lost = self.tries[-1].note.dropped if self.tries else {}
         return RequestInfo(
             dialect=self.request.dialect.name,
             path=self.request.path,
@@ -215,7 +218,10 @@ class Call:
             size=len(self.request.body),
             answer_sha256=self._answer_hash.hexdigest() if self._answer_size else None,
             answer_size=self._answer_size,
-            splices=tuple(self.splices),
+            splices=out.splices if out else (),
+            translated_to=out.dialect.name if out and out.translated else None,
+            dropped=tuple(dict.fromkeys((*out.dropped, *lost))) if out and out.translated else (),
+            added=out.added if out else (),
         )
 
     def intent(self, hold_pico: int = 0) -> Intent:
@@ -234,7 +240,7 @@ class Call:
             span_id=self.span_id,
             parent_span_id=caller.parent_span_id,
             request=self.request_info(),
-            decision=self.decision,
+            decision=self._ruling.decision if self._ruling else None,
             provider=one.target.provider.name,
             model_id=one.target.model,
             hold_pico=hold_pico,
@@ -242,7 +248,7 @@ class Call:
 
     def receipt(self) -> Receipt:
         """The receipt of the call as it stands now."""
-        caller = self.caller
+        caller, ruling = self.caller, self._ruling
         attempts = tuple(one.attempt() for one in self.tries)
         now = perf_counter()
         final = self.tries[-1] if self.tries else None
@@ -263,7 +269,9 @@ class Call:
             span_id=self.span_id,
             parent_span_id=caller.parent_span_id,
             request=self.request_info(),
-            decision=self.decision,
+            classification=ruling.found if ruling else None,
+            candidates=ruling.plan.candidates if ruling else (),
+            decision=ruling.decision if ruling else None,
             attempts=attempts,
             execution=Execution(
                 status=status,

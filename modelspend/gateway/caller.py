@@ -39,6 +39,7 @@ class Caller:
     tags: Mapping[str, str] = field(default_factory=dict)
     mode: str | None = None
     profile: str | None = None
+    explain: bool = False
     key_id: str | None = None
     own_key: str | None = field(default=None, repr=False)
     own_bearer: bool = False
@@ -130,6 +131,7 @@ def _described(caller: Caller, said: Mapping[str, str], tenant: str | None) -> C
         tags={**_tags(said.get("x-modelspend-tags", "")), **caller.tags},
         mode=_short(said, "x-modelspend-mode"),
         profile=_short(said, "x-modelspend-profile"),
+        explain=_short(said, "x-modelspend-explain") in ("1", "true", "yes"),
     )
 
 

@@ -98,6 +98,21 @@ def upward(client: Pairs, credential: Iterable[tuple[str, str]]) -> list[tuple[s
     return out
 
 
+_ABOUT_THE_CALL = frozenset({"traceparent", "tracestate", "user-agent"})
+
+
+def afresh(
+    client: Pairs, required: Iterable[tuple[str, str]], credential: Iterable[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Headers of a request that we wrote ourselves: what a client says to one vendor is nothing to
+    another, so only what is about the call itself goes along."""
+    out = [pair for pair in client if _rule(pair[0]).low in _ABOUT_THE_CALL]
+    out += [("content-type", "application/json"), ("accept-encoding", "identity")]
+    out.extend(required)
+    out.extend(credential)
+    return out
+
+
 def downward(provider: Pairs, *, encoding_kept: bool) -> list[tuple[str, str]]:
     """The provider's headers as the client gets them.
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from modelspend.catalog import Catalog
+from modelspend.dialects import jsonbody
 from modelspend.dialects.dialect import StreamReader
 from modelspend.dialects.reader import as_name
 from modelspend.errors import (
@@ -24,18 +24,20 @@ from modelspend.errors import (
     Unsupported,
     UpstreamFailed,
 )
-from modelspend.gateway.call import Call, Request, Room, Target
+from modelspend.gateway.call import Call, Room
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.ending import ClientStalled, Endings
-from modelspend.gateway.headers import downward, strip_key, upward
+from modelspend.gateway.headers import afresh, downward, strip_key, upward
+from modelspend.gateway.passage import Passage, Request, asking_for_usage, passage
 from modelspend.gateway.relay import Relay
+from modelspend.gateway.router import Router
 from modelspend.gateway.settle import Settler
-from modelspend.gateway.target import choose
 from modelspend.gateway.upstream import AttemptFailed, Reply, Timeouts, Upstream
-from modelspend.gateway.whole import WholeReader, read_whole
+from modelspend.gateway.whole import METERED_BOUND, WHOLE_BOUND, WholeReader, read_whole
 from modelspend.ids import Ids
-from modelspend.money import usd_text
-from modelspend.receipt import Decision, Delivery, FailureClass, Status
+from modelspend.money import dumps, usd_text
+from modelspend.receipt import Delivery, FailureClass, Status
+from modelspend.receipt_json import explanation
 from modelspend.store import Store
 
 _ROOM = 16 * 1024 * 1024
@@ -55,7 +57,7 @@ class Answer:
 class Gateway:
     """Carries calls. One for each process; it holds no state of a call between calls."""
 
-    catalog: Catalog
+    router: Router
     store: Store
     upstream: Upstream
     settler: Settler
@@ -70,7 +72,7 @@ class Gateway:
     in_flight: int = 0
     _quiet: asyncio.Event = field(default_factory=asyncio.Event)
     _room: Room = field(default_factory=lambda: Room(_ROOM))
-    _rejects_usage: set[tuple[str, str]] = field(default_factory=set)
+    _rejects: set[tuple[str, str]] = field(default_factory=set)
     _endings: Endings = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,18 +100,17 @@ class Gateway:
             # Reading what is asked for.
             self._read(call)
 
-            # Choosing who answers. (Classification and routing come before this line.)
-            target = self._choose(call)
+            # Deciding who answers: what the prompt asks for, then who could do it, and best.
+            await self._decide(call)
 
             # Writing the intent. (The hold joins it in the same transaction.)
-            body = self._body_for(call, target)
-            call.begin_try(target, self.now_ms())
+            call.begin_try(call.target, self.now_ms())
             self.settler.prepare(call)
             await self.store.calls.begin(call.intent())
             call.begun = True
 
             # Sending it. (Failover goes round here, before the first content byte.)
-            reply = await self._send(call, body)
+            reply = await self._send(call)
 
             # Passing the answer on; its receipt is final before its last bytes are.
             if self._streams(call, reply):
@@ -167,8 +168,8 @@ class Gateway:
         caller, request = call.caller, call.request
         if caller.fault is not None:
             raise caller.fault
-        call.view = view = request.dialect.read(request.path, request.body)
-        _refuse_what_is_not_there(caller, request, view.model)
+        call.view = view = request.dialect.read(f"{request.path}?{request.query}", request.body)
+        _refuse_what_is_not_there(request)
         if call.session_id is None:
             if view.session:
                 call.session_id = as_name(view.session) or self.fingerprint(
@@ -181,33 +182,32 @@ class Gateway:
                 )
                 call.session_source = "prefix"
 
-    def _choose(self, call: Call) -> Target:
+    async def _decide(self, call: Call) -> None:
+        """Who answers, and how the request is said there."""
         assert call.view is not None
-        target = choose(self.catalog, call.request.dialect, call.view.model, call.caller)
-        call.decision = Decision(model_id=target.model, provider=target.provider.name)
-        return target
+        ruling = await self.router.decide(
+            call.request,
+            call.view,
+            call.caller,
+            session_id=call.session_id,
+            now_ms=call.created_at_ms,
+        )
+        call.decided(ruling)
+        call.out = self._passage(call)
 
-    def _body_for(self, call: Call, target: Target, *, ask_usage: bool = True) -> bytes:
-        """The client's own bytes, with at most the stated splices; each is named on the receipt."""
+    def _passage(self, call: Call, *, ask_usage: bool = True) -> Passage:
+        """The client's own bytes with at most the stated splices, or their translation."""
         assert call.view is not None
-        dialect, view, body = call.request.dialect, call.view, call.request.body
-        if target.model != view.model:
-            renamed = dialect.with_model(body, view, target.model)
-            if renamed != body:
-                body = renamed
-                call.splices.append("model")
-        asks = ask_usage and target.provider.stream_usage
-        if asks and (target.provider.name, target.model) not in self._rejects_usage:
-            spliced = dialect.with_usage(body, view)
-            if spliced is not None:
-                body = spliced
-                call.splices.append("stream_options.include_usage")
-        return body
+        provider, model = call.target.provider, call.target.model
+        out = passage(call.request, call.view, call.target)
+        if ask_usage and provider.stream_usage and (provider.name, model) not in self._rejects:
+            out = asking_for_usage(out)
+        return out
 
-    async def _send(self, call: Call, body: bytes) -> Reply:
+    async def _send(self, call: Call) -> Reply:
         """One try; a provider that rejects the usage option gets a second one without it."""
-        reply = await self._try(call, body)
-        if reply.status != 400 or "stream_options.include_usage" not in call.splices:
+        reply = await self._try(call)
+        if reply.status != 400 or not call.out.asks_usage:
             return reply
         refusal = await read_whole(reply)
         if b"stream_options" not in refusal and b"include_usage" not in refusal:
@@ -217,8 +217,7 @@ class Gateway:
         first = call.last
         first.http_status = reply.status
         first.end(Status.ERROR, FailureClass.CLIENT_ERROR, Delivery.DONE)
-        call.splices.clear()
-        plain = self._body_for(call, first.target, ask_usage=False)
+        call.out = self._passage(call, ask_usage=False)
         again = call.begin_try(first.target, self.now_ms())
         await self.store.calls.hop(
             call.receipt_id,
@@ -227,27 +226,26 @@ class Gateway:
             again.target.model,
             again.started_at_ms,
         )
-        reply = await self._try(call, plain)
+        reply = await self._try(call)
         if reply.status != 400:  # so it was the option, and not words of the client's own
-            self._rejects_usage.add((first.target.provider.name, first.target.model))
+            self._rejects.add((first.target.provider.name, first.target.model))
         return reply
 
-    async def _try(self, call: Call, body: bytes) -> Reply:
-        assert call.view is not None
-        one, request = call.last, call.request
+    async def _try(self, call: Call) -> Reply:
+        one, request, out = call.last, call.request, call.out
         provider = one.target.provider
-        path = request.dialect.target(call.view, one.target.model)
-        if query := strip_key(request.query):
+        path = out.dialect.target(out.view, one.target.model)
+        if not out.translated and (query := strip_key(request.query)):
             path = f"{path}?{query}"
         before = perf_counter()
         one.delivery = Delivery.MAYBE_ACCEPTED  # until we learn more, it may have been billed
         try:
             reply = await self.upstream.send(
                 provider.name,
-                provider.url(request.dialect.name, path, one.target.model),
-                headers=upward(request.headers, one.target.credential),
-                body=body,
-                timeouts=self.stream_timeouts if call.view.stream else self.whole_timeouts,
+                provider.url(out.dialect.name, path, one.target.model),
+                headers=self._headers(call),
+                body=out.body,
+                timeouts=self.stream_timeouts if out.view.stream else self.whole_timeouts,
             )
         finally:
             call.waited += perf_counter() - before
@@ -261,18 +259,20 @@ class Gateway:
             one.region = as_name(reply.header(provider.region_header)) or provider.region
         return reply
 
+    def _headers(self, call: Call) -> list[tuple[str, str]]:
+        credential = call.last.target.credential
+        if call.out.translated:
+            return afresh(call.request.headers, call.out.required_headers, credential)
+        return upward(call.request.headers, credential)
+
     def _streams(self, call: Call, reply: Reply) -> bool:
-        assert call.view is not None
-        if reply.status != 200 or not call.view.stream:
+        if reply.status != 200 or not call.out.view.stream:
             return False
         whole_json = reply.content_type.lower().startswith("application/json")
-        return not whole_json or call.request.dialect.streams_json
+        return not whole_json or call.out.dialect.streams_json
 
     def _relay(self, call: Call, reply: Reply) -> Relay:
-        assert call.view is not None
-        spliced = "stream_options.include_usage" in call.splices
-        reader = call.request.dialect.reader(call.view, hide_usage=spliced)
-        return self._begin_relay(call, reply, reader)
+        return self._begin_relay(call, reply, call.out.reader())
 
     def _begin_relay(self, call: Call, reply: Reply, reader: StreamReader) -> Relay:
         keep_up_to = self.settler.keep_up_to(call.caller.tenant)
@@ -284,12 +284,19 @@ class Gateway:
     async def _whole(self, call: Call, reply: Reply) -> Answer:
         """An answer that is read to its end before the client sees its head, so it has a cost."""
         before = perf_counter()
-        reader = WholeReader(call.request.dialect, reply)
+        out = call.out
+        reader = WholeReader(out.dialect, reply, METERED_BOUND if out.translated else WHOLE_BOUND)
         try:
             body = await reader.read()
         finally:
             call.waited += perf_counter() - before
         call.last.note = reader.note
+        if body is None and out.translated:
+            raise UpstreamFailed(
+                f"Provider {reply.provider} answered with more than can be translated.",
+                "Ask for it as a stream, or in the provider's own dialect.",
+                failure_class=FailureClass.PROTOCOL,
+            )
         if body is None:  # beyond the bound: it streams through with its last bytes held back
             relay = self._begin_relay(call, reply, reader)
             return self._answer(call, reply, relay=relay)
@@ -310,6 +317,13 @@ class Gateway:
             )
         if failure is FailureClass.ERROR_IN_STREAM:
             call.http_status = reader.told_status()  # an error inside a 200: clients must raise
+        if status is Status.SUCCESS:
+            body, dropped = out.answer(body)
+            reader.note.dropped = dict.fromkeys(dropped)
+            if call.caller.explain:
+                body = _explained(call, body)
+        else:
+            body = out.refusal(body, call.http_status, reader.note)
         call.answered(body, self.settler.keep_up_to(call.caller.tenant))
         await self._endings.settle(call)
         return self._answer(call, reply, body=body)
@@ -317,37 +331,41 @@ class Gateway:
     def _answer(
         self, call: Call, reply: Reply, *, body: bytes | None = None, relay: Relay | None = None
     ) -> Answer:
-        one = call.last
+        one, ruling = call.last, call.ruling
         headers = downward(reply.headers, encoding_kept=not reply.decoded)
+        if call.out.translated:
+            headers = [pair for pair in headers if pair[0].lower() != "content-type"]
+            headers.append(("content-type", call.out.content_type(stream=body is None)))
         headers += [
             ("x-modelspend-receipt", call.receipt_id),
             ("x-modelspend-model", one.note.model or one.target.model),
             ("x-modelspend-provider", one.target.provider.name),
-            ("x-modelspend-tier", "unclassified"),
+            ("x-modelspend-tier", ruling.found.tier if ruling.found else "unclassified"),
             ("x-modelspend-overhead-ms", f"{call.overhead_ms():.3f}"),
         ]
+        if ruling.found is not None:
+            headers.append(("x-modelspend-category", ruling.found.category))
+        if ruling.decision.rationale:
+            headers.append(("x-modelspend-rationale", "; ".join(ruling.decision.rationale)))
         if body is not None and one.cost.total_pico is not None:
             headers.append(("x-modelspend-cost-usd", usd_text(one.cost.total_pico)))
         return Answer(call.http_status or reply.status, headers, body=body, relay=relay)
 
 
-def _refuse_what_is_not_there(caller: Caller, request: Request, model: str) -> None:
+def _explained(call: Call, body: bytes) -> bytes:
+    """The answer with why it came from there, for a client that asked: the one thing put in."""
+    if not body.lstrip().startswith(b"{"):
+        return body
+    plan = call.ruling.plan
+    told = explanation(call.receipt_id, call.ruling.found, plan.decision, plan.candidates)
+    return jsonbody.prepend(body, b'"modelspend":' + dumps(told))
+
+
+def _refuse_what_is_not_there(request: Request) -> None:
     """Features of later versions are refused, never silently left out."""
-    if model == "auto" or model.startswith("auto:"):
-        raise Unsupported(
-            f"Model {model!r} asks for routing, which this version does not have.",
-            "Name a model, or provider/model; `GET /v1/models` lists them.",
-            field="model",
-        )
-    if caller.mode not in (None, "observe"):
-        raise Unsupported(
-            f"Mode {caller.mode!r} asks for routing, which this version does not have.",
-            "Leave x-modelspend-mode out, or send observe.",
-            field="x-modelspend-mode",
-        )
     if any(name.lower() == "x-modelspend-max-usd" for name, _ in request.headers):
         raise Unsupported(
-            "x-modelspend-max-usd asks for a cap, which this version cannot hold.",
-            "Leave the header out.",
+            "x-modelspend-max-usd asks for a cap, which this version does not have.",
+            "Leave it out; nothing was sent.",
             field="x-modelspend-max-usd",
         )

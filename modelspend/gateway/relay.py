@@ -36,7 +36,7 @@ class Relay:
         self._reader = reader
         self._settle = settle
         self._keep_up_to = keep_up_to
-        self._trailing = call.request.dialect.usage_may_follow
+        self._trailing = call.out.dialect.usage_may_follow
         self._handed_on: float | None = None
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:

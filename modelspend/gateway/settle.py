@@ -18,12 +18,15 @@ from modelspend.catalog.prices import MISSING, Bill, PriceBook
 from modelspend.errors import LedgerUnavailable
 from modelspend.estimate import Estimator, Ratio
 from modelspend.gateway.call import Call, Try
-from modelspend.money import Cost
+from modelspend.gateway.conversations import LEAST_CACHED, Conversations, Turn
+from modelspend.money import INPUT_BUCKETS, Cost
 from modelspend.receipt import NO_USAGE, Delivery, Status, Usage
 from modelspend.settings import Settings
 from modelspend.store import Bodies, Store
 
 log = logging.getLogger("modelspend")
+
+CACHED = ("cache_read_tokens", "cache_write_5m_tokens", "cache_write_1h_tokens")
 
 _FREE_OF_CHARGE = Cost(total_pico=0)
 _KEEP_UP_TO = 8 * 1024 * 1024
@@ -35,11 +38,17 @@ class Settler:
     """Prices calls and writes their receipts."""
 
     def __init__(
-        self, store: Store, prices: PriceBook, estimator: Estimator, settings: Settings
+        self,
+        store: Store,
+        prices: PriceBook,
+        estimator: Estimator,
+        conversations: Conversations,
+        settings: Settings,
     ) -> None:
         self._store = store
         self._prices = prices
         self._estimator = estimator
+        self._conversations = conversations
         self._settings = settings
         self._turn = 0
 
@@ -99,11 +108,30 @@ class Settler:
         await self._write(call)
 
     async def _write(self, call: Call) -> None:
+        self._remember(call)
         write = self._store.calls.finish(
             call.receipt(), self._bodies(call), ratios=self._lessons(call)
         )
         with suppress(LedgerUnavailable):  # it is kept and tried again; no client waits for that
             await write
+
+    def _remember(self, call: Call) -> None:
+        """Where the conversation is now, and what its provider has probably cached of it."""
+        one = call.tries[-1] if call.tries else None
+        if one is None or one.status is not Status.SUCCESS or not call.request.dialect.billable:
+            return
+        provider, told = one.target.provider, one.usage.quantities
+        cached = sum(told.get(bucket, 0) for bucket in CACHED)
+        if provider.usage[one.target.dialect].cache == "inside":  # there, all prompts are cached
+            whole = sum(told.get(bucket, 0) for bucket in INPUT_BUCKETS)
+            cached = max(cached, whole if whole >= LEAST_CACHED else 0)
+        turn = Turn(
+            provider=provider.name,
+            model=one.target.model,
+            at_ms=call.created_at_ms,
+            cached_tokens=cached,
+        )
+        self._conversations.took(call.caller.tenant, call.session_id, turn)
 
     def _bodies(self, call: Call) -> Bodies | None:
         if not self.keep_up_to(call.caller.tenant):
@@ -120,7 +148,7 @@ class Settler:
             one.usage = replace(one.usage, problems=("the provider may have accepted it",))
         return Bill(
             provider=provider,
-            dialect=call.request.dialect.name,
+            dialect=one.target.dialect,
             usage=one.usage,
             asked=one.target.model,
             served=note.model,
@@ -131,7 +159,7 @@ class Settler:
     def _usage(self, call: Call, one: Try) -> Usage:
         """What the provider reported; else an estimate from the content, and said to be one."""
         provider, note = one.target.provider, one.note
-        rules = provider.usage[call.request.dialect.name]
+        rules = provider.usage[one.target.dialect]
         told = NO_USAGE
         if note.usage is not None:
             told = usage_rules.read(rules, note.usage, note.counts)

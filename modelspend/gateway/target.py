@@ -5,27 +5,62 @@ native provider of the dialect it came in, and to nobody else; every other provi
 that is configured for it, or the call is refused.
 """
 
+from collections.abc import Sequence
+from dataclasses import field
+
 from modelspend.catalog import Catalog, Provider
+from modelspend.dialects import CHAT_DIALECTS
 from modelspend.dialects.dialect import Dialect
 from modelspend.errors import NoCredential
-from modelspend.gateway.call import Target
 from modelspend.gateway.caller import Caller
+from modelspend.record import record
+
+
+@record
+class Target:
+    """Who answers: a provider, its name for the model, the dialect that is spoken with it, and
+    the credential meant for it."""
+
+    provider: Provider
+    model: str
+    dialect: str
+    credential: Sequence[tuple[str, str]] = field(repr=False)
+    key_id: str | None = None
 
 
 def choose(catalog: Catalog, dialect: Dialect, model: str, caller: Caller) -> Target:
-    """The one target of a call. Raises UnknownModel, Unsupported or NoCredential."""
-    own = caller.own_key
+    """The target of a model's name. Raises UnknownModel, Unsupported or NoCredential."""
     provider, upstream_model = catalog.resolve_model(
-        model, dialect.name, caller_key=own is not None
+        model, dialect.name, caller_key=caller.own_key is not None, also=translatable(dialect)
     )
-    native = provider.name == dialect.native_provider
+    return target_at(provider, upstream_model, dialect, caller)
+
+
+def target_at(provider: Provider, model: str, dialect: Dialect, caller: Caller) -> Target:
+    """A model at a provider, with the credential that may be used there. Raises NoCredential."""
+    own, native = caller.own_key, provider.name == dialect.native_provider
     if not provider.has_key and not (own and native):
         raise _no_key(provider, native)
+    spoken = spoken_with(provider, dialect)
     if own and native and caller.own_bearer:  # as it came: an OAuth token is no API key
         headers = {"authorization": f"Bearer {own}"}
     else:
-        headers = provider.headers(dialect.name, own if native else None)
-    return Target(provider=provider, model=upstream_model, credential=tuple(headers.items()))
+        headers = provider.headers(spoken, own if native else None)
+    return Target(provider=provider, model=model, dialect=spoken, credential=tuple(headers.items()))
+
+
+def spoken_with(provider: Provider, dialect: Dialect) -> str:
+    """The dialect that a call is carried in there: the client's own if it can be, else the first
+    that it can be translated into."""
+    own = dialect.name.replace("count_tokens", "messages")
+    if provider.speaks(own) or dialect.name not in CHAT_DIALECTS:
+        return own
+    return next((each for each in provider.dialects if each in CHAT_DIALECTS), own)
+
+
+def translatable(dialect: Dialect) -> tuple[str, ...]:
+    """The dialects that a call in this one can be carried in."""
+    return tuple(CHAT_DIALECTS) if dialect.name in CHAT_DIALECTS else (dialect.name,)
 
 
 def _no_key(provider: Provider, native: bool) -> NoCredential:

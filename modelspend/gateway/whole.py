@@ -27,10 +27,11 @@ async def read_whole(reply: Reply, bound: int = _REFUSAL_BOUND) -> bytes:
 class WholeReader:
     """Reads one whole answer; has the shape of a stream's reader for answers beyond the bound."""
 
-    def __init__(self, dialect: Dialect, reply: Reply) -> None:
+    def __init__(self, dialect: Dialect, reply: Reply, bound: int = WHOLE_BOUND) -> None:
         self.note = AnswerNote()
         self._dialect = dialect
         self._reply = reply
+        self._bound = bound
         self._seen: list[bytes] = []
         self._size = 0
         self._last = b""
@@ -39,7 +40,7 @@ class WholeReader:
         """The body, or None when it is larger than the bound. Raises AttemptFailed."""
         while chunk := await self._reply.more():
             self._see(chunk)
-            if self._size > WHOLE_BOUND:
+            if self._size > self._bound:
                 return None
         body = b"".join(self._seen)
         self._take(body)

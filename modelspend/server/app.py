@@ -20,8 +20,10 @@ from modelspend.catalog.prices import PriceBook
 from modelspend.errors import ConfigInvalid
 from modelspend.estimate import Estimator
 from modelspend.gateway.caller import Callers
+from modelspend.gateway.conversations import Conversations
 from modelspend.gateway.life import Gateway
 from modelspend.gateway.models import Models
+from modelspend.gateway.router import Router
 from modelspend.gateway.runs import Runs
 from modelspend.gateway.settle import Settler
 from modelspend.gateway.upstream import Timeouts, Upstream
@@ -108,11 +110,12 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
     token_file = started.ledger.with_name("token")
     callers = Callers(settings.tenants, env, await store.secret("fingerprint"), Runs())
     catalog = Catalog.load(settings.providers, env)
+    estimator, conversations = Estimator(await store.ratios.load()), Conversations()
     gateway = Gateway(
-        catalog=catalog,
+        router=Router(catalog, prices, estimator, settings, conversations),
         store=store,
         upstream=Upstream(),
-        settler=Settler(store, prices, Estimator(await store.ratios.load()), settings),
+        settler=Settler(store, prices, estimator, conversations, settings),
         ids=Ids(started.now_ms, random),
         now_ms=started.now_ms,
         random=random,
@@ -177,7 +180,8 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
     catalog = Catalog.load(settings.providers, started.env)
     gateway = live.gateway
     gateway.settler.reconfigure(settings)
-    gateway.catalog, gateway.fingerprint = catalog, callers.fingerprint
+    gateway.router.configure(catalog, settings)
+    gateway.fingerprint = callers.fingerprint
     gateway.max_in_flight = settings.server.max_in_flight
     gateway.whole_timeouts = _timeouts(settings, settings.upstream.first_byte_s)
     gateway.stream_timeouts = _timeouts(settings, settings.upstream.stream_first_byte_s)

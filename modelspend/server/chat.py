@@ -17,10 +17,10 @@ from multidict import CIMultiDict
 
 from modelspend.dialects import DIALECTS
 from modelspend.errors import ModelspendError
-from modelspend.gateway.call import Request
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.ending import ClientStalled
 from modelspend.gateway.headers import Pairs
+from modelspend.gateway.passage import Request
 from modelspend.gateway.relay import Relay
 from modelspend.server.body import read_body
 from modelspend.server.guard import Handler, headers_of

@@ -17,8 +17,8 @@ from typing import NamedTuple, cast
 from modelspend.dialects import DIALECTS
 from modelspend.dialects.dialect import Dialect
 from modelspend.errors import ModelspendError
-from modelspend.gateway.call import Request
 from modelspend.gateway.headers import Pairs, text_of
+from modelspend.gateway.passage import Request
 from modelspend.server import door
 from modelspend.server.chat import carry
 from modelspend.server.keys import Live

@@ -248,7 +248,8 @@ async def test_a_body_that_stops_half_way_is_given_up(bench: Bench) -> None:
         ("x-modelspend-tags", "no-equals-sign"),
         ("x-modelspend-tags", ",".join(f"k{n}=v" for n in range(40))),
         ("x-modelspend-tenant", "t" * 5_000),
-        ("x-modelspend-mode", "route"),
+        ("x-modelspend-mode", "sideways"),
+        ("x-modelspend-profile", "no-such-profile"),
         ("x-modelspend-max-usd", "0.01"),
     ],
 )

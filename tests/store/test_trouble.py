@@ -4,11 +4,13 @@ import asyncio
 import os
 import sqlite3
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from modelspend.errors import LedgerUnavailable
+from modelspend.receipt import Receipt
 from modelspend.store import Bodies, Store, calls, writer
 from modelspend.store.book import Book
 from tests.store.conftest import outside
@@ -26,6 +28,11 @@ async def _fill(store: Store, traffic: Traffic) -> None:
     while store.healthy:
         with suppress(LedgerUnavailable):
             await store.calls.begin(intent_of(traffic.receipt()))
+
+
+def _bulky(receipt: Receipt) -> Receipt:
+    """One that needs more room than the end of its intent gives free."""
+    return replace(receipt, request=replace(receipt.request, size=60_000))
 
 
 def _give_room(store: Store) -> None:
@@ -53,7 +60,7 @@ async def test_a_full_disk_admits_no_call_and_says_why(store: Store, traffic: Tr
 async def test_receipts_that_end_while_the_disk_is_full_are_written_when_it_is_not(
     store: Store, ledger: Path, traffic: Traffic
 ) -> None:
-    calls = [with_bodies(receipt) for receipt in traffic.receipts(30)]
+    calls = [with_bodies(_bulky(receipt)) for receipt in traffic.receipts(30)]
     for receipt, _ in calls:
         await store.calls.begin(intent_of(receipt))
     await _limit(store, 1)

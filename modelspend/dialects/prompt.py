@@ -1,0 +1,49 @@
+"""What a request says to the model, in the parts that a router reads: cheap, from the parsed JSON.
+
+The newest user turn is the last one with words of its own: in a conversation with tools the last
+messages may be nothing but their results.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from modelspend.chat import Prompt
+from modelspend.dialects.reader import as_list, as_object
+
+_EARLIER = 3
+"""Messages before the newest user turn that are kept."""
+
+
+def prompt_of(messages: Sequence[Any], *, system: str = "", content: str = "content") -> Prompt:
+    """The prompt of a list of messages; `content` is the key that their words stand under."""
+    instructions = [system] if system else []
+    said: list[tuple[str, str]] = []
+    for message in map(as_object, messages):
+        words = words_of(message.get(content))
+        if message.get("role") in ("system", "developer"):
+            instructions.append(words)
+        elif words:
+            said.append((str(message.get("role") or "user"), words))
+    newest = next((n for n in range(len(said) - 1, -1, -1) if said[n][0] == "user"), None)
+    if newest is None:
+        return Prompt(newest="", system="\n".join(instructions))
+    return Prompt(
+        newest=said[newest][1],
+        system="\n".join(instructions),
+        history=tuple(words for _, words in said[max(0, newest - _EARLIER) : newest]),
+    )
+
+
+def words_of(content: object) -> str:
+    """The text of a content: plain, or the texts of its parts one under the other."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(_texts(as_list(content)))
+
+
+def _texts(parts: Sequence[Any]) -> Iterable[str]:
+    for part in parts:
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict) and isinstance(part.get("text"), str):
+            yield part["text"]
