@@ -6,9 +6,10 @@ whoever writes such rules; their rows here were not looked at.)
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from modelspend.receipt import Classification
 from modelspend.signals import classify
@@ -62,11 +63,15 @@ def judged(folder: Path) -> list[Judged]:
 def prompts(folder: Path) -> list[Prompt]:
     mapping = json.loads((folder / "prompts" / "categories.json").read_text("utf-8"))
     found = []
-    for line in (folder / "prompts" / "labelled_half.jsonl").open(encoding="utf-8"):
-        row = json.loads(line)
+    for row in rows(folder / "prompts" / "labelled_half.jsonl"):
         task, label = row["task"], row["label"]
         found.append(Prompt(task, label, row["text"], _wanted(task, label, mapping)))
     return found
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines; a text may hold line ends of other kinds."""
+    return map(json.loads, path.read_text("utf-8").rstrip("\n").split("\n"))
 
 
 def _wanted(task: str, label: str, mapping: Mapping[str, Mapping[str, object]]) -> bool | None:
