@@ -141,6 +141,7 @@ def _together(own: Signals, around: Sequence[tuple[_Far, float]]) -> Signals:
 
 
 def lift(signals: Signals) -> float:
+    """What the rules that fired add to the complexity, before its bounds."""
     return sum(_LIFTS[name] for name in signals.fired)
 
 
