@@ -164,6 +164,13 @@ EXCLUSIVE = words(
     "seats seven six three unique",
     2,
 )
+ONE_EACH = openings(
+    "one for each",
+    "different each exactly no two unique",
+    r"each (?:\w{1,20},? ){1,8}?(?:a different|different|exactly one|one of|only one|a unique)\b"
+    r"|no two (?:\w{1,20} ){0,3}?(?:the same|have|share|own|are)|exactly one (?:of|is|\w{1,20} is)",
+    scope="ends",
+)
 WHICH_ASKED = words(
     "which one",
     "arrange choices conclude determine follows how options order possible solve statement true "
