@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from modelspend.evidence import terms
 
-WINDOW = 6_000
+WINDOW = 3_200
 """Characters that are read: half from the start, half from the end."""
 
 ENDS = 1_200
