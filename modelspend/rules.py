@@ -45,7 +45,7 @@ RULES: tuple[Rule, ...] = (
         category="counterfactual",
         weight=3,
         why="A changed premise must be carried through everything that rests on it.",
-        ways=((stories.UNREAL, stories.TURNED), (stories.ELSEWHERE, stories.TURNED)),
+        ways=((more(stories.UNREAL, 2), stories.TURNED), (stories.ELSEWHERE, stories.TURNED)),
     ),
     Rule(
         name="causal_consistency_constraint",
