@@ -18,7 +18,8 @@ READ: Mapping[str, str] = {
     "arena_hard_v0.1": "45 rows at random, then those in which a rule fired",
     "user_oriented": "30 rows at random, then those in which a rule fired",
 }
-"""Tasks of which rows were read, and how many. Both are freely worded and hold no template."""
+"""Tasks of which rows were read, and how many. Both are freely worded and hold no template. Of the
+questions for routing some twenty were read."""
 
 FREE = ("mt_bench", "vicuna_bench", "user_oriented", "arena_hard_v0.1")
 """Sets of prompts that people worded freely."""
