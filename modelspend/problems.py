@@ -54,10 +54,9 @@ PARTS = words(
 )
 PARTS_TIED = openings(
     "parts tied to one another",
-    "adjacent all alternate alternating ascending before consecutive decrease decreases "
-    "decreasing descending double doubles each every first following grow grows increase "
-    "increases increasing last lengths lines next no number paragraphs per previous second "
-    "sentences successive words",
+    "adjacent alternate alternating ascending begin consecutive decrease decreases decreasing "
+    "descending double doubles each end every final first grow grows increase increases "
+    "increasing initial last next preceding previous start subsequent successive third two",
     r"each (?:\w{1,20} ){0,2}?(?:twice|longer|shorter|one word)"
     r"|(?:sentences|lines|words|paragraphs) (?:must |should |all )?(?:start|begin|end)s? with"
     r"|(?:no two|next|previous|preceding|consecutive|successive|adjacent|alternating|subsequent"
@@ -163,6 +162,13 @@ EXCLUSIVE = words(
     "four house houses must neither no none not one only order positions respectively row same "
     "seats seven six three unique",
     2,
+)
+ONE_EACH = openings(
+    "one for each",
+    "different each exactly two unique",
+    r"each (?:\w{1,20},? ){1,8}?(?:a different|different|exactly one|one of|only one|a unique)\b"
+    r"|no two (?:\w{1,20} ){0,3}?(?:the same|have|share|own|are)|exactly one (?:of|is|\w{1,20} is)",
+    scope="ends",
 )
 WHICH_ASKED = words(
     "which one",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from modelspend.evidence import terms
 
-WINDOW = 6_000
+WINDOW = 3_200
 """Characters that are read: half from the start, half from the end."""
 
 ENDS = 1_200
@@ -131,7 +131,7 @@ def _end(flat: str, place: int) -> int:
 
 def _names(reading: Reading) -> int:
     """Capitalised words within a sentence or there twice, never in lower case: who takes part."""
-    text = reading.text
+    text, tally = reading.text, reading.tally
     seen = Counter(_NAME.findall(text))
     within = set(_NAME_WITHIN.findall(text))
     return sum(
@@ -139,7 +139,7 @@ def _names(reading: Reading) -> int:
         for name, n in seen.items()
         if (n > 1 or name in within)
         and (low := name.lower()) not in _NO_NAMES
-        and f" {low} " not in text
+        and tally[low] <= n  # as often as with a capital, so never without
     )
 
 

@@ -45,7 +45,7 @@ RULES: tuple[Rule, ...] = (
         category="counterfactual",
         weight=3,
         why="A changed premise must be carried through everything that rests on it.",
-        ways=((stories.UNREAL, stories.TURNED), (stories.ELSEWHERE, stories.TURNED)),
+        ways=((more(stories.UNREAL, 2), stories.TURNED), (stories.ELSEWHERE, stories.TURNED)),
     ),
     Rule(
         name="causal_consistency_constraint",
@@ -201,12 +201,7 @@ RULES: tuple[Rule, ...] = (
                 problems.ENUMERATED,
             ),
             (problems.RANK, more(problems.RELATIVE, 3)),
-            (
-                problems.WHICH_ASKED,
-                more(problems.EXCLUSIVE, 3),
-                more(problems.RESTRICTIONS, 4),
-                counted("names", 2),
-            ),
+            (problems.WHICH_ASKED, problems.ONE_EACH, counted("names", 2)),
             (problems.ORDER_OF_STEPS, more(problems.CONDITIONS, 3)),
             (problems.DEDUCED, more(problems.RESTRICTIONS, 4), counted("sentences", 3)),
             (

@@ -26,10 +26,10 @@ SIMPLE_BELOW = 0.3
 
 THOUGHTFUL = frozenset({"code", "reasoning", "analysis"})
 
-CHANCE_OFFSET = -1.06
-CHANCE_FIRED = 4.15
-CHANCE_SCORE = 0.26
-CHANCE_STRAIN = 2.02
+CHANCE_OFFSET = -1.11
+CHANCE_FIRED = 4.48
+CHANCE_SCORE = 0.17
+CHANCE_STRAIN = 1.98
 """The chance that a prompt should escalate, as fitted on labelled prompts (see `complexity.py`)."""
 
 SCORE_MOST = 8
@@ -141,6 +141,7 @@ def _together(own: Signals, around: Sequence[tuple[_Far, float]]) -> Signals:
 
 
 def lift(signals: Signals) -> float:
+    """What the rules that fired add to the complexity, before its bounds."""
     return sum(_LIFTS[name] for name in signals.fired)
 
 

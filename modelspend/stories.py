@@ -43,7 +43,7 @@ OUTCOME = words(
 )
 UNREAL = openings(
     "a past that was not",
-    "assume had hadn't if imagine instead never suppose was were weren't",
+    "assume had hadn't how if imagine instead never suppose was were weren't would",
     r"(?:suppos(?:e|ing)|imagine|assume)(?: that)? (?!you\b|i\b)[^.?!]{1,60}?\b(?:were|had"
     r"|could|no longer|\w{2,12}ed)\b"
     r"|how (?:would|might|could) (?!i\b|you\b|we\b)[^.?!]{1,80} if [^.?!]{1,60}"

@@ -134,6 +134,14 @@ def test_a_system_prompt_alone_never_escalates_a_trivial_question() -> None:
         assert found.complexity < 0.9
 
 
+@pytest.mark.parametrize("text", [texts[0] for texts in FIRES.values()], ids=list(FIRES))
+def test_what_is_around_never_escalates_alone_however_it_is_weighed(text: str) -> None:
+    loud = Weights(system=1, history=1)
+    found = classify("What is the capital of Peru?", system=text, history=[text], weights=loud)
+    assert found.tier != "deep_reasoning"
+    assert found.risk_signals["nearThreshold"]
+
+
 def test_history_alone_brings_a_short_reply_to_the_brink_and_not_over_it() -> None:
     found = classify("And if they swap again?", history=[FIRES["hidden_state_tracking"][0]])
     assert found.risk_signals["nearThreshold"]

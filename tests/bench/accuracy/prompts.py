@@ -6,9 +6,10 @@ whoever writes such rules; their rows here were not looked at.)
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from modelspend.receipt import Classification
 from modelspend.signals import classify
@@ -17,7 +18,8 @@ READ: Mapping[str, str] = {
     "arena_hard_v0.1": "45 rows at random, then those in which a rule fired",
     "user_oriented": "30 rows at random, then those in which a rule fired",
 }
-"""Tasks of which rows were read, and how many. Both are freely worded and hold no template."""
+"""Tasks of which rows were read, and how many. Both are freely worded and hold no template. Of the
+questions for routing some twenty were read."""
 
 FREE = ("mt_bench", "vicuna_bench", "user_oriented", "arena_hard_v0.1")
 """Sets of prompts that people worded freely."""
@@ -62,11 +64,15 @@ def judged(folder: Path) -> list[Judged]:
 def prompts(folder: Path) -> list[Prompt]:
     mapping = json.loads((folder / "prompts" / "categories.json").read_text("utf-8"))
     found = []
-    for line in (folder / "prompts" / "labelled_half.jsonl").open(encoding="utf-8"):
-        row = json.loads(line)
+    for row in rows(folder / "prompts" / "labelled_half.jsonl"):
         task, label = row["task"], row["label"]
         found.append(Prompt(task, label, row["text"], _wanted(task, label, mapping)))
     return found
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines; a text may hold line ends of other kinds."""
+    return map(json.loads, path.read_text("utf-8").rstrip("\n").split("\n"))
 
 
 def _wanted(task: str, label: str, mapping: Mapping[str, Mapping[str, object]]) -> bool | None:

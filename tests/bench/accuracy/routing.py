@@ -6,7 +6,6 @@ share at which half and four fifths of the gap are. Equal scores count as a stra
 what a random order of them gives on average.
 """
 
-import json
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelspend.evidence import terms
+from tests.bench.accuracy.prompts import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,7 @@ class Router:
 def questions(folder: Path) -> dict[str, list[Question]]:
     """The questions by set: `mmlu` and `gsm8k` (with ten folds of it as subjects)."""
     found: dict[str, list[Question]] = {"mmlu": [], "gsm8k": []}
-    for line in (folder / "routing" / "routellm_half.jsonl").open(encoding="utf-8"):
-        row = json.loads(line)
+    for row in rows(folder / "routing" / "routellm_half.jsonl"):
         subject = row["t"] if row["b"] == "mmlu" else f"fold {row['i'] % 10}"
         found[row["b"]].append(Question(subject, row["q"], row["weak"], row["strong"]))
     return found
