@@ -1,13 +1,12 @@
 """The batch door's files: JSONL or CSV, from a path or stdin, row by row and never at once.
 
 A line that is no row is yielded as the ValueError that says why, in its place, so that whoever
-answers line by line keeps the order. CSV columns named like the fields of a usage object make one
-(`prompt_tokens_details.cached_tokens`), where no `usage` column holds it as JSON.
+answers line by line keeps the order.
 """
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,17 @@ Row = Mapping[str, Any]
 _BOM = b"\xef\xbb\xbf"
 
 
-def rows(file: str) -> Iterator[Row | ValueError]:
-    """The rows of a file, in order; `-` is stdin. Raises ModelspendError when it cannot be read."""
+def rows(file: str, csv_row: Callable[[Row], Row]) -> Iterator[Row | ValueError]:
+    """The rows of a file, in order; `-` is stdin. Raises ModelspendError when it cannot be read.
+
+    `csv_row` makes a row of one in CSV, whose cells are all text; it may raise ValueError.
+    """
     try:
         with sys.stdin.buffer if file == "-" else Path(file).open("rb") as lines:
             first = next((line for line in lines if line.strip()), b"")
             every: Iterable[bytes] = chain([first], lines) if first else ()
             if file.lower().endswith(".csv") or not _looks_like_json(first):
-                yield from _csv_rows(every)
+                yield from _csv_rows(every, csv_row)
             else:
                 yield from (_json_row(line) for line in every if line.strip())
     except OSError as why:
@@ -47,34 +49,45 @@ def _json_row(line: bytes) -> Row | ValueError:
     return row if isinstance(row, dict) else ValueError("not a JSON object")
 
 
-def _csv_rows(lines: Iterable[bytes]) -> Iterator[Row | ValueError]:
+def _csv_rows(lines: Iterable[bytes], csv_row: Callable[[Row], Row]) -> Iterator[Row | ValueError]:
     text = (line.decode("utf-8-sig", "replace") for line in lines)
     for row in csv.DictReader(text):
         try:
-            yield _csv_row(row)
+            yield csv_row(row)
         except ValueError as why:
             yield why
 
 
-_ROW_KEYS = ("id", "provider", "model", "dialect", "at", "service_tier")
-
-
-def _csv_row(row: Row) -> Row:
-    """A row whose usage is JSON in one cell, or spread over columns named like its fields."""
-    import orjson
-
-    said = {key: row[key] for key in _ROW_KEYS if row.get(key)}
+def usage_row(row: Row) -> Row:
+    """A row whose usage is JSON in one cell, or spread over columns named like its fields
+    (`prompt_tokens_details.cached_tokens`)."""
+    said = {key: row[key] for key in _USAGE_KEYS if row.get(key)}
     if row.get("usage"):
-        try:
-            return {**said, "usage": orjson.loads(row["usage"])}
-        except orjson.JSONDecodeError as why:
-            raise ValueError(f"`usage` is not JSON: {why}") from None
+        return {**said, "usage": _json_cell(row, "usage")}
     usage: dict[str, Any] = {}
     for name, cell in row.items():
-        if name and name not in (*_ROW_KEYS, "usage") and isinstance(cell, str) and cell.strip():
+        if name and name not in (*_USAGE_KEYS, "usage") and isinstance(cell, str) and cell.strip():
             *outer, last = name.split(".")
             place = usage
             for key in outer:
                 place = place.setdefault(key, {})
             place[last] = int(cell) if cell.strip().isdecimal() else cell
     return {**said, "usage": usage}
+
+
+_USAGE_KEYS = ("id", "provider", "model", "dialect", "at", "service_tier")
+
+
+def prompt_row(row: Row) -> Row:
+    """A row with a prompt as text, or a body as JSON, in one cell."""
+    said = {key: row[key] for key in ("id", "prompt", "model", "dialect", "path") if row.get(key)}
+    return {**said, "body": _json_cell(row, "body")} if row.get("body") else said
+
+
+def _json_cell(row: Row, name: str) -> Any:
+    import orjson
+
+    try:
+        return orjson.loads(row[name])
+    except orjson.JSONDecodeError as why:
+        raise ValueError(f"`{name}` is not JSON: {why}") from None

@@ -372,13 +372,13 @@ def _money(amount: Decimal | None) -> str:
 
 
 def _quote_file(desk: _Desk, file: str, now_ms: int, json: bool) -> None:
-    from modelspend.cli.batch import rows
+    from modelspend.cli.batch import rows, usage_row
 
     wrong = 0
 
     def quotes() -> Iterator[dict[str, Any]]:
         nonlocal wrong
-        for row in rows(file):
+        for row in rows(file, usage_row):
             said = desk.row(row, now_ms)
             wrong += "error" in said
             yield said

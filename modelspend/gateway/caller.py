@@ -99,7 +99,7 @@ class Callers:
             parent_span_id=parent,
         )
         try:
-            return _described(caller, said, tenant)
+            return described(caller, said, tenant)
         except BadRequest as fault:
             return replace(caller, fault=fault)
 
@@ -119,7 +119,7 @@ class Callers:
         return found
 
 
-def _described(caller: Caller, said: Mapping[str, str], tenant: str | None) -> Caller:
+def described(caller: Caller, said: Mapping[str, str], tenant: str | None) -> Caller:
     """With what the caller says of itself in our headers. Raises BadRequest."""
     if not any(name.startswith(OWN_PREFIX) for name in said):
         return caller

@@ -6,7 +6,12 @@ how many tokens of its prompt that provider has probably kept.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 
+from modelspend.dialects.dialect import RequestView
+from modelspend.dialects.reader import as_name
+from modelspend.gateway.caller import Caller
+from modelspend.gateway.passage import Request
 from modelspend.record import record
 from modelspend.routing import Stay
 
@@ -55,3 +60,19 @@ class Conversations:
             self._turns.move_to_end((tenant, session_id))
             if len(self._turns) > _MOST:
                 self._turns.popitem(last=False)
+
+
+def session_of(
+    request: Request, view: RequestView, caller: Caller, fingerprint: Callable[[bytes, str], str]
+) -> tuple[str | None, str | None]:
+    """(session id, where it is from): our header, else the dialect's conversation field, else a
+    keyed fingerprint of how the conversation begins; two tenants never share one."""
+    tenant = caller.tenant.encode() + b"\0"
+    if caller.session:
+        return caller.session, "header"
+    if view.session:
+        named = as_name(view.session) or fingerprint(tenant + view.session.encode(), "session")
+        return named, view.session_source
+    if prefix := request.dialect.prefix(view):
+        return fingerprint(tenant + prefix, "prefix"), "prefix"
+    return None, None

@@ -26,6 +26,7 @@ from modelspend.errors import (
 )
 from modelspend.gateway.call import Call, Room
 from modelspend.gateway.caller import Caller
+from modelspend.gateway.conversations import session_of
 from modelspend.gateway.ending import ClientStalled, Endings
 from modelspend.gateway.headers import afresh, downward, strip_key, upward
 from modelspend.gateway.passage import Passage, Request, asking_for_usage, passage
@@ -170,17 +171,7 @@ class Gateway:
             raise caller.fault
         call.view = view = request.dialect.read(f"{request.path}?{request.query}", request.body)
         _refuse_what_is_not_there(request)
-        if call.session_id is None:
-            if view.session:
-                call.session_id = as_name(view.session) or self.fingerprint(
-                    caller.tenant.encode() + b"\0" + view.session.encode(), "session"
-                )
-                call.session_source = view.session_source
-            elif prefix := request.dialect.prefix(view):
-                call.session_id = self.fingerprint(
-                    caller.tenant.encode() + b"\0" + prefix, "prefix"
-                )
-                call.session_source = "prefix"
+        call.session_id, call.session_source = session_of(request, view, caller, self.fingerprint)
 
     async def _decide(self, call: Call) -> None:
         """Who answers, and how the request is said there."""

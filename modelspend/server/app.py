@@ -62,6 +62,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/status", control.guarded(control.status)),
     ("GET", "/v1/receipts", control.guarded(control.receipts)),
     ("GET", "/v1/receipts/{receipt_id}", control.guarded(control.receipt)),
+    ("POST", "/v1/route", control.guarded(control.route)),
     ("POST", "/v1/reload", control.guarded(control.reload)),
     ("POST", "/v1/runs", control.guarded(runs.open_run)),
     ("DELETE", "/v1/runs/{run_id}", control.guarded(runs.close_run)),

@@ -6,9 +6,12 @@ from typing import Any
 from aiohttp import web
 
 from modelspend import __version__
+from modelspend.dialects import jsonbody
 from modelspend.errors import ReceiptNotFound, Usage
+from modelspend.gateway import dryrun
 from modelspend.money import dumps
 from modelspend.receipt_json import to_json
+from modelspend.server.body import read_body
 from modelspend.server.guard import Handler, require_token
 from modelspend.server.keys import LIVE, RELOAD, STORE
 from modelspend.store import Filter, Stored
@@ -57,6 +60,19 @@ async def status(request: web.Request) -> object:
         "providers": sorted(live.catalog.providers),
         "rejected": live.rejected,
     }
+
+
+async def route(request: web.Request) -> object:
+    """A decision without a call; see `gateway.dryrun`."""
+    live = request.app[LIVE]
+    said = await _object(request)
+    gateway = live.gateway
+    return await dryrun.decide(said, gateway.router, gateway.fingerprint, gateway.now_ms())
+
+
+async def _object(request: web.Request) -> Mapping[str, Any]:
+    body = await read_body(request, request.app[LIVE].settings.server)
+    return jsonbody.decode(body)
 
 
 async def receipts(request: web.Request) -> object:
