@@ -166,7 +166,12 @@ class _Foreign:
                 turns[-1]["content"] += blocks
             else:
                 turns.append({"role": role, "content": blocks})
-        if turns and turns[-1]["role"] == "assistant":
+        if not turns:
+            self._notes.refuse_silence()
+        if turns[0]["role"] == "assistant":  # what opened the conversation was white space
+            turns.insert(0, {"role": "user", "content": [{"type": "text", "text": "."}]})
+            self._notes.add("opening_turn")
+        if turns[-1]["role"] == "assistant":
             self._open_answer(turns[-1]["content"], f"messages[{len(asked.messages) - 1}]")
         return system, turns
 
@@ -298,9 +303,8 @@ class _Foreign:
                 self._notes.drop("reasoning_effort")
             return None, None, 0
         room = budget if asked.max_output is None else min(budget, asked.max_output // 2)
-        goes_on = bool(messages) and (
-            messages[-1]["role"] == "assistant"
-            or any(block["type"] == "tool_result" for block in messages[-1]["content"])
+        goes_on = messages[-1]["role"] == "assistant" or any(
+            block["type"] == "tool_result" for block in messages[-1]["content"]
         )
         if forced or goes_on or room < _LEAST_BUDGET:
             self._notes.drop("reasoning_effort")

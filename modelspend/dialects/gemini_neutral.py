@@ -5,7 +5,6 @@ settings say that has no neutral word is kept by its own name, as if it stood be
 result is an object here: one that only says `output` or `error` is read as those words.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from modelspend import chat
 from modelspend.dialects.checks import an_object, number, objects, role, texts, whole
 from modelspend.dialects.dialect import RequestView
 from modelspend.dialects.effort import effort_of
-from modelspend.dialects.openapi_schema import json_schema
+from modelspend.dialects.openapi_schema import camel, json_schema
 from modelspend.dialects.reader import as_list, as_object, as_text
 
 NAME = "gemini.generate"
@@ -51,26 +50,25 @@ _SAID = frozenset(
     | {"responseMimeType", "responseSchema", "responseJsonSchema", "_responseJsonSchema"}
 )
 _ROLES = ("user", "model", "function")
-_SNAKE = re.compile(r"(?<=[a-z0-9])_([a-z])")
 
 
-def either(fields: Mapping[str, Any], camel: str, snake: str) -> str:
+def either(fields: Mapping[str, Any], camel_case: str, snake_case: str) -> str:
     """Google reads both spellings of a field; the one that is there."""
-    return snake if camel not in fields and snake in fields else camel
+    return snake_case if camel_case not in fields and snake_case in fields else camel_case
 
 
-def camel(fields: Mapping[str, Any]) -> dict[str, Any]:
+def spelled(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The same fields in the spelling of the documentation."""
-    return {_SNAKE.sub(lambda at: at[1].upper(), name): value for name, value in fields.items()}
+    return {camel(name): value for name, value in fields.items()}
 
 
 def request(view: RequestView) -> chat.Request:
     """A generateContent request in neutral words. Raises BadRequest."""
-    fields = camel(view.body)
+    fields = spelled(view.body)
     system = _parts(an_object(fields.pop("systemInstruction", None), "systemInstruction"), "")
     contents = objects(_listed(fields.pop("contents", None)), "contents")
     tools = objects(_listed(fields.pop("tools", None)), "tools")
-    config = camel(an_object(fields.pop("generationConfig", None), "generationConfig"))
+    config = spelled(an_object(fields.pop("generationConfig", None), "generationConfig"))
     choice, tool_config = _tool_choice(an_object(fields.pop("toolConfig", None), "toolConfig"))
     first = (chat.Message(role="system", parts=system),) if system else ()
     within = "generationConfig."
@@ -82,7 +80,7 @@ def request(view: RequestView) -> chat.Request:
         stream=view.stream,
         messages=first
         + tuple(_message(value, f"contents[{at}]") for at, value in enumerate(contents)),
-        tools=tuple(tool for value in tools for tool in _tools(camel(value))),
+        tools=tuple(tool for value in tools for tool in _tools(spelled(value))),
         tool_choice=choice,
         output=_output(config),
         max_output=view.max_output,
@@ -118,7 +116,7 @@ def _effort(config: dict[str, Any]) -> str | None:
     told = config.get("thinkingConfig")
     if not isinstance(told, dict):
         return None
-    thinking = camel(told)
+    thinking = spelled(told)
     level = thinking.get("thinkingLevel")
     named = isinstance(level, str) and level.lower() in _LEVELS
     if named and "thinkingBudget" not in thinking:
@@ -161,7 +159,7 @@ def _parts(content: Mapping[str, Any], place: str) -> tuple[chat.Part, ...]:
 
 def part(value: Mapping[str, Any]) -> chat.Part:
     """One part of a content, of a request or an answer."""
-    told = camel(value)
+    told = spelled(value)
     sealed = as_text(told.get("thoughtSignature"))
     if isinstance(text := told.get("text"), str):
         extra = {name: kept for name, kept in told.items() if name not in ("text", "thought")}
@@ -172,7 +170,7 @@ def part(value: Mapping[str, Any]) -> chat.Part:
     for name, read in _KINDS.items():
         if isinstance(inner := told.get(name), dict):
             extra = {key: kept for key, kept in told.items() if key not in (name, "thought")}
-            return read(camel(inner), extra)
+            return read(spelled(inner), extra)
     if sealed and told.keys() <= {"thought", "thoughtSignature"}:
         return chat.Reasoning(text="", sealed=sealed, origin=NAME, extra=BARE)
     return chat.Opaque(origin=NAME, value=value)
@@ -259,7 +257,7 @@ def _json_text(value: object) -> str:
 def _tools(value: dict[str, Any]) -> Iterator[chat.Tool | chat.Opaque]:
     """One entry may declare many functions, or be a tool that Google runs."""
     declared = objects(value.pop("functionDeclarations", None), "tools.functionDeclarations")
-    for told in map(camel, declared):
+    for told in map(spelled, declared):
         schema = as_object(told.pop("parametersJsonSchema", None))
         openapi = as_object(told.pop("parameters", None))
         yield chat.Tool(
@@ -274,8 +272,8 @@ def _tools(value: dict[str, Any]) -> Iterator[chat.Tool | chat.Opaque]:
 
 def _tool_choice(told: Mapping[str, Any]) -> tuple[chat.ToolChoice | None, dict[str, Any]]:
     """The choice, and what of the field says more (several functions allowed, say)."""
-    config = camel(told)
-    calling = camel(as_object(config.pop("functionCallingConfig", None)))
+    config = spelled(told)
+    calling = spelled(as_object(config.pop("functionCallingConfig", None)))
     allowed = as_list(calling.get("allowedFunctionNames"))
     choice: chat.ToolChoice | None = None
     exact = True

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from modelspend import chat
+from modelspend.dialects.media_types import media_type
 from modelspend.dialects.writing import arguments_object
 
 _STOPS: dict[chat.StopReason, str] = {
@@ -107,6 +108,8 @@ def _part_object(part: chat.Part) -> dict[str, Any]:
         case chat.ToolCall():
             call = {"name": part.name, "args": arguments_object(part.arguments)}
             return {"functionCall": {"id": part.call_id, **call} if part.call_id else call}
+        case chat.Media() if part.data:
+            return {"inlineData": {"mimeType": media_type(part), "data": part.data}}
         case chat.Opaque():
             return dict(part.value)
     raise ValueError(f"a candidate cannot hold a part of type {type(part).__name__}")

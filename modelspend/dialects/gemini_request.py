@@ -161,6 +161,8 @@ class _Foreign:
                 turns[-1]["parts"] += parts
             else:
                 turns.append({"role": role, "parts": parts})
+        if not turns:
+            self._notes.refuse_silence()
         for turn in turns:
             self._sign(turn["parts"])
         return system, turns

@@ -16,13 +16,18 @@ _COUNTS = frozenset(
 _SNAKE = re.compile(r"(?<=[a-z0-9])_([a-z])")
 
 
+def camel(name: str) -> str:
+    """A name in the spelling of Google's documentation; its clients send the other one too."""
+    return _SNAKE.sub(lambda at: at[1].upper(), name) if "_" in name else name
+
+
 def json_schema(schema: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
     """The same in JSON Schema; what is nested deeper than any real schema stays as it is."""
     if depth > _DEEPEST:
         return dict(schema)
     told: dict[str, Any] = {}
     for spelled, value in schema.items():
-        name = _SNAKE.sub(lambda at: at[1].upper(), spelled)
+        name = camel(spelled)
         match name:
             case "type":
                 told["type"] = _type(value)

@@ -38,6 +38,13 @@ class Notes:
         for name in fit.added:
             self.add(f"schema:{name}")
 
+    def refuse_silence(self) -> NoReturn:
+        raise BadRequest(
+            "No message of the conversation says anything.",
+            "Send a user message with words.",
+            field="messages",
+        )
+
     def refuse(self, capability: str, why: str, hint: str, place: str | None = None) -> NoReturn:
         raise Uncarriable(
             f"{why}, and the request would go out as {self.to}.",

@@ -1,6 +1,6 @@
 """Anthropic's and Gemini's answers read: usage, stops, failures, and both framings of Gemini."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -15,7 +15,7 @@ from modelspend.dialects import CHAT_DIALECTS
 from modelspend.dialects.anthropic_answer import buckets as anthropic_buckets
 from modelspend.dialects.gemini_answer import buckets as gemini_buckets
 from modelspend.dialects.sse import MAX_EVENT
-from tests.dialects.recorded import FILES, Row, read_stream
+from tests.dialects.recorded import DATA, FILES, Row, read_stream
 
 Traffic = Callable[[str], tuple[Row, ...]]
 ANTHROPIC = CHAT_DIALECTS["anthropic.messages"]
@@ -50,6 +50,34 @@ def test_usage_is_read_as_the_catalog_bills_it(file: str, traffic: Traffic) -> N
         assert BUCKETS[file](raw) == expected, row
         seen += 1
     assert seen > 150
+
+
+def test_usage_objects_of_another_library_are_read_as_the_catalog_bills_them(
+    traffic: Traffic,
+) -> None:
+    seen = {"anthropic": 0, "gemini": 0}
+    lines = (DATA.parent / "usage_price" / "usages_half.jsonl").read_text().splitlines()
+    for raw in (raw for line in lines for raw in usages(orjson.loads(line))):
+        file = "gemini" if "promptTokenCount" in raw else "anthropic"
+        billed = read(RULES[file], raw)
+        expected = dict(billed.quantities)
+        if billed.reasoning_tokens:
+            expected["reasoning_tokens"] = billed.reasoning_tokens
+        assert BUCKETS[file](raw) == expected, raw
+        seen[file] += 1
+    assert min(seen.values()) > 100
+
+
+def usages(value: Any) -> Iterator[dict[str, Any]]:
+    """The usage objects of the two vendors, wherever they stand."""
+    if isinstance(value, dict):
+        messages = {"input_tokens", "cache_read_input_tokens"} <= value.keys()
+        if "promptTokenCount" in value or (messages and "iterations" not in value):
+            yield value
+            return
+        value = list(value.values())
+    for inner in value if isinstance(value, list) else ():
+        yield from usages(inner)
 
 
 @pytest.mark.parametrize("file", BUCKETS)

@@ -376,3 +376,16 @@ def test_what_nests_too_deep_is_a_typed_refusal() -> None:
 )
 def test_a_model_is_known_by_its_name_in_every_spelling(name: str, version: str) -> None:
     assert abilities(name).thinking == version
+
+
+def test_a_conversation_that_says_nothing_is_refused_before_it_is_sent() -> None:
+    for silent in (asked(system("a")), asked(user(" \n")), asked(user())):
+        with pytest.raises(BadRequest, match="says anything") as refused:
+            written(silent)
+        assert refused.value.field == "messages"
+
+
+def test_a_conversation_whose_opening_was_white_space_is_opened_by_the_user() -> None:
+    encoded = written(asked(user(" "), assistant("a"), user("b")))
+    assert encoded.view.body["messages"][0]["content"] == [{"type": "text", "text": "."}]
+    assert encoded.added == ("opening_turn", "max_tokens")
