@@ -33,7 +33,7 @@ class ModelspendError(Exception):
     """
 
     code: ClassVar[str] = "internal"
-    status: ClassVar[int] = 500
+    status: int = 500
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
     retryable: ClassVar[bool] = False
 
@@ -166,6 +166,20 @@ class StreamTruncated(UpstreamFailed):
     """A stream that ended without its terminal event."""
 
     code = "stream_truncated"
+
+
+class ProviderRefused(ModelspendError):
+    """A provider's own error, on its way to a client that speaks another dialect.
+
+    `kind` is the provider's name for it; the status is the provider's too.
+    """
+
+    code = "provider_refused"
+
+    def __init__(self, message: str, *, kind: str, status: int) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
 
 
 class ConfigInvalid(ModelspendError):
