@@ -5,7 +5,7 @@ dialect says that has no word here is kept verbatim in an `Opaque` part or in `e
 with the dialect it came from: it goes back only to the same dialect. Order is kept everywhere.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -267,6 +267,30 @@ def fold(events: Iterable[StreamEvent]) -> Answer:
         usage=usage,
         extra=extra,
     )
+
+
+def unfold(answer: Answer) -> Iterator[StreamEvent]:
+    """A whole answer as the stream that would have told it, without parts that no stream tells.
+
+    For a provider that answers the request for a stream with a whole answer.
+    """
+    yield Started(answer_id=answer.answer_id, model=answer.model, extra=answer.extra)
+    index = 0
+    for part in answer.parts:
+        match part:
+            case Text():
+                yield TextDelta(index, part.text)
+            case Reasoning():
+                yield ReasoningDelta(index, part.text, part.sealed)
+            case ToolCall():
+                yield ToolCallStarted(index, part.call_id, part.name)
+                yield ArgumentsDelta(index, part.arguments or "{}")
+            case Media() | ToolResult() | Opaque():
+                continue
+        yield PartEnded(index)
+        index += 1
+    yield Stopped(answer.stop or "stop", answer.usage)
+    yield Ended()
 
 
 @dataclass(slots=True)

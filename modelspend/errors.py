@@ -183,6 +183,20 @@ class StreamTruncated(UpstreamFailed):
     code = "stream_truncated"
 
 
+class ProviderRefused(ModelspendError):
+    """A provider's own error, on its way to a client that speaks another dialect.
+
+    `kind` is the provider's name for it; the status is the provider's too.
+    """
+
+    code = "provider_refused"
+
+    def __init__(self, message: str, *, kind: str, status: int) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+
+
 class ConfigInvalid(ModelspendError):
     """`problems` lists every fault, one sentence each, with its place in the file."""
 

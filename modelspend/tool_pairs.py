@@ -82,6 +82,7 @@ class _Call:
     name: str
     new_id: str
     run: _Run
+    order: int
     answered: bool = False
 
 
@@ -112,7 +113,7 @@ def paired(asked: chat.Request, pieces: Iterable[Piece], to: str) -> list[Piece]
         run = run or _Run(piece)
         run.last = piece
         if isinstance(part, chat.ToolCall):
-            call = _Call(piece.at, part.name, _unique_id(part, to, seen), run)
+            call = _Call(piece.at, part.name, _unique_id(part, to, seen), run, len(every))
             waiting.setdefault(part.call_id, []).append(call)
             every.append(call)
             piece.part = replace(part, call_id=call.new_id)
@@ -124,13 +125,16 @@ def paired(asked: chat.Request, pieces: Iterable[Piece], to: str) -> list[Piece]
 
 
 def _claimed(waiting: dict[str, list[_Call]], result: chat.ToolResult) -> _Call | None:
-    """The call that a result answers: by id, else by name, in the order they were made."""
-    calls = waiting.get(result.call_id, [])
-    by_name = not result.call_id and result.name
-    for n, call in enumerate(calls):
-        if not by_name or call.name == result.name:
-            return calls.pop(n)
-    return None
+    """The call that a result answers: by id, else by name, in the order they were made.
+
+    Google's own client leaves the id out of a result even when the call has one.
+    """
+    if result.call_id or not result.name:
+        calls = waiting.get(result.call_id, [])
+    else:
+        calls = [call for told in waiting.values() for call in told if call.name == result.name]
+        calls.sort(key=lambda call: call.order)
+    return next((call for call in calls if not call.answered), None)
 
 
 def _unique_id(call: chat.ToolCall, to: str, seen: Counter[str]) -> str:

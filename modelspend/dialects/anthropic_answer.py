@@ -12,7 +12,7 @@ import orjson
 
 from modelspend import chat
 from modelspend.dialects.anthropic_neutral import part
-from modelspend.dialects.openai_decoder import SseDecoder
+from modelspend.dialects.decoder import SseDecoder
 from modelspend.dialects.reader import as_object, as_text, error_of, parsed
 from modelspend.errors import BadRequest
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from modelspend import chat
+from modelspend.dialects.decoder import SseDecoder
 from modelspend.dialects.gemini_neutral import part
 from modelspend.dialects.jsonarray import JsonArraySplitter, element
-from modelspend.dialects.openai_decoder import SseDecoder
 from modelspend.dialects.reader import as_list, as_object, as_text, error_of, parsed
 
 _STOPS: dict[str, chat.StopReason] = {

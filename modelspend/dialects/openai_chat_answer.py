@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelspend import chat
+from modelspend.dialects.decoder import SseDecoder
 from modelspend.dialects.openai_chat_neutral import NAME, thinking_text, thoughts
-from modelspend.dialects.openai_decoder import SseDecoder
 from modelspend.dialects.openai_shape import argument_text, usage_buckets
 from modelspend.dialects.reader import (
     as_list,

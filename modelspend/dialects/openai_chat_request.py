@@ -5,13 +5,14 @@ results of the turn in a user message. A `developer` message goes out as `system
 this dialect: OpenAI takes both, most other servers only the latter.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 from modelspend import chat
 from modelspend.dialects.dialect import Encoded, RequestView
 from modelspend.dialects.openai_chat_neutral import NAME
+from modelspend.dialects.openai_models import Abilities, abilities, fitting_effort, sampling
 from modelspend.dialects.openai_shape import choice_fields, data_link, schema_fields
 from modelspend.dialects.writing import Notes, body_of
 from modelspend.errors import Uncarriable
@@ -40,9 +41,11 @@ def encode(asked: chat.Request, model: str) -> Encoded:
     body |= choice_fields(asked.tool_choice, "function")
     if asked.output is not None:
         body["response_format"] = _output(asked.output)
-    body |= _settings(asked, notes)
+    able = abilities(model)
+    body |= _settings(asked, own, able, notes)
+    known = _OWN_FIELDS if able.sampling else {"verbosity"}
     for name, value in asked.extra.items():
-        if own or name in _OWN_FIELDS:
+        if own or name in known:
             body[name] = value
         else:
             notes.drop(name)
@@ -57,18 +60,25 @@ def encode(asked: chat.Request, model: str) -> Encoded:
     return Encoded(view=view, body=body_of(body), dropped=tuple(notes.dropped))
 
 
-def _settings(asked: chat.Request, notes: Notes) -> Iterable[tuple[str, Any]]:
-    if len(asked.stop) > _MOST_STOPS:
-        notes.drop("stop")
-    told = {
-        "max_completion_tokens": asked.max_output,
-        "temperature": asked.temperature,
-        "top_p": asked.top_p,
-        "stop": list(asked.stop[:_MOST_STOPS]) or None,
+def _settings(asked: chat.Request, own: bool, able: Abilities, notes: Notes) -> dict[str, Any]:
+    """The settings that a model of that name takes; a request of this dialect is not judged."""
+    stops, effort = asked.stop, asked.reasoning_effort
+    told: dict[str, Any] = {"temperature": asked.temperature, "top_p": asked.top_p}
+    if not own:
+        stops = stops[:_MOST_STOPS] if able.stop else ()
+        if stops != asked.stop:
+            notes.drop("stop")
+        effort, changed = fitting_effort(effort, able)
+        if changed:
+            notes.drop(changed)
+        told = sampling(asked, able, notes)
+    told |= {
+        able.limit: asked.max_output,
+        "stop": list(stops) or None,
         "seed": asked.seed,
-        "reasoning_effort": asked.reasoning_effort,
+        "reasoning_effort": effort,
     }
-    return [(name, value) for name, value in told.items() if value is not None]
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _output(output: chat.OutputFormat) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelspend import chat
-from modelspend.dialects.openai_decoder import SseDecoder
+from modelspend.dialects.decoder import SseDecoder
 from modelspend.dialects.openai_responses_neutral import NAME, thought
 from modelspend.dialects.openai_shape import argument_text, usage_buckets
 from modelspend.dialects.reader import (

@@ -10,6 +10,7 @@ from typing import Any
 
 from modelspend import chat
 from modelspend.dialects.dialect import Encoded, RequestView
+from modelspend.dialects.openai_models import Abilities, abilities, fitting_effort, sampling
 from modelspend.dialects.openai_responses_neutral import ADDED, ITEM, NAME
 from modelspend.dialects.openai_shape import choice_fields, data_link, schema_fields
 from modelspend.dialects.writing import Notes, body_of
@@ -33,7 +34,7 @@ def encode(asked: chat.Request, model: str) -> Encoded:
     if offered:
         body["tools"] = [_tool(tool, own) for tool in offered]
     body |= choice_fields(asked.tool_choice, "")
-    body |= _settings(asked, own, notes)
+    body |= _settings(asked, own, abilities(model), notes)
     known = ("text", "reasoning", "verbosity")
     for name, value in asked.extra.items():
         if (name in known and own) or name == "verbosity":
@@ -60,8 +61,15 @@ def _instructions(first: chat.Message, own: bool) -> str | None:
     return None
 
 
-def _settings(asked: chat.Request, own: bool, notes: Notes) -> dict[str, Any]:
+def _settings(asked: chat.Request, own: bool, able: Abilities, notes: Notes) -> dict[str, Any]:
+    """The settings that a model of that name takes; a request of this dialect is not judged."""
     told: dict[str, Any] = {"temperature": asked.temperature, "top_p": asked.top_p}
+    effort = asked.reasoning_effort
+    if not own:
+        told = sampling(asked, able, notes)
+        effort, changed = fitting_effort(effort, able)
+        if changed:
+            notes.drop(changed)
     if asked.max_output is not None:
         told["max_output_tokens"] = asked.max_output
         if asked.max_output < _LEAST_OUTPUT and not own:
@@ -74,8 +82,8 @@ def _settings(asked: chat.Request, own: bool, notes: Notes) -> dict[str, Any]:
     if verbosity := asked.extra.get("verbosity"):
         text["verbosity"] = verbosity
     reasoning = dict(kept.get("reasoning") or {})
-    if asked.reasoning_effort is not None:
-        reasoning["effort"] = asked.reasoning_effort
+    if effort is not None:
+        reasoning["effort"] = effort
     told |= {"text": text or None, "reasoning": reasoning or None}
     if asked.stop:
         notes.drop("stop")

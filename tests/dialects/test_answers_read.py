@@ -1,6 +1,7 @@
 """Anthropic's and Gemini's answers read: usage, stops, failures, and both framings of Gemini."""
 
-from collections.abc import Callable, Iterable
+import copy
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -15,7 +16,7 @@ from modelspend.dialects import CHAT_DIALECTS
 from modelspend.dialects.anthropic_answer import buckets as anthropic_buckets
 from modelspend.dialects.gemini_answer import buckets as gemini_buckets
 from modelspend.dialects.sse import MAX_EVENT
-from tests.dialects.recorded import FILES, Row, read_stream
+from tests.dialects.recorded import DATA, FILES, Row, read_stream
 
 Traffic = Callable[[str], tuple[Row, ...]]
 ANTHROPIC = CHAT_DIALECTS["anthropic.messages"]
@@ -50,6 +51,34 @@ def test_usage_is_read_as_the_catalog_bills_it(file: str, traffic: Traffic) -> N
         assert BUCKETS[file](raw) == expected, row
         seen += 1
     assert seen > 150
+
+
+def test_usage_objects_of_another_library_are_read_as_the_catalog_bills_them(
+    traffic: Traffic,
+) -> None:
+    seen = {"anthropic": 0, "gemini": 0}
+    lines = (DATA.parent / "usage_price" / "usages_half.jsonl").read_text().splitlines()
+    for raw in (raw for line in lines for raw in usages(orjson.loads(line))):
+        file = "gemini" if "promptTokenCount" in raw else "anthropic"
+        billed = read(RULES[file], raw)
+        expected = dict(billed.quantities)
+        if billed.reasoning_tokens:
+            expected["reasoning_tokens"] = billed.reasoning_tokens
+        assert BUCKETS[file](raw) == expected, raw
+        seen[file] += 1
+    assert min(seen.values()) > 100
+
+
+def usages(value: Any) -> Iterator[dict[str, Any]]:
+    """The usage objects of the two vendors, wherever they stand."""
+    if isinstance(value, dict):
+        messages = {"input_tokens", "cache_read_input_tokens"} <= value.keys()
+        if "promptTokenCount" in value or (messages and "iterations" not in value):
+            yield value
+            return
+        value = list(value.values())
+    for inner in value if isinstance(value, list) else ():
+        yield from usages(inner)
 
 
 @pytest.mark.parametrize("file", BUCKETS)
@@ -419,3 +448,37 @@ def test_a_signature_in_pieces_is_whole_in_the_end() -> None:
     (thought,) = chat.fold(decoded("anthropic.messages", stream)).parts
     assert isinstance(thought, chat.Reasoning)
     assert (thought.text, thought.sealed) == ("hm", "abcd")
+
+
+def state(decoder: Any) -> Any:
+    """All that a decoder knows, as plain values."""
+    known = dict(vars(decoder))
+    splitter = known.pop("_splitter")
+    return known | {"splitter": vars(splitter)}
+
+
+def cut_every_event(row: Row) -> int:
+    """Each event in two chunks, cut at each of its bytes, from the state before it.
+
+    What comes out, and the state after it, must be those of a decoder that got it whole; so every
+    cut of the stream in two says what the whole says, without decoding it anew for each.
+    """
+    decoder: Any = CHAT_DIALECTS[FILES[row.file]].decoder()
+    end = b"\r\n\r\n" if b"\r\n\r\n" in row.answer else b"\n\n"
+    for piece in (part + end for part in row.answer.split(end) if part):
+        before = copy.deepcopy(decoder)
+        expected = list(decoder.feed(piece))
+        for at in range(1, len(piece)):
+            cut = copy.deepcopy(before)
+            assert [*cut.feed(piece[:at]), *cut.feed(piece[at:])] == expected, (row, at)
+            assert state(cut) == state(decoder), (row, at)
+    return len(row.answer)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("file", BUCKETS)
+def test_streams_cut_at_every_byte_say_the_same(file: str, traffic: Traffic) -> None:
+    cuts = sum(cut_every_event(row) for row in traffic(file) if row.stream)
+    assert cuts > 10_000
+    print(f"{file}: {cuts} cuts")

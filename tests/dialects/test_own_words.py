@@ -1,11 +1,14 @@
 """A request said again in its own dialect: every field goes back, known to us or not."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 import pytest
 
+from modelspend import chat
 from modelspend.dialects import CHAT_DIALECTS
+from tests.dialects.recorded import DATA, Row
 
 ANTHROPIC: list[dict[str, Any]] = [
     {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 0},
@@ -189,6 +192,14 @@ GEMINI: list[dict[str, Any]] = [
         "generationConfig": {"responseMimeType": "application/json"},
     },
     {"contents": [], "generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}},
+    {
+        "contents": [],
+        "generationConfig": {
+            "responseMimeType": "text/x.enum",
+            "responseSchema": {"type": "STRING", "enum": ["a", "b"]},
+        },
+    },
+    {"contents": [], "generationConfig": {"responseSchema": {"type": "STRING"}}},
 ]
 
 
@@ -213,3 +224,27 @@ def test_geminis_own_requests_are_said_as_they_were(fields: dict[str, Any]) -> N
     again = said_again("gemini.generate", "/v1/models/m:streamGenerateContent", fields)
     assert again.pop("contents", []) == fields.get("contents")
     assert again == {name: value for name, value in fields.items() if name != "contents"}
+
+
+def test_requests_to_claude_through_another_door_are_read_and_said_again(
+    traffic: Callable[[str], tuple[Row, ...]],
+) -> None:
+    """Bedrock's InvokeModel takes Anthropic's own bodies, recorded by other clients than theirs."""
+    traffic("anthropic")  # skips without the recordings
+    seen = 0
+    for line in (DATA / "bedrock.jsonl").read_text().splitlines():
+        row = orjson.loads(line)
+        if not isinstance(row["request"], dict) or "anthropic_version" not in row["request"]:
+            continue
+        dialect = CHAT_DIALECTS["anthropic.messages"]
+        body = orjson.dumps({"model": "claude", **row["request"]})
+        asked = dialect.neutral(dialect.read("/v1/messages", body))
+        encoded = dialect.encode_request(asked, "claude")
+        assert dialect.neutral(dialect.read("/v1/messages", encoded.body)) == asked
+        if row["status"] == 200:
+            answer = dialect.decode_answer(orjson.dumps(row["response"]))
+            told = [block.get("text") for block in row["response"]["content"]]
+            texts = [part.text for part in answer.parts if isinstance(part, chat.Text)]
+            assert texts == [text for text in told if text]
+        seen += 1
+    assert seen > 10

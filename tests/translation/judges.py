@@ -14,6 +14,7 @@ import openai
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from google import genai
+from google.genai import errors as google_errors
 from google.genai import types
 
 from modelspend import chat
@@ -65,6 +66,19 @@ class Judges:
         self.answer.update(body=body, content_type=JSON)
         return await _WHOLE[dialect](self)
 
+    async def refused(self, dialect: str, body: bytes, status: int) -> tuple[int, str]:
+        """(status, message) of the error that the client raises, which is one of its own."""
+        self.answer.update(body=body, content_type=JSON, status=status)
+        try:
+            await _WHOLE[dialect](self)
+        except (openai.APIStatusError, anthropic.APIStatusError) as raised:
+            return raised.status_code, str(raised)
+        except google_errors.APIError as raised:
+            return raised.code, str(raised)
+        finally:
+            del self.answer["status"]
+        raise AssertionError("the client took an error for an answer")
+
     async def streamed(self, dialect: str, body: bytes) -> Told:
         self.answer.update(body=body, content_type=SSE)
         return await _STREAMED[dialect](self)
@@ -115,7 +129,8 @@ async def judging() -> AsyncIterator[Judges]:
 
     async def told(request: web.Request) -> web.Response:
         await request.read()
-        return web.Response(body=answer["body"], content_type=answer["content_type"])
+        status = answer.get("status", 200)
+        return web.Response(body=answer["body"], content_type=answer["content_type"], status=status)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", told)

@@ -20,7 +20,7 @@ from tests.translation.test_recorded_requests import MODELS
 # What one of the dialects has no words for: named, and nothing else.
 ALLOWED = {"seed", "stop", "max_tokens", "parallel_tool_calls", "thoughtSignature"}
 common = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, *HealthCheck]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, *HealthCheck]
 )
 
 
@@ -124,6 +124,13 @@ def test_events_written_one_by_one_are_the_bytes_of_all_at_once(
     at_once = b"".join(CHAT_DIALECTS[to].writer(view).write(events))
     writer = CHAT_DIALECTS[to].writer(view)
     assert b"".join(told for event in events for told in writer.write([event])) == at_once
+
+
+@given(events=made.streams())
+@common
+def test_an_answer_unfolded_is_a_stream_that_folds_into_it(events: list[chat.StreamEvent]) -> None:
+    answer = chat.fold(events)
+    assert chat.fold(chat.unfold(answer)) == answer
 
 
 @given(asked=made.requests())

@@ -169,6 +169,29 @@ def test_googles_calls_without_ids_are_paired_by_name_and_order() -> None:
     assert ["B" in told[0][1], "A" in told[1][1], "C" in told[2][1]] == [True] * 3
 
 
+def test_a_result_without_an_id_answers_the_next_call_of_its_name() -> None:
+    """So does Google's own client, whatever ids the calls have."""
+
+    def told(*results: tuple[str, str | None]) -> list[str]:
+        made = [{"functionCall": {"id": i, "name": n}} for i, n in zip("123", "fgf", strict=True)]
+        answers = [
+            {"functionResponse": {"name": name, "response": {}, **({"id": i} if i else {})}}
+            for name, i in results
+        ]
+        contents = [
+            {"role": "user", "parts": [{"text": "hi"}]},
+            {"role": "model", "parts": made},
+            {"role": "user", "parts": answers},
+        ]
+        body, _ = said(CHAT, asked(GEMINI, contents=contents))
+        return [message["tool_call_id"] for message in body["messages"][2:]]
+
+    assert told(("f", None), ("g", "2"), ("f", None)) == ["1", "2", "3"]
+    assert told(("g", None), ("f", None), ("f", "3")) == ["2", "1", "3"]
+    with pytest.raises(UnpairedToolCall):
+        told(("f", None), ("g", None), ("f", "1"))
+
+
 def test_pictures_in_a_result_follow_it_where_results_are_words_only() -> None:
     picture = {"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "low"}
     items = [

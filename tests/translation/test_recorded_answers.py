@@ -12,6 +12,7 @@ import pytest
 from modelspend import chat
 from modelspend.delivery import Delivery, deliver
 from modelspend.dialects import CHAT_DIALECTS, DIALECTS
+from modelspend.errors import ProviderRefused
 from tests.dialects.recorded import FILES, Row, read_stream
 from tests.translation.judges import JUDGED, STOPS, Told, judging
 from tests.translation.spoken import Spoken, kind_of_stop, said
@@ -94,6 +95,25 @@ async def test_every_recorded_stream_is_read_by_the_other_vendors_client(
     assert tally[f"{file} → {to}: carried"]
 
 
+@pytest.mark.parametrize("to", CHAT_DIALECTS)
+async def test_every_recorded_error_is_raised_by_the_other_vendors_client(
+    to: str, traffic: Callable[[str], tuple[Row, ...]]
+) -> None:
+    """Under the provider's own status and in its own words, as an error of the client's own."""
+    seen = 0
+    async with judging() as judges:
+        for row in (row for file in SOURCES for row in traffic(file) if row.status >= 400):
+            told = CHAT_DIALECTS[FILES[row.file]].note(row.answer).error
+            assert told is not None, row
+            refused = ProviderRefused(told.message, kind=told.kind, status=row.status)
+            body = CHAT_DIALECTS[to].error_body(refused)
+            status, message = await judges.refused(to, body, row.status)
+            assert status == row.status, row
+            assert told.message in message.replace("\\'", "'").replace("\\n", "\n"), row
+            seen += 1
+    assert seen > 10
+
+
 def _thought(events: list[chat.StreamEvent]) -> bool:
     return any(isinstance(event, chat.ReasoningDelta) for event in events)
 
@@ -144,11 +164,12 @@ def test_a_stream_that_breaks_off_never_ends_well(
         whole = decoded(row)
         if not whole or not isinstance(whole[-1], chat.Ended):
             continue
-        for at in range(len(row.answer) - 40):
+        size = len(row.answer)
+        for at in [*range(0, size - 200, 17), *range(max(0, size - 200), size - 1)]:
             decoder = CHAT_DIALECTS[FILES[file]].decoder()
             events = [*decoder.feed(row.answer[:at]), *decoder.close()]
             if chat.Ended() in events:
-                assert not row.answer[at:].strip(b"\r\n "), (row, at)
+                assert b"data:" not in row.answer[at - 4 :], (row, at)
 
 
 _TOTALS = {

@@ -74,6 +74,7 @@ def test_a_name_that_comes_late_starts_the_call_with_all_that_waited() -> None:
 
 def test_arguments_that_never_come_are_an_empty_object_in_every_dialect() -> None:
     events = read(CHAT, chunks(fragment(0, id="x", name="one")))
+    assert chat.ArgumentsDelta(0, "{}") in events
     for to in CHAT_DIALECTS:
         written = b"".join(CHAT_DIALECTS[to].encode_stream(Delivery(to=to).feed(events)))
         assert called(written, to)[0][1:] == ("one", "{}")
