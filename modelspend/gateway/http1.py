@@ -7,6 +7,7 @@ is still reading it. Nothing is ever sent twice: what broke may have been billed
 
 import asyncio
 import select
+import ssl
 import sys
 from collections.abc import Callable
 from typing import cast
@@ -241,8 +242,7 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def eof_received(self) -> None:
-        """A proper end: over TLS it is not called when somebody has cut the line."""
-        if self._exchange is not None:
+        if self._exchange is not None and _said(self._transport):
             self._exchange.closed()
         self.abort()
 
@@ -305,6 +305,18 @@ class Connection(asyncio.Protocol):
             self._released(self)
         else:
             transport.abort()
+
+
+def _said(transport: asyncio.Transport | None) -> bool:
+    """Whether an end was the provider's own: over TLS it says so, and whoever has cut the line in
+    between cannot (RFC 9112, 9.8)."""
+    tls = transport.get_extra_info("ssl_object") if transport is not None else None
+    if tls is None:
+        return True
+    try:
+        return not tls.read(1)
+    except ssl.SSLError:  # nothing to read yet: it was not said
+        return False
 
 
 def _readable(transport: asyncio.Transport) -> bool:

@@ -7,7 +7,7 @@ side uses bare sockets, so that a byte leaves when the script says so.
 import asyncio
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -110,6 +110,7 @@ class Peer:
         self._listening.listen(128)
         self._listening.setblocking(False)
         self._start(self._accept())
+        await asyncio.sleep(0)
         return self
 
     async def __aexit__(
@@ -128,11 +129,8 @@ class Peer:
             if error is None and isinstance(fault, Exception):
                 raise fault
 
-    def _start(self, work: Awaitable[None]) -> None:
-        async def run() -> None:
-            await work
-
-        self._tasks.add(asyncio.get_running_loop().create_task(run()))
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        self._tasks.add(asyncio.get_running_loop().create_task(work))
 
     async def _accept(self) -> None:
         while True:

@@ -141,6 +141,7 @@ REFUSED = {
     "a status of four digits": b"HTTP/1.1 2000 OK\r\nContent-Length: 5\r\n\r\nhello",
     "status 000": b"HTTP/1.1 000 OK\r\nContent-Length: 5\r\n\r\nhello",
     "status 099": b"HTTP/1.1 099 OK\r\n\r\n" + LENGTH,
+    "status 050 and no more": b"HTTP/1.1 050 OK\r\n\r\n",
     "101": b"HTTP/1.1 101 Yes\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n" + LENGTH,
     "103 with a body": b"HTTP/1.1 103 Hint\r\nContent-Length: 3\r\n\r\nabc" + LENGTH,
     "150 with a body": b"HTTP/1.1 150 Odd\r\nContent-Length: 3\r\n\r\nabc" + LENGTH,
