@@ -117,13 +117,13 @@ def test_what_the_lane_sees_is_what_aiohttp_sees(
     running: tuple[asyncio.Runner, Doors], sent: list[bytes], cut: int
 ) -> None:
     """What aiohttp itself sees depends on the network: what cannot be read makes it forget the
-    requests before it that came in the same piece. Of all that it sees when each byte comes by
-    itself, the lane may see no more, and no less than aiohttp does with the same pieces."""
+    requests before it that came in the same piece. So it sees the most when each byte comes by
+    itself, and the least when all comes at once; the lane may see no more and no less."""
     runner, both = running
     data = b"".join([*sent, LAST]).replace(b"HOST", both.host)
     most = runner.run(seen(both, both.other, [data[at : at + 1] for at in range(len(data))]))
+    least = runner.run(seen(both, both.other, [data]))
     for parts in ([data], [data[:cut], data[cut:]]):
-        least = runner.run(seen(both, both.other, parts))
         lane = runner.run(seen(both, both.plain, parts))
         assert lane == most[: len(lane)]
         assert least == lane[: len(least)]
