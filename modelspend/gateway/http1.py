@@ -6,6 +6,9 @@ is still reading it. Nothing is ever sent twice: what broke may have been billed
 """
 
 import asyncio
+import select
+import ssl
+import sys
 from collections.abc import Callable
 from typing import cast
 
@@ -102,10 +105,16 @@ class Exchange:
     # What its connection tells it.
 
     def began(self, status: int) -> None:
+        """Raises ValueError for a framing that we could only guess at."""
+        for name, value in self.headers:
+            match name.lower():
+                case b"content-length":
+                    self._framed = True
+                case b"transfer-encoding":
+                    if value.strip(b" \t").lower() != b"chunked":
+                        raise ValueError("a transfer coding that nobody asked for")
+                    self._framed = True
         self.status = status
-        self._framed = any(
-            name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers
-        )
         self._wake()
 
     def came(self, data: bytes) -> None:
@@ -119,17 +128,15 @@ class Exchange:
         self._ended = True
         self._wake()
 
-    def lost(self, cleanly: bool) -> None:
-        """The connection is gone; an answer without a length ends with it."""
-        if self.ended:
-            return
-        if self.status and cleanly and not self._framed:
+    def closed(self) -> None:
+        """The provider has said its last; an answer without a length ends so, and only so."""
+        if self.status and not self._framed:
             self.finished()
         else:
             self.broke(FailureClass.DISCONNECTED)
 
     def broke(self, failure: FailureClass) -> None:
-        if self._failure is None:
+        if not self.ended:
             self._failure = failure
             self._wake()
 
@@ -162,6 +169,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._done = False
         self._keep = False
+        self._large = False
 
     @property
     def usable(self) -> bool:
@@ -171,6 +179,12 @@ class Connection(asyncio.Protocol):
             and self._transport is not None
             and not self._transport.is_closing()
         )
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing waits to be read: neither its end nor an answer that nobody asked for, which
+        would become the next call's."""
+        return self._transport is not None and not _readable(self._transport)
 
     def send(self, head: bytes, body: bytes) -> Exchange:
         """Write a whole request; the exchange tells what comes back."""
@@ -182,12 +196,12 @@ class Connection(asyncio.Protocol):
             lenient_optional_cr_before_lf=True,
             lenient_spaces_after_chunk_size=True,
         )
-        self._silence, self._done = 0, False
-        if len(body) <= _BUFFER:
-            self._transport.write(head + body)
-        else:
+        self._silence, self._done, self._large = 0, False, len(body) > _BUFFER
+        if self._large:
             self._transport.write(head)
             self._transport.write(body)
+        else:
+            self._transport.write(head + body)
         return exchange
 
     def abort(self) -> None:
@@ -218,18 +232,23 @@ class Connection(asyncio.Protocol):
         try:
             parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            exchange.broke(FailureClass.PROTOCOL)
+            exchange.broke(FailureClass.PROTOCOL)  # an answer that was whole before it stays so
             self.abort()
             return
         if self._done:
-            self._free()
+            self._free(exchange)
         elif self._silence > _LONGEST_SILENCE:
             exchange.broke(FailureClass.PROTOCOL)
             self.abort()
 
+    def eof_received(self) -> None:
+        if self._exchange is not None and _said(self._transport):
+            self._exchange.closed()
+        self.abort()
+
     def connection_lost(self, error: Exception | None) -> None:
         if self._exchange is not None:
-            self._exchange.lost(cleanly=error is None)
+            self._exchange.broke(FailureClass.DISCONNECTED)
         self._exchange = self._parser = self._transport = None
         self._released(self)
 
@@ -245,7 +264,7 @@ class Connection(asyncio.Protocol):
             return  # trailers: nobody asks for them
         if len(name) + len(value) > _LONGEST_FIELD:
             raise ValueError("a header beyond the bound")
-        exchange.headers.append((name, value))
+        exchange.headers.append((name.rstrip(), value))  # `Content-Length : 5` (RFC 9112, 5.1)
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None
@@ -253,11 +272,15 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status >= 200:
             self._exchange.began(status)
+        elif status < 100:
+            raise ValueError("not a status")
         else:  # 100 Continue, 103 Early Hints: the answer is still to come
             self._exchange.headers.clear()
 
     def on_body(self, data: bytes) -> None:
         assert self._exchange is not None
+        if not self._exchange.status:
+            raise ValueError("a body before the answer")
         self._silence = 0
         self._exchange.came(data)
 
@@ -269,14 +292,37 @@ class Connection(asyncio.Protocol):
             self._keep = self._parser.should_keep_alive()  # only here does llhttp still know it
             self._exchange.finished()
 
-    def _free(self) -> None:
-        """The answer is whole. Bytes still to be written belong to a request that is over."""
+    def _free(self, exchange: Exchange) -> None:
+        """The answer is whole. Bytes still to be written belong to a request that is over; over
+        TLS nobody tells of them, but who refuses a large body may not have read it."""
         self._exchange = self._parser = None
         self.resume()
         transport = self._transport
         if transport is None:
             return
-        if self._keep and not transport.get_write_buffer_size():
+        unread = transport.get_write_buffer_size() or (self._large and exchange.status >= 400)
+        if self._keep and not unread:
             self._released(self)
         else:
             transport.abort()
+
+
+def _said(transport: asyncio.Transport | None) -> bool:
+    """Whether an end was the provider's own: over TLS it says so, and whoever has cut the line in
+    between cannot (RFC 9112, 9.8)."""
+    tls = transport.get_extra_info("ssl_object") if transport is not None else None
+    if tls is None:
+        return True
+    try:
+        return not tls.read(1)
+    except ssl.SSLError:  # nothing to read yet: it was not said
+        return False
+
+
+def _readable(transport: asyncio.Transport) -> bool:
+    handle = transport.get_extra_info("socket").fileno()
+    if sys.platform == "win32":
+        return bool(select.select([handle], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(0))

@@ -33,6 +33,7 @@ _KEEP_IDLE_S = 15.0
 _KEEP_ADDRESSES_S = 10.0
 _NEXT_ADDRESS_S = 0.25  # RFC 8305: how long one address is tried before the next one is, too
 _KNOWN_URLS = 4096
+_LONGEST_KNOWN = 1024
 _STEP = 1024 * 1024
 _MAX_RATIO = 200  # text deflates to a tenth; only a bomb to a two-hundredth
 _NOT_IN_TARGET = re.compile(rb"[\x00-\x20\x7f]")
@@ -91,10 +92,11 @@ class _Origin(NamedTuple):
 class Upstream:
     """A pool of connections to every provider; open it once, close it last."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_idle_s: float = _KEEP_IDLE_S) -> None:
         self._targets: dict[str, tuple[_Origin, bytes]] = {}
-        self._pools: dict[_Origin, _Pool] = {}
+        self._pools: dict[_Origin, _Pool] = {}  # no more than are configured: see `Provider.url`
         self._watch = _Watch()
+        self._keep_idle_s = keep_idle_s
 
     async def __aenter__(self) -> Self:
         return self
@@ -151,13 +153,15 @@ class Upstream:
         if place is None:
             if len(self._targets) >= _KNOWN_URLS:  # a client may ask for any model name in a path
                 self._targets.clear()
-            place = self._targets[url] = _split(url)
+            place = _split(url)
+            if len(url) <= _LONGEST_KNOWN:
+                self._targets[url] = place
         return place
 
     def _pool(self, origin: _Origin) -> "_Pool":
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = _Pool(origin, self._watch)
+            pool = self._pools[origin] = _Pool(origin, self._watch, self._keep_idle_s)
         return pool
 
 
@@ -188,11 +192,13 @@ def _head(method: str, target: bytes, host: str, headers: Headers, size: int) ->
 class _Pool:
     """The connections to one origin: the one used last is used first, idle ones are closed."""
 
-    def __init__(self, origin: _Origin, watch: "_Watch") -> None:
+    def __init__(self, origin: _Origin, watch: "_Watch", keep_idle_s: float) -> None:
         self._origin = origin
         self._watch = watch
+        self._keep_idle_s = keep_idle_s
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
+        self._closed = False
         self._all_gone: asyncio.Future[None] | None = None
         self._addresses: Sequence[aiohappyeyeballs.AddrInfoType] = ()
         self._addresses_until = 0.0
@@ -203,11 +209,14 @@ class _Pool:
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
-                return connection
+                if connection.quiet:
+                    return connection
+                connection.abort()
         async with asyncio.timeout(limit_s):
             return await self._connect()
 
     async def close(self) -> None:
+        self._closed = True
         for connection in tuple(self._open):
             connection.abort()
         if self._open:
@@ -215,7 +224,7 @@ class _Pool:
             await self._all_gone
 
     def look(self, now: float) -> None:
-        while self._idle and now - self._idle[0].idle_since >= _KEEP_IDLE_S:
+        while self._idle and now - self._idle[0].idle_since >= self._keep_idle_s:
             self._idle.popleft().abort()
         if not self._idle:
             self._watch.discard(self)
@@ -242,7 +251,12 @@ class _Pool:
         except BaseException:
             self._addresses_until = 0.0  # they may have moved
             raise
+        if not connection.usable:
+            raise ConnectionResetError("it was lost as soon as it was there")
         self._open.add(connection)
+        if self._closed:
+            connection.abort()
+            raise ConnectionAbortedError("the pool has closed meanwhile")
         return connection
 
     async def _tls(self) -> ssl.SSLContext:
@@ -260,7 +274,7 @@ class _Pool:
             self._open.discard(connection)
             if connection in self._idle:
                 self._idle.remove(connection)
-            if self._all_gone is not None and not self._open:
+            if self._all_gone is not None and not self._open and not self._all_gone.done():
                 self._all_gone.set_result(None)
 
 
@@ -387,11 +401,11 @@ class Reply:
 
     def look(self, now: float) -> None:
         """A client that reads slowly does not make the provider idle: only our waiting counts."""
-        if not self._exchange.status:
+        if now >= self._whole_by:
+            self.cut(FailureClass.TOTAL_TIMEOUT)
+        elif not self._exchange.status:
             if now >= self._head_by:
                 self.cut(FailureClass.FIRST_BYTE_TIMEOUT)
-        elif now >= self._whole_by:
-            self.cut(FailureClass.TOTAL_TIMEOUT)
         elif self._exchange.waiting and now >= self._heard_at + self._idle_s:
             self.cut(FailureClass.IDLE_TIMEOUT)
 

@@ -88,6 +88,7 @@ async def serving(started: Started) -> AsyncIterator[web.Application]:
         finally:
             if listening is not None:
                 listening.close()
+                lanes.retire()
             hearing.stop()
             await runner.cleanup()
     finally:

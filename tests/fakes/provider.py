@@ -22,10 +22,12 @@ CHAT: dict[str, Any] = {
 
 @dataclass(slots=True)
 class Provider:
-    """`answer` is what the next requests get; `requests` is (head, body) of those that came."""
+    """`answer` is what the next requests get, and the end of the connection with `ends`;
+    `requests` is (head, body) of those that came."""
 
     url: str = ""
     answer: Answer = b""
+    ends: bool = False
     requests: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,6 +43,9 @@ class Provider:
                 self.requests.append((head, body))
                 writer.write(self.answer(body) if callable(self.answer) else self.answer)
                 await writer.drain()
+                if self.ends:
+                    writer.close()
+                    return
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
