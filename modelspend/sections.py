@@ -36,6 +36,8 @@ DialectName = Literal[
     "gemini.generate",
 ]
 
+RewriteStep = Literal["whitespace", "tool_json"]
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
@@ -196,6 +198,35 @@ class Profile(_Section):
     )
 
 
+class Cache(_Section):
+    """Answers kept and given again to the very same request of the same caller; off by default."""
+
+    enabled: bool = Field(
+        False, description="Keep answers for every caller; else who asks, or is named below."
+    )
+    ttl_s: float = Field(
+        3600, gt=0, le=2_592_000, description="Seconds for which an answer may be given again."
+    )
+    max_mib: int = Field(256, ge=1, le=65_536, description="Room for kept answers, in MiB.")
+    tools: bool = Field(False, description="Keep answers that call tools, too.")
+    sampled: bool = Field(
+        False,
+        description="Keep answers to requests that ask for another one each time, too:"
+        " a temperature above 0 without a seed, or several choices.",
+    )
+
+
+class Rewrite(_Section):
+    """Shorter prompts that say the same, where no provider's cache is broken; off by default."""
+
+    enabled: bool = Field(False, description="Rewrite for every caller; else who is named below.")
+    steps: tuple[RewriteStep, ...] = Field(
+        ("whitespace", "tool_json"),
+        description="whitespace: superfluous spaces and blank lines in prose; tool_json: the layout"
+        " of tool results that are JSON.",
+    )
+
+
 class Rates(_Section):
     """Prices in USD per million tokens (searches and requests: USD per thousand)."""
 
@@ -269,6 +300,25 @@ class Tenant(_Section):
     body_retention_days: int | None = Field(
         None, ge=0, description="Overrides store.body_retention_days."
     )
+    cache: bool | None = Field(
+        None, description="Overrides cache.enabled; false holds whatever a request asks for."
+    )
+    cache_ttl_s: float | None = Field(
+        None, gt=0, le=2_592_000, description="Overrides cache.ttl_s."
+    )
+    rewrite: bool | None = Field(
+        None, description="Overrides rewrite.enabled; false holds for every workflow."
+    )
+
+
+class Workflow(_Section):
+    """A job of the app, by the name that its calls give; it wins over its tenant."""
+
+    cache: bool | None = Field(None, description="Overrides cache.enabled.")
+    cache_ttl_s: float | None = Field(
+        None, gt=0, le=2_592_000, description="Overrides cache.ttl_s."
+    )
+    rewrite: bool | None = Field(None, description="Overrides rewrite.enabled.")
 
 
 class View(_Section):
@@ -294,8 +344,11 @@ class Settings(_Section):
     store: Store = Store()
     upstream: Upstream = Upstream()
     routing: Routing = Routing()
+    cache: Cache = Cache()
+    rewrite: Rewrite = Rewrite()
     profiles: dict[Name, Profile] = {}
     providers: dict[Name, Provider] = {}
     prices: dict[ModelKey, PriceOverride | tuple[PriceOverride, ...]] = {}
     tenants: dict[Name, Tenant] = {}
+    workflows: dict[Name, Workflow] = {}
     views: dict[Name, View] = {}

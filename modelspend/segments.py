@@ -124,6 +124,40 @@ def cut(
     return tuple(found)
 
 
+def addressed(
+    dialect: str, fields: Mapping[str, Any]
+) -> Iterator[tuple[Area, tuple[str | int, ...], Any]]:
+    """Each segment of a request in the order of `cut`: its area, where it stands, its value."""
+    layout = LAYOUTS.get(dialect)
+    if layout is None:
+        return
+    for tool in _tools(_first(fields, layout.tools)):
+        yield "tools", (), tool
+    for path, part in _placed(fields, layout.system):
+        yield "system", path, part
+    settings = {name: fields[name] for name in layout.settings if name in fields}
+    if settings:
+        yield "settings", (), settings
+    leading = True
+    for path, message in _placed(fields, layout.messages):
+        leading = leading and message.__class__ is dict and message.get("role") in _SYSTEM_ROLES
+        yield "system" if leading else "messages", path, message
+
+
+def _placed(
+    fields: Mapping[str, Any], names: Sequence[str]
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    name = next((name for name in names if name in fields), "")
+    value = fields.get(name)
+    within: tuple[str | int, ...] = (name,)
+    if isinstance(value, dict) and isinstance(value.get("parts"), list):
+        value, within = value["parts"], (name, "parts")
+    if isinstance(value, list):
+        yield from (((*within, n), part) for n, part in enumerate(value))
+    elif value is not None:
+        yield within, value
+
+
 def masks(segments: Iterable[Segment]) -> dict[bytes, bytes]:
     """The masked hashes by digest, which a later `cut` need not compute again."""
     return {segment.digest: segment.masked for segment in segments if segment.masked}

@@ -16,11 +16,13 @@ from modelspend import layers, places
 from modelspend.errors import ConfigInvalid
 from modelspend.layers import Layer, Problem
 from modelspend.sections import (
+    Cache,
     DialectName,
     PriceOverride,
     Profile,
     Provider,
     Rates,
+    Rewrite,
     Routing,
     Server,
     Settings,
@@ -28,15 +30,18 @@ from modelspend.sections import (
     Tenant,
     Upstream,
     View,
+    Workflow,
 )
 
 __all__ = [
+    "Cache",
     "DialectName",
     "Loaded",
     "PriceOverride",
     "Profile",
     "Provider",
     "Rates",
+    "Rewrite",
     "Routing",
     "Server",
     "Settings",
@@ -44,6 +49,7 @@ __all__ = [
     "Tenant",
     "Upstream",
     "View",
+    "Workflow",
     "is_loopback",
     "load",
     "shown",

@@ -116,8 +116,12 @@ _NAMED: Mapping[
             "keys": ["MODELSPEND_KEY_ACME"],
             "keep_bodies": "none",
             "body_retention_days": 7,
+            "cache": True,
+            "cache_ttl_s": 600,
+            "rewrite": True,
         }
     },
+    "workflows": {"support-bot": {"cache": True, "cache_ttl_s": 60, "rewrite": False}},
     "views": {
         "dear-errors": {
             "tenant": "acme-prod",

@@ -85,26 +85,20 @@ class Conversations:
         self._known: OrderedDict[_Key, Conversation] = OrderedDict()
         self._room = room
         self._size = 0
-        self._elsewhere: set[int] | None = (
-            None  # hashes of names that only the ledger knows more of
-        )
-
-    async def load(self) -> None:
-        """Learn the names of all sessions, once, at the start; without it every `of` asks SQL."""
-
-        def ask(conn: sqlite3.Connection) -> set[int] | None:
-            names = conn.execute("SELECT tenant, session FROM conversations LIMIT ?", (_MOST + 1,))
-            found = {hash(name) for name in names}
-            return found if len(found) <= _MOST else None
-
-        self._elsewhere = await self._readers.ask(ask)
+        self._elsewhere: set[int] | None = None  # hashes of names to ask the ledger for
+        self._too_many = False  # to remember: the ledger is asked each time
 
     async def of(self, tenant: str, session: str) -> Conversation | None:
         """A session's conversation so far; None for a new one, and for a row that is damaged."""
         key = tenant, session
         found = self._known.get(key)
-        if found is not None or (self._elsewhere is not None and hash(key) not in self._elsewhere):
+        if found is not None:
             return found
+        if self._elsewhere is None and not self._too_many:
+            self._elsewhere = await self._readers.ask(_names)
+            self._too_many = self._elsewhere is None
+        if self._elsewhere is not None and hash(key) not in self._elsewhere:
+            return self._known.get(key)
         found = await self._readers.ask(lambda conn: _load(conn, tenant, session))
         newer = self._known.get(key)
         if newer is None and found is not None:
@@ -274,6 +268,12 @@ def _missed(*row: Any) -> Missed:
         model=model,
         miss=Miss(kind=kind, place=place, tokens=tokens, cost_pico=cost),
     )
+
+
+def _names(conn: sqlite3.Connection) -> set[int] | None:
+    names = conn.execute("SELECT tenant, session FROM conversations LIMIT ?", (_MOST + 1,))
+    found = {hash(name) for name in names}
+    return found if len(found) <= _MOST else None
 
 
 def _load(conn: sqlite3.Connection, tenant: str, session: str) -> Conversation | None:

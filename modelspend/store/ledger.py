@@ -16,6 +16,7 @@ from pathlib import Path
 from modelspend.errors import LedgerCorrupt, LedgerUnavailable, NotFound
 from modelspend.events import Event
 from modelspend.store import files, salvage
+from modelspend.store.answers import Answers
 from modelspend.store.bodies import BodyStore
 from modelspend.store.book import Book
 from modelspend.store.calls import Calls
@@ -66,6 +67,7 @@ class Store:
         self.calls = Calls(writer, readers, boot_id)
         self.receipts = Receipts(readers)
         self.bodies = BodyStore(readers, writer)
+        self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)
         self.events = Events(readers)
         self.prices = Prices(readers, writer)
