@@ -12,6 +12,7 @@ import typer
 
 from modelspend import __version__
 from modelspend.cli import (
+    cache_misses,
     completions,
     config,
     demo,
@@ -42,6 +43,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("tail", tail.tail),
     ("receipts", receipts.app),
     ("explain", explain.explain),
+    ("cache-misses", cache_misses.cache_misses),
     ("prices", prices.app),
     ("simulate", simulate.simulate),
     ("completions", completions.completions),

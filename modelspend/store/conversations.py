@@ -7,7 +7,7 @@ hash of their name: so a new session costs no SQL, and an old one one question, 
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from struct import Struct, error
 from typing import Any
@@ -28,7 +28,7 @@ from modelspend.record import record
 from modelspend.segments import AREAS, Segment, Segments
 from modelspend.store.book import Book
 from modelspend.store.readers import Readers
-from modelspend.store.search import ALL, Filter, conditions
+from modelspend.store.search import ALL, Filter, Terms, conditions
 from modelspend.store.sums import sum_of, whole
 from modelspend.store.writer import Writer, needed
 
@@ -69,13 +69,24 @@ class Missed:
 
 @record
 class MissTotal:
-    """Misses of one kind; `unpriced` of them add nothing to `cost_pico`."""
+    """Misses together; `unpriced` of them add nothing to `cost_pico`. `kind` is theirs, or ""."""
 
-    kind: MissKind
+    kind: str
     misses: int
     unpriced: int
     tokens: int
     cost_pico: int
+
+
+@record
+class MissedSession:
+    """What one conversation missed; `last_ms` is when it last did."""
+
+    tenant: str
+    session: str
+    last_ms: int
+    kinds: tuple[str, ...]
+    total: MissTotal
 
 
 class Conversations:
@@ -145,47 +156,48 @@ class Conversations:
         return Advanced(tenant=tenant, session=session, conversation=after, miss=miss)
 
     async def misses(
-        self, where: Filter = ALL, *, kind: MissKind | None = None, limit: int = 50
+        self, *where: Filter, kind: MissKind | None = None, limit: int = 50
     ) -> list[Missed]:
-        """The dearest first, those without a price last; `where` asks of their receipts."""
+        """The dearest first, those without a price last; receipts that any filter matches."""
 
         def ask(conn: sqlite3.Connection) -> list[Missed]:
-            terms = conditions(where)
+            matching = _matching(where)
             rows = conn.execute(
                 f"SELECT {_MISSED} FROM cache_misses m JOIN receipts r ON r.seq = m.seq"
-                f" WHERE m.seq IN ({_MATCHING} {terms}) AND (? IS NULL OR m.kind = ?)"
+                f" WHERE m.seq IN ({matching}) AND (? IS NULL OR m.kind = ?)"
                 " ORDER BY m.cost_pico IS NULL, m.cost_pico DESC, m.tokens DESC, m.seq DESC"
                 " LIMIT ?",
-                (*terms.values, kind, kind, limit),
+                (*matching.values, kind, kind, limit),
             )
             return [_missed(*row) for row in rows]
 
         return await self._readers.ask(ask)
 
-    async def totals(self, where: Filter = ALL) -> list[MissTotal]:
+    async def by_kind(self, *where: Filter) -> list[MissTotal]:
         """Exact sums for each kind that occurs, the dearest first."""
+        found = await self._readers.ask(lambda conn: _totals(conn, where, "m.kind", "m.kind"))
+        return [total for _, total in found]
 
-        def ask(conn: sqlite3.Connection) -> list[MissTotal]:
-            terms = conditions(where)
-            rows = conn.execute(
-                f"SELECT m.kind, count(*), count(m.cost_pico), sum(m.tokens),"
-                f" {sum_of('m.cost_pico')} FROM cache_misses m"
-                f" WHERE m.seq IN ({_MATCHING} {terms}) GROUP BY m.kind",
-                terms.values,
+    async def by_session(self, *where: Filter, limit: int = 50) -> list[MissedSession]:
+        """Exact sums for each conversation, the dearest first."""
+        found = await self._readers.ask(
+            lambda conn: _totals(
+                conn,
+                where,
+                "r.tenant, m.session",
+                "r.tenant, m.session, max(r.created_at), group_concat(DISTINCT m.kind)",
             )
-            totals = [
-                MissTotal(
-                    kind=kind,
-                    misses=count,
-                    unpriced=count - priced,
-                    tokens=tokens,
-                    cost_pico=whole(*halves),
-                )
-                for kind, count, priced, tokens, *halves in rows
-            ]
-            return sorted(totals, key=lambda one: (-one.cost_pico, -one.tokens, one.kind))
-
-        return await self._readers.ask(ask)
+        )
+        return [
+            MissedSession(
+                tenant=tenant,
+                session=session,
+                last_ms=last,
+                kinds=tuple(sorted(kinds.split(","))),
+                total=total,
+            )
+            for (tenant, session, last, kinds), total in found[:limit]
+        ]
 
     async def expire(self, now_ms: int, *, kept_ms: int = KEPT_MS) -> int:
         """Forget what has rested for long, in small batches between calls; how many went."""
@@ -247,11 +259,40 @@ _UPSERT = (
     " cached_tokens = excluded.cached_tokens, segments = excluded.segments"
     " WHERE excluded.last_at >= last_at"
 )
-_MATCHING = "SELECT seq FROM receipts WHERE"
 _MISSED = (
     "m.seq, r.receipt_id, r.created_at, r.tenant, r.workflow, m.session, r.provider, r.model,"
     " m.kind, m.segment, m.tokens, m.cost_pico"
 )
+
+
+def _matching(where: Sequence[Filter]) -> Terms:
+    """The numbers of the receipts that any of some filters matches, as one query."""
+    arms = [conditions(each) for each in where] or [conditions(ALL)]
+    query = " UNION ".join(f"SELECT seq FROM receipts WHERE {arm}" for arm in arms)
+    return Terms((query,), tuple(value for arm in arms for value in arm.values))
+
+
+def _totals(
+    conn: sqlite3.Connection, where: Sequence[Filter], group: str, columns: str
+) -> list[tuple[tuple[Any, ...], MissTotal]]:
+    matching = _matching(where)
+    rows = conn.execute(
+        f"SELECT count(*), count(m.cost_pico), sum(m.tokens), {sum_of('m.cost_pico')}, {columns}"
+        " FROM cache_misses m JOIN receipts r ON r.seq = m.seq"
+        f" WHERE m.seq IN ({matching}) GROUP BY {group}",
+        matching.values,
+    )
+    found = []
+    for misses, priced, tokens, high, low, *said in rows:
+        total = MissTotal(
+            kind=said[0] if group == "m.kind" else "",
+            misses=misses,
+            unpriced=misses - priced,
+            tokens=tokens,
+            cost_pico=whole(high, low),
+        )
+        found.append((tuple(said), total))
+    return sorted(found, key=lambda each: (-each[1].cost_pico, -each[1].tokens, each[0]))
 
 
 def _missed(*row: Any) -> Missed:
