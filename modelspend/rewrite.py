@@ -257,7 +257,7 @@ def _is_prose(block: str) -> bool:
         return False
     if ("'" in block or "’" in block) and _QUOTE.search(block):
         return False
-    lines = block.split("\n")
+    lines = block.strip("\n").split("\n")
     if not all(line[:1].isalnum() or line[:1] == "(" for line in lines):
         return False
     if "   " in block and _WIDE.search(block):
