@@ -156,7 +156,7 @@ def _distinct(value: Any) -> bool:
     return all(map(_distinct, value)) if isinstance(value, list) else True
 
 
-_EXPONENT = re.compile(rb"\de\d")
+_EXPONENT = re.compile(rb"\de\+\d")
 _DIALECTS = frozenset(
     {
         "openai.chat",

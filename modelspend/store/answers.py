@@ -159,6 +159,10 @@ def _known(conn: sqlite3.Connection) -> tuple[list[bytes], int]:
 _COLUMNS = (
     "key, tenant, created_at, expires_at, dialect, stream, seq, status, size, digest, head, body"
 )
+_AS_BYTES = (  # a damaged text may be no text at all
+    "key, CAST(tenant AS BLOB), created_at, expires_at, CAST(dialect AS BLOB), stream, seq, status,"
+    " size, digest, CAST(head AS BLOB), CAST(body AS BLOB)"
+)
 _INSERT = (
     f"INSERT INTO answer_cache ({_COLUMNS}) VALUES ({', '.join('?' * 12)}) ON CONFLICT (key)"
     " DO UPDATE SET tenant = excluded.tenant, created_at = excluded.created_at,"
@@ -209,7 +213,7 @@ def _drop(book: Book, *, key: bytes) -> None:
 
 def _select(conn: sqlite3.Connection, key: bytes) -> _Row | None:
     row: _Row | None = conn.execute(
-        f"SELECT {_COLUMNS} FROM answer_cache WHERE key = ?", (key,)
+        f"SELECT {_AS_BYTES} FROM answer_cache WHERE key = ?", (key,)
     ).fetchone()
     return row
 
@@ -243,10 +247,10 @@ def _kept(row: _Row) -> Kept | None:
         key, tenant, created_at, expires_at, dialect, stream, seq, status, _ = said
         return Kept(
             key=key,
-            tenant=tenant,
+            tenant=tenant.decode(),
             created_at_ms=created_at,
             expires_at_ms=expires_at,
-            dialect=dialect,
+            dialect=dialect.decode(),
             stream=bool(stream),
             seq=seq,
             receipt_id=receipt_id,
@@ -257,7 +261,7 @@ def _kept(row: _Row) -> Kept | None:
             headers=tuple((name, value) for name, value in headers),
             body=zlib.decompress(body),
         )
-    except (ValueError, TypeError, zlib.error):
+    except (ValueError, TypeError, AttributeError, zlib.error):
         return None
 
 

@@ -319,7 +319,7 @@ def _names(conn: sqlite3.Connection) -> set[int] | None:
 
 def _load(conn: sqlite3.Connection, tenant: str, session: str) -> Conversation | None:
     row = conn.execute(
-        "SELECT turns, segments FROM conversations WHERE tenant = ? AND session = ?",
+        "SELECT turns, CAST(segments AS BLOB) FROM conversations WHERE tenant = ? AND session = ?",
         (tenant, session),
     ).fetchone()
     try:
