@@ -180,13 +180,13 @@ def missed(
     """What a turn paid for although the one before it had left it in the cache; None for nothing.
 
     `sent` are all segments of this turn; `rates` are pico-dollars a token by bucket. Never more is
-    claimed than this turn had as input, and nothing where the provider has no cheaper cached rate.
+    claimed than this turn paid for as input, and nothing where reading the cache is no cheaper.
     """
     if before is None or not before.cached_tokens or not _caches(before, rates):
         return None
     paid = {bucket: quantities.get(bucket, 0) for bucket in ("input_tokens", *_WRITES)}
-    expected = min(before.cached_tokens, now.input_tokens)
-    lost = min(expected - quantities.get("cache_read_tokens", 0), sum(paid.values()))
+    unread = before.cached_tokens - quantities.get("cache_read_tokens", 0)
+    lost = min(unread, sum(paid.values()))
     if lost <= 0:
         return None
     kind, place = _cause(before, now, sent)

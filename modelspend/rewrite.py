@@ -79,23 +79,23 @@ def rewrite(
         return Rewritten(body=body)
     parts = list(addressed(dialect, fields))
     first = max(cached_prefix, _after_marks(body, parts))
+    texts = [(n, each) for n, (_, path, value) in enumerate(parts) for each in _texts(path, value)]
+    if not any(n >= first and _is_loose(each.text) for n, each in texts):
+        return Rewritten(body=body)
     changes: dict[Path, str] = {}
     done: set[RewriteStep] = set()
     before = after = 0
-    spaces_matter = False
-    for n, (_, path, value) in enumerate(parts):
-        for at, text, result in _texts(path, value):
-            spaces_matter = spaces_matter or _speaks_of_spaces(text)
-            if n < first:
-                continue
-            step: RewriteStep = "tool_json" if result else "whitespace"
-            if spaces_matter or step not in steps:
-                continue
-            new = _laid_out(text) if result else _squeezed(text)
-            if len(new) < len(text):
-                changes[at] = new
-                done.add(step)
-                before, after = before + len(text), after + len(new)
+    for n, (at, text, result) in texts:
+        if _speaks_of_spaces(text):
+            break
+        step: RewriteStep = "tool_json" if result else "whitespace"
+        if n < first or step not in steps or not _is_loose(text):
+            continue
+        new = _laid_out(text) if result else _squeezed(text)
+        if len(new) < len(text):
+            changes[at] = new
+            done.add(step)
+            before, after = before + len(text), after + len(new)
     if not changes:
         return Rewritten(body=body)
     return Rewritten(
@@ -171,6 +171,16 @@ def _is_text(part: Mapping[str, Any]) -> bool:
     return part.get("type", "text") in _PROSE_PARTS and not part.get("thought")
 
 
+def _is_loose(text: str) -> bool:
+    """Whether any step could find something to do; most texts are told at once that none does."""
+    if "  " in text or " \n" in text or "\n\n\n" in text:
+        return True
+    return text[:1] in _OPENS and (" " in text or "\n" in text)
+
+
+_OPENS = ("{", "[", " ", "\n", "\t", "\r")
+
+
 # Tool results that are JSON.
 
 
@@ -194,7 +204,7 @@ _JSON_SPACE = " \t\r\n"
 
 def _squeezed(text: str) -> str:
     """The text with single spaces and single blank lines where it can be nothing but prose."""
-    if not ("  " in text or " \n" in text or "\n\n\n" in text) or _NEVER.search(text):
+    if _NEVER.search(text):
         return text
     pieces = _BLANK_LINES.split(text)
     prose = _prose(pieces[::2], [len(piece) > 2 for piece in pieces[1::2]])
@@ -325,10 +335,8 @@ def _spliced(body: bytes, changes: Mapping[Path, str]) -> bytes:
     out: list[bytes] = []
     at = 0
     for start, end, text in sorted(_spans(body, body.index(b"{"), tree)):
-        new = orjson.dumps(text)
-        if len(new) <= end - start:
-            out += (body[at:start], new)
-            at = end
+        out += (body[at:start], orjson.dumps(text))  # which escapes no more than it must
+        at = end
     return b"".join([*out, body[at:]])
 
 

@@ -46,7 +46,7 @@ def test_loose_prose_gets_single_spaces_and_single_blank_lines() -> None:
 UNTOUCHED = {
     "fence": "Look at this code.\n\n\n\n```python\nx  =  1   \n\n\n\ny = 2\n```\n\n\n\nGood?",
     "open fence": "```\nThis is all a part of it.   \n\n\n\nAnd this is a part too.   \n",
-    "longer fence": "````\n```\nThis is a part of it.  \n```\n\n\nThis is a part too.  \n\n````\n",
+    "longer fence": "````\n```\n\n\nThis is a part of it, too.  \n\n\n````\n",
     "tilde fence": "~~~\nThis is all a part of it.   \n\n\n\nAnd this is a part too.   \n~~~",
     "indented": "    def f():   \n        return  1   \n\n\n    x = 2   ",
     "two spaces in": "  - one item of a list.  And more.\n  - another item of it.   \n",
