@@ -41,9 +41,14 @@ def cache_misses(
     elif by == "kind":
         draw(KINDS, [_kind(one) for one in kinds], right=_NUMBERS, spare=("meaning",))
     elif by == "conversation":
-        draw(SESSIONS, [_session(one) for one in sessions], right=_NUMBERS, spare=_SPARE)
+        draw(
+            SESSIONS,
+            [_session(one) for one in sessions],
+            right=_NUMBERS,
+            spare=("last_at", "kinds"),
+        )
     else:
-        draw(TURNS, [_turn(one) for one in turns], right=_NUMBERS, spare=_SPARE)
+        draw(TURNS, [_turn(one) for one in turns], right=_NUMBERS[1:], spare=_SPARE)
     typer.echo(footer(kinds), err=True)
 
 
@@ -74,7 +79,7 @@ TURNS = (
 """The columns of a piped list; scripts rely on their names and their order."""
 
 _NUMBERS = ("misses", "tokens", "cost_usd")
-_SPARE = ("created_at", "last_at", "workflow", "provider", "session_id", "tenant", "model")
+_SPARE = ("workflow", "provider", "created_at", "session_id", "tenant", "model")
 
 
 def _kind(one: "MissTotal") -> tuple[str, ...]:

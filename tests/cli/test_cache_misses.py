@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ from modelspend.cli.cache_misses import KINDS, SESSIONS, TURNS
 from modelspend.conversations import Miss
 from modelspend.store import Store
 from tests.cli.conftest import Cli, receipt
+from tests.cli.test_doors import on_terminal
 from tests.store.test_conversations import missing
 
 PLANTED: list[tuple[int, str, str, str, Any, int, int | None]] = [
@@ -137,3 +139,17 @@ def test_without_a_ledger_it_is_not_found(cli: Cli, home: Path) -> None:
 def test_what_makes_a_line_is_one_of_three(cli: Cli, missed: Path) -> None:
     done = cli("cache-misses", "--by", "model")
     assert done.exit_code == 2
+
+
+@pytest.mark.parametrize("width", [60, 200])
+@pytest.mark.parametrize("by", ["kind", "conversation", "turn"])
+def test_every_table_fits_its_terminal_and_keeps_the_dollars(
+    missed: Path, by: str, width: int
+) -> None:
+    code, drawn = on_terminal("cache-misses", "--by", by, width=width, NO_COLOR="1")
+    assert code == 0
+    assert "cost_usd" in drawn
+    assert "0.0" in drawn
+    assert "\x1b[31m" not in drawn
+    table = re.sub(r"\x1b\[[0-9;]*m", "", drawn).splitlines()[:-1]
+    assert max(map(len, table)) <= width
