@@ -36,6 +36,8 @@ DialectName = Literal[
     "gemini.generate",
 ]
 
+RewriteStep = Literal["whitespace", "tool_json"]
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
@@ -243,13 +245,6 @@ BUILT_IN_PROFILE = Profile(
 """The profile `default` where no file writes one."""
 
 
-class Workflow(_Section):
-    """A job of the app: how its calls are routed."""
-
-    profile: Name | None = Field(None, description="The profile that its decisions follow.")
-    constraints: Constraints = Field(Constraints(), description="What may be chosen for it.")
-
-
 class ModelFacts(_Section):
     """What is known of a model that the catalog does not know, or knows wrongly."""
 
@@ -258,6 +253,35 @@ class ModelFacts(_Section):
     lacks: tuple[str, ...] | None = Field(
         None,
         description="What it cannot do: tools, vision, audio, video, file, json_schema, reasoning.",
+    )
+
+
+class Cache(_Section):
+    """Answers kept and given again to the very same request of the same caller; off by default."""
+
+    enabled: bool = Field(
+        False, description="Keep answers for every caller; else who asks, or is named below."
+    )
+    ttl_s: float = Field(
+        3600, gt=0, le=2_592_000, description="Seconds for which an answer may be given again."
+    )
+    max_mib: int = Field(256, ge=1, le=65_536, description="Room for kept answers, in MiB.")
+    tools: bool = Field(False, description="Keep answers that call tools, too.")
+    sampled: bool = Field(
+        False,
+        description="Keep answers to requests that ask for another one each time, too:"
+        " a temperature above 0 without a seed, or several choices.",
+    )
+
+
+class Rewrite(_Section):
+    """Shorter prompts that say the same, where no provider's cache is broken; off by default."""
+
+    enabled: bool = Field(False, description="Rewrite for every caller; else who is named below.")
+    steps: tuple[RewriteStep, ...] = Field(
+        ("whitespace", "tool_json"),
+        description="whitespace: superfluous spaces and blank lines in prose; tool_json: the layout"
+        " of tool results that are JSON.",
     )
 
 
@@ -339,6 +363,27 @@ class Tenant(_Section):
     )
     profile: Name | None = Field(None, description="The profile that its decisions follow.")
     constraints: Constraints = Field(Constraints(), description="What may be chosen for it.")
+    cache: bool | None = Field(
+        None, description="Overrides cache.enabled; false holds whatever a request asks for."
+    )
+    cache_ttl_s: float | None = Field(
+        None, gt=0, le=2_592_000, description="Overrides cache.ttl_s."
+    )
+    rewrite: bool | None = Field(
+        None, description="Overrides rewrite.enabled; false holds for every workflow."
+    )
+
+
+class Workflow(_Section):
+    """A job of the app, by the name that its calls give; it wins over its tenant."""
+
+    cache: bool | None = Field(None, description="Overrides cache.enabled.")
+    cache_ttl_s: float | None = Field(
+        None, gt=0, le=2_592_000, description="Overrides cache.ttl_s."
+    )
+    rewrite: bool | None = Field(None, description="Overrides rewrite.enabled.")
+    profile: Name | None = Field(None, description="The profile that its decisions follow.")
+    constraints: Constraints = Field(Constraints(), description="What may be chosen for it.")
 
 
 class View(_Section):
@@ -364,10 +409,12 @@ class Settings(_Section):
     store: Store = Store()
     upstream: Upstream = Upstream()
     routing: Routing = Routing()
+    cache: Cache = Cache()
+    rewrite: Rewrite = Rewrite()
     profiles: dict[Name, Profile] = {}
-    workflows: dict[Name, Workflow] = {}
     providers: dict[Name, Provider] = {}
     models: dict[ModelKey, ModelFacts] = {}
     prices: dict[ModelKey, PriceOverride | tuple[PriceOverride, ...]] = {}
     tenants: dict[Name, Tenant] = {}
+    workflows: dict[Name, Workflow] = {}
     views: dict[Name, View] = {}

@@ -17,6 +17,7 @@ from modelspend.errors import ConfigInvalid
 from modelspend.layers import Layer, Problem
 from modelspend.sections import (
     BUILT_IN_PROFILE,
+    Cache,
     Constraints,
     DialectName,
     ModelFacts,
@@ -24,6 +25,7 @@ from modelspend.sections import (
     Profile,
     Provider,
     Rates,
+    Rewrite,
     Routing,
     Server,
     Settings,
@@ -36,6 +38,7 @@ from modelspend.sections import (
 
 __all__ = [
     "BUILT_IN_PROFILE",
+    "Cache",
     "Constraints",
     "DialectName",
     "Loaded",
@@ -44,6 +47,7 @@ __all__ = [
     "Profile",
     "Provider",
     "Rates",
+    "Rewrite",
     "Routing",
     "Server",
     "Settings",

@@ -12,6 +12,7 @@ import typer
 
 from modelspend import __version__
 from modelspend.cli import (
+    cache_misses,
     completions,
     config,
     demo,
@@ -44,6 +45,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("receipts", receipts.app),
     ("explain", explain.explain),
     ("route", route.route),
+    ("cache-misses", cache_misses.cache_misses),
     ("prices", prices.app),
     ("simulate", simulate.simulate),
     ("completions", completions.completions),

@@ -91,9 +91,6 @@ _NAMED: Mapping[
             "constraints": {"providers": ["openai", "anthropic"], "max_usd": 0.5},
         }
     },
-    "workflows": {
-        "support-bot": {"profile": "default", "constraints": {"no_training": True}},
-    },
     "providers": {
         "local": {
             "base_url": "http://127.0.0.1:18080/v1",
@@ -126,6 +123,18 @@ _NAMED: Mapping[
             "body_retention_days": 7,
             "profile": "default",
             "constraints": {"regions": ["eu-central-1"]},
+            "cache": True,
+            "cache_ttl_s": 600,
+            "rewrite": True,
+        }
+    },
+    "workflows": {
+        "support-bot": {
+            "profile": "default",
+            "constraints": {"no_training": True},
+            "cache": True,
+            "cache_ttl_s": 60,
+            "rewrite": False,
         }
     },
     "views": {

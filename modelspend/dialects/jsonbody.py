@@ -1,46 +1,44 @@
 """Request bodies as bytes: strict reading, and splices that touch one value and nothing else.
 
 The parsed tree answers every question; only a splice, or a suspicion of a key told twice, walks the
-bytes. The walk never looks inside a nested value: one possessive pattern jumps from bracket to
-bracket over whole strings, so its cost is a step for each bracket and not for each byte.
+bytes (see `jsontext`, whose splices are handed on here).
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from modelspend.errors import BadRequest
+from modelspend.jsontext import Member, cut, member, members, prepend, replace, there
 
-_WS = rb"[ \t\r\n]*+"
-_STRING_TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_STRING = re.compile(_STRING_TEXT, re.DOTALL)
-_KEY = re.compile(_WS + b"(" + _STRING_TEXT + b")" + _WS + b":" + _WS, re.DOTALL)
-_SCALAR = re.compile(rb"[^\s,\]}]++")
-_COMMA = re.compile(_WS + b",?")
-_TO_BRACKET = re.compile(
-    rb'[^"{}\[\]]*+(?:' + _STRING_TEXT + rb'[^"{}\[\]]*+)*+',
-    re.DOTALL,
-)
+__all__ = [
+    "Member",
+    "asked_model",
+    "cut",
+    "decode",
+    "flag",
+    "kind",
+    "limit",
+    "member",
+    "members",
+    "optional_object",
+    "optional_text",
+    "prepend",
+    "proper_model",
+    "replace",
+    "there",
+    "with_model",
+]
+
 _WORD_KEYS = re.compile(rb'"(\w++)"\s*+:')
 _ESCAPED_WORD = re.compile(rb"\\u00(?:3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])", re.IGNORECASE)
-_OPEN, _CLOSE = frozenset(b"{["), frozenset(b"}]")
-_QUOTE = ord('"')
 
 _EXAMPLE = 'Send a JSON object such as {"model": "gpt-5-mini", …}.'
 _LONGEST_NAME = 256
 _NOT_JSON_NUMBERS = ("NaN", "Infinity", "-Infinity")
-
-
-class Member(NamedTuple):
-    """One `"key": value` of an object, by its place in the bytes; `end` is past the value."""
-
-    key: str
-    start: int
-    value: int
-    end: int
 
 
 def decode(body: bytes) -> dict[str, Any]:
@@ -60,65 +58,9 @@ def decode(body: bytes) -> dict[str, Any]:
     return fields
 
 
-def members(text: bytes, at: int = 0) -> Iterator[Member]:
-    """The members of the object that starts at `at`; the text must be valid JSON."""
-    at = text.index(b"{", at) + 1
-    while found := _KEY.match(text, at):
-        end = _value_end(text, found.end())
-        yield Member(orjson.loads(found[1]), found.start(1), found.end(), end)
-        comma = _COMMA.match(text, end)
-        at = comma.end() if comma else end
-
-
-def member(text: bytes, key: str, at: int = 0) -> Member | None:
-    return next((found for found in members(text, at) if found.key == key), None)
-
-
-def there(text: bytes, key: str, at: int = 0) -> Member:
-    """The member of that name, which the parsed tree is known to have."""
-    return next(found for found in members(text, at) if found.key == key)
-
-
-def replace(text: bytes, place: Member, value: bytes) -> bytes:
-    """The same bytes with another value there."""
-    return text[: place.value] + value + text[place.end :]
-
-
 def with_model(text: bytes, model: str) -> bytes:
     """The same bytes with another top-level `model`; `asked_model` has seen that there is one."""
     return replace(text, there(text, "model"), orjson.dumps(model))
-
-
-def prepend(text: bytes, new: bytes, at: int = 0) -> bytes:
-    """The same bytes with one more member (`"key":value`) at the front of the object at `at`."""
-    start = text.index(b"{", at) + 1
-    comma = b"," if _KEY.match(text, start) else b""
-    return text[:start] + new + comma + text[start:]
-
-
-def cut(text: bytes, place: Member) -> bytes:
-    """The same bytes without that member and the one comma that it needed."""
-    before, after = text[: place.start], text[place.end :]
-    if (kept := before.rstrip(b" \t\r\n")).endswith(b","):
-        return kept[:-1] + after
-    if (rest := after.lstrip(b" \t\r\n")).startswith(b","):
-        return before + rest[1:]
-    return before + after
-
-
-def _value_end(text: bytes, at: int) -> int:
-    first = text[at]
-    if first == _QUOTE:
-        return _STRING.match(text, at).end()  # type: ignore[union-attr]
-    if first not in _OPEN:
-        return _SCALAR.match(text, at).end()  # type: ignore[union-attr]
-    depth = 1
-    at += 1
-    while depth:
-        at = _TO_BRACKET.match(text, at).end()  # type: ignore[union-attr]
-        depth += 1 if text[at] in _OPEN else -1
-        at += 1
-    return at
 
 
 def _suspicious(body: bytes, fields: Mapping[str, Any]) -> bool:

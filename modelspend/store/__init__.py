@@ -6,6 +6,7 @@ sqlite_utils is loaded only when a migration is pending.
 """
 
 from modelspend.store.bodies import Bodies
+from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
 from modelspend.store.meta import Info
@@ -14,10 +15,14 @@ from modelspend.store.search import ALL, Filter
 
 __all__ = [
     "ALL",
+    "Advanced",
     "Bodies",
     "Filter",
     "Holder",
     "Info",
+    "MissTotal",
+    "Missed",
+    "MissedSession",
     "Store",
     "Stored",
     "Totals",

@@ -89,7 +89,7 @@ class BodyStore:
             kept_days = tenant_days.get(tenant, days)
             if kept_days:
                 gone += await self._expire(writer, facet, now_ms - kept_days * _DAY_MS)
-        while gone and await writer.later(_give_back):
+        while gone and await writer.later(give_back):
             pass
         return gone
 
@@ -168,7 +168,7 @@ def unpack(packed: Packed) -> Bodies:
     )
 
 
-def _give_back(book: Book) -> bool:
+def give_back(book: Book) -> bool:
     """Return some freed pages to the file system; whether there may be more."""
     (free,) = book.execute("PRAGMA freelist_count").fetchone()
     for _ in range(min(free, _BATCH_PAGES)):  # the driver steps this statement once: one page

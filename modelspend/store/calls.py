@@ -24,6 +24,7 @@ from modelspend.receipt_json import canonical
 from modelspend.store import detail
 from modelspend.store.bodies import LARGE, Bodies, Packed, pack, write_bodies
 from modelspend.store.book import Book
+from modelspend.store.conversations import Advanced, write_advanced
 from modelspend.store.events import write_event
 from modelspend.store.ratios import add_ratios
 from modelspend.store.readers import Readers
@@ -69,6 +70,7 @@ class Calls:
         bodies: Bodies | None = None,
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
+        advanced: Advanced | None = None,
     ) -> int:
         """The final receipt; its number once all of it is durable.
 
@@ -76,7 +78,7 @@ class Calls:
         kept and tried again all the same.
         """
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._put(receipt, bodies, events, ratios, told)
+        self._put(receipt, bodies, events, ratios, advanced, told)
         self._patience.watch(told)
         return await told
 
@@ -86,9 +88,10 @@ class Calls:
         bodies: Bodies | None = None,
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
+        advanced: Advanced | None = None,
     ) -> None:
         """The same for a context that may not wait: a hang-up, a shutdown."""
-        self._put(receipt, bodies, events, ratios, None)
+        self._put(receipt, bodies, events, ratios, advanced, None)
 
     def _put(
         self,
@@ -96,13 +99,14 @@ class Calls:
         bodies: Bodies | None,
         events: Sequence[Event],
         ratios: Sequence[Ratio],
+        advanced: Advanced | None,
         told: "asyncio.Future[int] | None",
     ) -> None:
         """On its way when this returns: nobody's cancellation can lose it from here on."""
         writer = needed(self._writer)
 
         def put(kept: Bodies | Packed | None) -> None:
-            writer.keep(lambda book: _finish(book, receipt, kept, events, ratios), told)
+            writer.keep(lambda book: _finish(book, receipt, kept, events, ratios, advanced), told)
 
         if bodies is not None and bodies.size > LARGE:
             self._packing.submit(pack, bodies).add_done_callback(
@@ -211,6 +215,7 @@ def _finish(
     bodies: Bodies | Packed | None,
     events: Sequence[Event],
     ratios: Sequence[Ratio],
+    advanced: Advanced | None,
 ) -> int:
     seq = write_receipt(book, receipt)
     if seq is None:
@@ -225,6 +230,8 @@ def _finish(
         write_event(book, event)
     if ratios:
         add_ratios(book, ratios)
+    if advanced is not None:
+        write_advanced(book, seq, advanced)
     return seq
 
 

@@ -16,10 +16,12 @@ from pathlib import Path
 from modelspend.errors import LedgerCorrupt, LedgerUnavailable, NotFound
 from modelspend.events import Event
 from modelspend.store import files, salvage
+from modelspend.store.answers import Answers
 from modelspend.store.bodies import BodyStore
 from modelspend.store.book import Book
 from modelspend.store.calls import Calls
 from modelspend.store.checkpoint import Checkpoints
+from modelspend.store.conversations import Conversations
 from modelspend.store.events import Events, write_event
 from modelspend.store.files import Durability
 from modelspend.store.lock import Gate, Holder, Lock, known_as_ledger, read_lock
@@ -65,6 +67,8 @@ class Store:
         self.calls = Calls(writer, readers, boot_id)
         self.receipts = Receipts(readers)
         self.bodies = BodyStore(readers, writer)
+        self.answers = Answers(readers, writer)
+        self.conversations = Conversations(readers, writer)
         self.events = Events(readers)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)

@@ -195,7 +195,63 @@ CREATE TABLE ratios (
 ) WITHOUT ROWID
 """
 
-MIGRATIONS = (m001_ledger,)
+
+def m002_conversations(db: "Database") -> None:
+    """What a conversation leaves for its next turn, what turns missed in a cache, kept answers.
+
+    `conversations` is upserted with every receipt of a session, so it has no index beside its key
+    and its blob of hashes stands last, where a look at the other columns does not read it.
+    `cache_misses` follows from receipts and is no part of the chain. `answer_cache` may be emptied
+    at any time; `digest` covers a whole row, so that a damaged or moved one is never served.
+    """
+    for statement in _M002.split(";\n"):
+        db.execute(statement)
+
+
+_M002 = """
+CREATE TABLE conversations (
+  tenant TEXT NOT NULL,
+  session TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  model TEXT NOT NULL,
+  turns INTEGER NOT NULL,
+  last_at INTEGER NOT NULL,
+  input_tokens INTEGER NOT NULL,
+  cached_tokens INTEGER NOT NULL,
+  segments BLOB NOT NULL,
+  PRIMARY KEY (tenant, session)
+);
+
+CREATE TABLE cache_misses (
+  seq INTEGER PRIMARY KEY REFERENCES receipts (seq),
+  session TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  segment TEXT NOT NULL,
+  tokens INTEGER NOT NULL,
+  cost_pico INTEGER
+);
+
+CREATE TABLE answer_cache (
+  key BLOB PRIMARY KEY,
+  tenant TEXT NOT NULL,
+  created_at INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL,
+  dialect TEXT NOT NULL,
+  stream INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  status INTEGER NOT NULL,
+  size INTEGER NOT NULL,
+  digest BLOB NOT NULL,
+  head TEXT NOT NULL,
+  body BLOB NOT NULL
+);
+
+CREATE INDEX answer_cache_age ON answer_cache (created_at, size);
+
+CREATE INDEX answer_cache_end ON answer_cache (expires_at)
+"""
+
+MIGRATIONS = (m001_ledger, m002_conversations)
 
 
 def version(conn: sqlite3.Connection) -> int:

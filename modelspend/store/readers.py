@@ -76,7 +76,7 @@ def _within(question: Ask[R], limit_s: float | None) -> Ask[R]:
         try:
             return question(conn)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_INTERRUPT:
                 raise
             raise Overloaded(
                 f"The question took longer than {limit_s:g} s.", "Narrow it: --since, --tenant."

@@ -32,6 +32,8 @@ _COPIED = {  # what is not chained is copied as it reads
     "intent_attempts": "receipt_id, n, provider, model_id, started_at",
 }
 
+_MISSES = "seq, session, kind, segment, tokens, cost_pico"
+
 log = logging.getLogger("modelspend.store")
 
 
@@ -49,6 +51,7 @@ def into(conn: sqlite3.Connection, aside: Path) -> dict[str, int]:
             _copy(conn, old, table, columns)
         for row in _rows(old):
             kept += _take(book, old, row)
+        _copy(conn, old, "cache_misses", _MISSES)  # each belongs to a receipt that is there now
         written = _written(old)
         book.seq = max(book.seq, *_last(old), *_last(conn))
         book.seal()

@@ -12,8 +12,10 @@ from modelspend.errors import LedgerCorrupt, LedgerHeld, NotFound
 from modelspend.money import Band, Price
 from modelspend.receipt import Receipt
 from modelspend.store import Store, files, migrations, read_lock
+from modelspend.store import ledger as opening
 from tests.store.conftest import outside
 from tests.store.synthetic import Traffic, with_bodies
+from tests.store.test_conversations import missing
 
 
 async def _filled(ledger: Path, count: int, seed: int = 5) -> list[Receipt]:
@@ -214,6 +216,52 @@ async def test_a_migration_is_whole_or_absent(
     await store.close()
     with outside(ledger) as conn:
         assert not conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchall()
+
+
+async def test_a_ledger_of_version_1_gets_what_version_2_adds_and_keeps_its_receipts(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch, traffic: Traffic
+) -> None:
+    for module in (migrations, files, opening):
+        monkeypatch.setattr(module, "MIGRATIONS", migrations.MIGRATIONS[:1])
+    receipts = await _filled(ledger, 20)
+    monkeypatch.undo()
+    with outside(ledger) as conn:
+        assert conn.execute("PRAGMA user_version").fetchone() == (1,)
+        tables = {row[0] for row in conn.execute("SELECT name FROM sqlite_master")}
+        assert not tables & {"conversations", "cache_misses", "answer_cache"}
+    reading = await Store.open_read(ledger)  # a command alone brings it up to date, too
+    assert await reading.conversations.by_kind() == []
+    assert (await reading.meta.info()).schema_version == len(migrations.MIGRATIONS)
+    await reading.close()
+    store = await Store.open(ledger, durability="normal")
+    assert [s.receipt for s in await store.receipts.list(limit=50)] == sorted(
+        receipts, key=lambda receipt: receipt.created_at_ms, reverse=True
+    )
+    await store.calls.finish(traffic.receipt(), advanced=missing(10))
+    assert [one.miss.tokens for one in await store.conversations.misses()] == [10]
+    assert await store.meta.check() == []
+    await store.close()
+
+
+async def test_the_misses_of_receipts_that_were_salvaged_are_kept(ledger: Path) -> None:
+    store = await Store.open(ledger, durability="normal")
+    receipts = list(Traffic(5).receipts(400))
+    for receipt in receipts:
+        await store.calls.finish(receipt, advanced=missing(10))
+    await store.close()
+    with outside(ledger) as conn:
+        (page,) = conn.execute(
+            "SELECT pageno FROM dbstat WHERE name = 'receipts' AND pagetype = 'leaf'"
+            " ORDER BY pageno LIMIT 1 OFFSET 20"
+        ).fetchone()
+    with ledger.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(os.urandom(4096))
+    again = await Store.open(ledger)
+    kept = await again.receipts.count()
+    assert 300 < kept < 400
+    assert len(await again.conversations.misses(limit=1000)) == kept
+    await again.close()
 
 
 async def test_a_damaged_ledger_is_put_aside_and_what_proves_itself_is_kept(ledger: Path) -> None:
