@@ -45,10 +45,13 @@ SETTINGS = frozenset(
 )
 """Settings that are kept by their own names."""
 
-_SAID = frozenset(
-    {"temperature", "topP", "stopSequences", "seed", "maxOutputTokens"}
-    | {"responseMimeType", "responseSchema", "responseJsonSchema", "_responseJsonSchema"}
+FORM = frozenset(
+    {"responseMimeType", "responseSchema", "responseJsonSchema", "_responseJsonSchema"}
 )
+"""Settings that say the form of the answer; kept by their own names where it is not JSON."""
+
+_SAID = FORM | {"temperature", "topP", "stopSequences", "seed", "maxOutputTokens"}
+_PLAIN = "text/plain"
 _ROLES = ("user", "model", "function")
 
 
@@ -101,6 +104,8 @@ def _listed(value: object) -> object:
 def _settings(config: Mapping[str, Any], within: str) -> dict[str, Any]:
     """What the settings say beside the neutral words; unknown ones stay in their place."""
     told: dict[str, Any] = {name: config[name] for name in SETTINGS if name in config}
+    if config.get("responseMimeType") != "application/json":
+        told |= {name: config[name] for name in FORM if config.get(name) not in (None, _PLAIN)}
     for name, common in ALIKE.items():
         value = (whole if name == "topK" else number)(config, name, within)
         if value is not None:

@@ -17,7 +17,7 @@ from modelspend import chat
 from modelspend.delivery import is_object
 from modelspend.dialects.dialect import Encoded, RequestView
 from modelspend.dialects.effort import budget_of, nearest
-from modelspend.dialects.gemini_neutral import ALIKE, NAME, SETTINGS
+from modelspend.dialects.gemini_neutral import ALIKE, FORM, NAME, SETTINGS
 from modelspend.dialects.gemini_parts import (
     call_fields,
     media_fields,
@@ -78,7 +78,7 @@ def _own_fields(asked: chat.Request) -> dict[str, Any]:
     first, *rest = asked.messages or (chat.Message(role="user", parts=()),)
     system = first if first.role == "system" else None
     extra = dict(asked.extra)
-    config = {name: extra.pop(name) for name in SETTINGS if name in extra}
+    config = {name: extra.pop(name) for name in SETTINGS | FORM if name in extra}
     config |= {name: extra.pop(common) for name, common in ALIKE.items() if common in extra}
     config |= as_object(extra.pop("generationConfig", None))
     if (effort := asked.reasoning_effort) and not _says_effort(config.get("thinkingConfig")):
@@ -272,6 +272,9 @@ class _Foreign:
         if (heat := asked.temperature) is not None and not 0 <= heat <= _HOTTEST:
             told["temperature"] = min(max(heat, 0), _HOTTEST)
             self._notes.drop("temperature")
+        if asked.seed is not None and not -(2**31) <= asked.seed < 2**31:
+            del told["seed"]
+            self._notes.drop("seed")
         for name, common in ALIKE.items():
             value = asked.extra.get(common)
             if isinstance(value, bool) or not isinstance(value, int | float | None):

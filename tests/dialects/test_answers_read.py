@@ -1,5 +1,6 @@
 """Anthropic's and Gemini's answers read: usage, stops, failures, and both framings of Gemini."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -447,3 +448,37 @@ def test_a_signature_in_pieces_is_whole_in_the_end() -> None:
     (thought,) = chat.fold(decoded("anthropic.messages", stream)).parts
     assert isinstance(thought, chat.Reasoning)
     assert (thought.text, thought.sealed) == ("hm", "abcd")
+
+
+def state(decoder: Any) -> Any:
+    """All that a decoder knows, as plain values."""
+    known = dict(vars(decoder))
+    splitter = known.pop("_splitter")
+    return known | {"splitter": vars(splitter)}
+
+
+def cut_every_event(row: Row) -> int:
+    """Each event in two chunks, cut at each of its bytes, from the state before it.
+
+    What comes out, and the state after it, must be those of a decoder that got it whole; so every
+    cut of the stream in two says what the whole says, without decoding it anew for each.
+    """
+    decoder: Any = CHAT_DIALECTS[FILES[row.file]].decoder()
+    end = b"\r\n\r\n" if b"\r\n\r\n" in row.answer else b"\n\n"
+    for piece in (part + end for part in row.answer.split(end) if part):
+        before = copy.deepcopy(decoder)
+        expected = list(decoder.feed(piece))
+        for at in range(1, len(piece)):
+            cut = copy.deepcopy(before)
+            assert [*cut.feed(piece[:at]), *cut.feed(piece[at:])] == expected, (row, at)
+            assert state(cut) == state(decoder), (row, at)
+    return len(row.answer)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("file", BUCKETS)
+def test_streams_cut_at_every_byte_say_the_same(file: str, traffic: Traffic) -> None:
+    cuts = sum(cut_every_event(row) for row in traffic(file) if row.stream)
+    assert cuts > 10_000
+    print(f"{file}: {cuts} cuts")

@@ -227,6 +227,7 @@ SETTINGS: list[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = [
     ({"temperature": 1.5, "top_p": 0.5}, {"temperature": 1.5, "topP": 0.5}, ()),
     ({"temperature": 2.5}, {"temperature": 2.0}, ("temperature",)),
     ({"temperature": 0}, {"temperature": 0}, ()),
+    ({"seed": 2**31}, {}, ("seed",)),
     ({"stop": tuple("abcdef")}, {"stopSequences": list("abcde")}, ("stop",)),
     (
         {"extra": {"top_k": 4, "frequency_penalty": 0.5, "presence_penalty": 0}},

@@ -192,6 +192,14 @@ GEMINI: list[dict[str, Any]] = [
         "generationConfig": {"responseMimeType": "application/json"},
     },
     {"contents": [], "generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}},
+    {
+        "contents": [],
+        "generationConfig": {
+            "responseMimeType": "text/x.enum",
+            "responseSchema": {"type": "STRING", "enum": ["a", "b"]},
+        },
+    },
+    {"contents": [], "generationConfig": {"responseSchema": {"type": "STRING"}}},
 ]
 
 
