@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NoReturn
 
 from modelspend import chat
-from modelspend.delivery import whole_arguments, wrapped
+from modelspend.delivery import kind_of, shown, whole_arguments, wrapped
 from modelspend.errors import Uncarriable
 from modelspend.tool_pairs import TURNS
 
@@ -25,7 +25,6 @@ _NAMES = {
     "gemini.generate": re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}"),
 }
 
-_LONGEST_NAME = 64
 OWN = "Leave it out, or ask a model of the provider that has it."
 _SILENT: Mapping[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -102,16 +101,6 @@ def note_extra(extra: Mapping[str, Any], dropped: dict[str, None]) -> None:
         sealed = "signature" in name.lower() or "reasoning" in name.lower()
         if name not in _BOOKKEEPING and not says_nothing(name, value):
             dropped["thinking" if sealed else shown(name)] = None
-
-
-def kind_of(part: chat.Opaque) -> str:
-    kind = part.value.get("type")
-    return shown(kind if isinstance(kind, str) and kind else next(iter(part.value), "part"))
-
-
-def shown(name: str) -> str:
-    """A stranger's name as it may stand in a message, a header and on a receipt."""
-    return name if name.isprintable() and 0 < len(name) <= _LONGEST_NAME else "(a long or odd name)"
 
 
 def carried_part(

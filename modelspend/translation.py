@@ -16,15 +16,14 @@ from itertools import islice
 from typing import Any
 
 from modelspend import chat
+from modelspend.delivery import kind_of, shown
 from modelspend.foreign_parts import (
     OWN,
     carried_part,
     check_name,
-    kind_of,
     note_extra,
     refuse,
     says_nothing,
-    shown,
 )
 from modelspend.tool_pairs import TURNS, Piece, paired, place_of
 
