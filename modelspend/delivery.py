@@ -14,6 +14,8 @@ import orjson
 from modelspend import chat
 from modelspend.tool_pairs import TURNS, made_id
 
+_LONGEST = 64
+
 
 def deliver(answer: chat.Answer, *, to: str) -> tuple[chat.Answer, tuple[str, ...]]:
     """The answer as the dialect `to` can say it, and the names of what it went without."""
@@ -38,10 +40,21 @@ def deliver(answer: chat.Answer, *, to: str) -> tuple[chat.Answer, tuple[str, ..
                 if said := part.extra.get("transcript"):
                     parts.append(chat.Text(text=str(said)))
             case chat.Opaque():
-                dropped[str(part.value.get("type") or "part")] = None
+                dropped[kind_of(part)] = None
             case chat.ToolResult():
                 dropped["tool_result"] = None
     return replace(answer, parts=tuple(parts)), tuple(dropped)
+
+
+def kind_of(part: chat.Opaque) -> str:
+    """The vendor's own name for a part: its type, or where it has none the first of its keys."""
+    kind = part.value.get("type")
+    return shown(kind if isinstance(kind, str) and kind else next(iter(part.value), "part"))
+
+
+def shown(name: str) -> str:
+    """A stranger's name as it may stand in a message, a header and on a receipt."""
+    return name if name.isprintable() and 0 < len(name) <= _LONGEST else "(a long or odd name)"
 
 
 def whole_arguments(said: str, to: str) -> str:

@@ -256,6 +256,32 @@ def test_reasoning_of_a_chat_answer_is_dropped_and_named_elsewhere(field: str) -
     assert orjson.loads(same.body)["messages"][1] == message
 
 
+def test_thinking_that_nobody_signed_does_not_go_to_anthropic() -> None:
+    """It came from another vendor through us; Anthropic would refuse the whole request."""
+
+    def thought(signature: str) -> dict[str, Any]:
+        return {"type": "thinking", "thinking": "Hm.", "signature": signature}
+
+    answer = {"role": "assistant", "content": [thought(""), thought("SIGNED")]}
+    request = asked(ANTHROPIC, max_tokens=9, messages=[user("hi"), answer, user("so?")])
+    prepared = translation.prepare(request, to=ANTHROPIC, same_provider=True)
+    assert prepared.dropped == ("thinking",)
+    body = CHAT_DIALECTS[ANTHROPIC].encode_request(prepared.request, "claude-sonnet-4-5").body
+    assert orjson.loads(body)["messages"][1]["content"] == [thought("SIGNED")]
+
+
+def test_signed_details_of_a_chat_answer_do_not_go_to_another_provider() -> None:
+    details = [{"type": "reasoning.text", "text": "Hm.", "signature": "SIGNED"}]
+    message = {"role": "assistant", "content": "4", "reasoning_details": details}
+    request = asked(CHAT, messages=[user("2+2?"), message, user("sure?")])
+    prepared = translation.prepare(request, to=CHAT)
+    assert prepared.dropped == ("thinking",)
+    assert b"SIGNED" not in CHAT_DIALECTS[CHAT].encode_request(prepared.request, "m").body
+    assert translation.prepare(request, to=CHAT, same_provider=True).dropped == ()
+    for to in (RESPONSES, ANTHROPIC, GEMINI):
+        assert "thinking" in said(to, request)[1]
+
+
 # System messages and turns.
 
 
