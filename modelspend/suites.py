@@ -34,6 +34,10 @@ class Item:
     content: str = field(repr=False)
 
     @property
+    def needs_judge(self) -> bool:
+        return isinstance(self.grader, Judge)
+
+    @property
     def asked(self) -> str:
         """The last thing that the user says: what a judge is told was asked."""
         said = [message["content"] for message in self.messages if message["role"] == "user"]
@@ -41,7 +45,7 @@ class Item:
 
     def key(self, judge: str | None) -> str:
         """The hash of all that makes its result; a judging model only where one is needed."""
-        judged_by = judge if isinstance(self.grader, Judge) else None
+        judged_by = judge if self.needs_judge else None
         return sha256(orjson.dumps([self.content, judged_by])).hexdigest()[:32]
 
 
@@ -54,11 +58,6 @@ class Suite:
     items: tuple[Item, ...]
     max_tokens: int | None = None
     temperature: float | None = None
-
-    @property
-    def judged(self) -> tuple[Item, ...]:
-        """The items that need a judging model."""
-        return tuple(item for item in self.items if isinstance(item.grader, Judge))
 
     def first(self, limit: int) -> "Suite":
         """The first so many items of each category, so that a short run still sees them all."""
@@ -182,13 +181,14 @@ def _item(line: str, place: str, settings: _Settings) -> Item:
 
 
 def _id(said: object) -> str:
-    item_id = str(said) if isinstance(said, int) and not isinstance(said, bool) else said
-    good = isinstance(item_id, str) and item_id.strip() and item_id.isprintable()
-    if not good or len(str(item_id)) > _LONGEST_ID or set(str(item_id)) & set(",="):
+    """It travels in a header as a tag, so it is kept to what a tag can hold."""
+    text = str(said) if isinstance(said, str | int) and not isinstance(said, bool) else ""
+    printable = text.isascii() and text.isprintable() and not set(text) & set(",=")
+    if not text.strip() or not printable or len(text) > _LONGEST_ID:
         raise ValueError(
-            f"id: must be a name of at most {_LONGEST_ID} characters, without commas and ="
+            f"id: must be a name of at most {_LONGEST_ID} ASCII characters, without commas and ="
         )
-    return str(item_id).strip()
+    return text.strip()
 
 
 def _messages(said: Mapping[str, Any], system: str | None) -> Iterator[Mapping[str, Any]]:

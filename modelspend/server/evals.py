@@ -1,4 +1,4 @@
-"""`POST /v1/evals/evidence` and `POST /v1/evals/results`: what was measured elsewhere, written here.
+"""`POST /v1/evals/evidence` and `/v1/evals/results`: what was measured elsewhere, written here.
 
 Events get their numbers from the daemon alone, so while it runs evidence goes through it, and its
 decisions know the new bounds as soon as the answer is sent.
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from aiohttp import web
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from modelspend.errors import BadRequest
 from modelspend.quality import Evidence, Result
@@ -17,15 +17,22 @@ from modelspend.server.keys import LIVE, STORE
 
 T = TypeVar("T")
 
-_EVIDENCE: TypeAdapter[list[Evidence]] = TypeAdapter(list[Evidence])
+
+class _Evidence(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    evidence: list[Evidence]
+
+
+_EVIDENCE: TypeAdapter[_Evidence] = TypeAdapter(_Evidence)
 _RESULT: TypeAdapter[Result] = TypeAdapter(Result)
 
 
 async def add_evidence(request: web.Request) -> Mapping[str, Any]:
-    """`[{"model", "category", "score", "n", "evidence_id", …}]` → what is new, who took over."""
+    """`{"evidence": [{"model", "category", "score", …}]}` → what is new, who took over."""
     live, quality = request.app[LIVE], request.app[STORE].quality
-    rows = await _read(request, _EVIDENCE)
-    done = await quality.add(rows, live.gateway.now_ms())
+    asked = await _read(request, _EVIDENCE)
+    done = await quality.add(asked.evidence, live.gateway.now_ms())
     if done.added:
         live.gateway.router.scores = await quality.scores()
     return done.to_json()
