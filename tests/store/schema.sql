@@ -23,6 +23,25 @@ CREATE TABLE bodies (
   data BLOB NOT NULL
 );
 
+CREATE TABLE eval_results (
+  item_key TEXT NOT NULL,
+  model TEXT NOT NULL,
+  suite TEXT NOT NULL,
+  item TEXT NOT NULL,
+  category TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  score REAL,
+  why TEXT NOT NULL,
+  receipt_id TEXT,
+  cost_pico INTEGER,
+  judge_receipt_id TEXT,
+  judge_cost_pico INTEGER,
+  latency_ms REAL NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (item_key, model)
+) WITHOUT ROWID
+;
+
 CREATE TABLE events (
   seq INTEGER PRIMARY KEY,
   created_at INTEGER NOT NULL,
@@ -32,6 +51,21 @@ CREATE TABLE events (
   receipt_id TEXT,
   data TEXT NOT NULL
 );
+
+CREATE TABLE evidence (
+  evidence_id TEXT PRIMARY KEY,
+  model TEXT NOT NULL,
+  category TEXT NOT NULL,
+  source TEXT NOT NULL,
+  suite TEXT NOT NULL,
+  task TEXT NOT NULL,
+  item TEXT NOT NULL,
+  subject TEXT,
+  score REAL NOT NULL CHECK (score BETWEEN 0 AND 1),
+  n INTEGER NOT NULL CHECK (n > 0),
+  receipt_id TEXT,
+  at INTEGER NOT NULL
+) WITHOUT ROWID;
 
 CREATE TABLE expired (
   facet_id INTEGER PRIMARY KEY REFERENCES facets (id),
@@ -152,6 +186,8 @@ CREATE TABLE tags (
   seq INTEGER NOT NULL REFERENCES receipts (seq),
   PRIMARY KEY (tag, seq)
 ) WITHOUT ROWID;
+
+CREATE INDEX evidence_subject ON evidence (subject, at) WHERE subject IS NOT NULL;
 
 CREATE INDEX facets_tenant ON facets (tenant, workflow, model);
 
