@@ -154,14 +154,14 @@ def grade(grader: Exact | Contains | Regex | JsonSchema, answer: str) -> Grade:
 def grader_of(said: object) -> Grader:
     """The grader of `{"kind": …, …}`. Raises ValueError with the key and what is wrong with it."""
     if not isinstance(said, Mapping):
-        raise ValueError('must be an object, such as {"kind": "exact", "answer": "42"}')
+        raise ValueError('kind: a grader is an object, such as {"kind": "exact", "answer": "42"}')
     kind = said.get("kind")
     if kind not in _KINDS:
         raise ValueError(f"kind: {_shown(kind)} is none of: {', '.join(_KINDS)}")
     keys, make = _KINDS[kind]
     unknown = sorted(str(key) for key in said.keys() - {"kind", *keys})
     if unknown:
-        raise ValueError(f"{unknown[0][:40]}: unknown; a {kind} grader takes: {', '.join(keys)}")
+        raise ValueError(f"{unknown[0][:40]}: unknown; {kind} takes: {', '.join(keys)}")
     return make(said)
 
 

@@ -55,9 +55,7 @@ def test_the_bound_grows_with_n_at_the_same_score(n: int, score: float) -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(1, 50)), max_size=20), st.randoms())
 @settings(deadline=None)
-def test_the_order_of_evidence_makes_no_difference(
-    rows: list[tuple[float, int]], rng: Any
-) -> None:
+def test_the_order_of_evidence_makes_no_difference(rows: list[tuple[float, int]], rng: Any) -> None:
     def after(some: list[tuple[float, int]]) -> Posterior:
         posterior = Posterior()
         for score, n in some:
