@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modelspend.cli.context import Here
     from modelspend.quality import Evidence
 
-_AT_ONCE = 5_000  # rows of one request: a megabyte or two
+_AT_ONCE = 1_000  # rows of one request: calls wait for the ledger as long as it takes them
 _PATIENCE_S = 10.0
 _LOOK_S = 0.05
 

@@ -200,7 +200,8 @@ def m003_quality(db: "Database") -> None:
     """Evidence on the quality of models, and the results of suites that are under way.
 
     Evidence is append-only and counts once by its id; the newest row of a `subject` (an item of a
-    suite) stands for it, which the index finds. Results are what a run that was killed goes on
+    suite) stands for it, the others are `superseded`. Sums come out of an index in its order, since
+    they are made while calls wait for the writer. Results are what a run that was killed goes on
     from; they become evidence all at once when the run ends.
     """
     for statement in _M003.split(";\n"):
@@ -220,10 +221,14 @@ CREATE TABLE evidence (
   score REAL NOT NULL CHECK (score BETWEEN 0 AND 1),
   n INTEGER NOT NULL CHECK (n > 0),
   receipt_id TEXT,
-  at INTEGER NOT NULL
+  at INTEGER NOT NULL,
+  superseded INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 CREATE INDEX evidence_subject ON evidence (subject, at) WHERE subject IS NOT NULL;
+
+CREATE INDEX evidence_counted ON evidence (category, model, source, suite, task, n, score)
+  WHERE superseded = 0;
 
 CREATE TABLE eval_results (
   item_key TEXT NOT NULL,

@@ -102,7 +102,7 @@ def _add(book: Book, rows: Sequence[Evidence], at_ms: int) -> Added:
 
 
 def _insert(book: Book, row: Evidence) -> int:
-    return book.execute(
+    added = book.execute(
         "INSERT INTO evidence (evidence_id, model, category, source, suite, task, item, subject,"
         " score, n, receipt_id, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (evidence_id) DO NOTHING",
@@ -121,20 +121,24 @@ def _insert(book: Book, row: Evidence) -> int:
             row.at_ms,
         ),
     ).rowcount
+    if added and row.subject:
+        book.execute(_SUPERSEDE, {"subject": row.subject})
+    return added
 
 
-_COUNTED = (  # the newest row of a subject; all rows without one
-    "subject IS NULL OR NOT EXISTS (SELECT 1 FROM evidence later WHERE later.subject = e.subject"
-    " AND (later.at, later.evidence_id) > (e.at, e.evidence_id))"
+_SUPERSEDE = (  # all rows of a subject but the newest, whichever came into the ledger last
+    "UPDATE evidence SET superseded = 1 WHERE subject = :subject AND superseded = 0"
+    " AND evidence_id <> (SELECT evidence_id FROM evidence WHERE subject = :subject"
+    " ORDER BY at DESC, evidence_id DESC LIMIT 1)"
 )
 
 
 def _sources(conn: sqlite3.Connection, categories: Sequence[str] | None = None) -> list[Source]:
-    some = "" if categories is None else f"category IN ({', '.join('?' * len(categories))}) AND"
+    some = "" if categories is None else f"AND category IN ({', '.join('?' * len(categories))})"
     rows = conn.execute(
         "SELECT model, category, source, suite, task, sum(n),"
-        f" sum(CAST(round(score * n * {_MILLIONTHS}) AS INTEGER)) FROM evidence e"
-        f" WHERE {some} ({_COUNTED}) GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5",
+        f" sum(CAST(round(score * n * {_MILLIONTHS}) AS INTEGER)) FROM evidence"
+        f" WHERE superseded = 0 {some} GROUP BY category, model, source, suite, task",
         categories or (),
     )
     return [

@@ -64,7 +64,8 @@ CREATE TABLE evidence (
   score REAL NOT NULL CHECK (score BETWEEN 0 AND 1),
   n INTEGER NOT NULL CHECK (n > 0),
   receipt_id TEXT,
-  at INTEGER NOT NULL
+  at INTEGER NOT NULL,
+  superseded INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 CREATE TABLE expired (
@@ -186,6 +187,9 @@ CREATE TABLE tags (
   seq INTEGER NOT NULL REFERENCES receipts (seq),
   PRIMARY KEY (tag, seq)
 ) WITHOUT ROWID;
+
+CREATE INDEX evidence_counted ON evidence (category, model, source, suite, task, n, score)
+  WHERE superseded = 0;
 
 CREATE INDEX evidence_subject ON evidence (subject, at) WHERE subject IS NOT NULL;
 
