@@ -2,12 +2,13 @@
 
 import time
 from math import comb
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelspend import asks
 from modelspend.beta import quantile
 from modelspend.quality import (
     CATEGORIES,
@@ -111,6 +112,10 @@ def test_a_providers_own_evidence_goes_before_that_of_the_bare_name() -> None:
     assert scores.bound("code", "m", "other") == scores.bound("code", "m")
     assert scores.bound("chat", "m") is None
     assert scores.bound("code", "unknown") is None
+
+
+def test_categories_are_those_that_prompts_are_sorted_into() -> None:
+    assert get_args(asks.Category) == CATEGORIES
 
 
 # Promotions.

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Literal
 
 from modelspend.cli.eval_call import Asker, Question, Target, Told
@@ -41,6 +41,7 @@ class Run:
     fresh: list[Result] = field(default_factory=list)
     next_worst_pico: int = 0
     _stop: Event = field(default_factory=Event)
+    _turn: Lock = field(default_factory=Lock)
 
     @property
     def size(self) -> int:
@@ -112,8 +113,9 @@ class Run:
         finally:
             self.purse.settle(worst, costs)
         self.keep(result)
-        self.fresh.append(result)
-        self.progress(self)
+        with self._turn:
+            self.fresh.append(result)
+            self.progress(self)
 
     def _result(self, item: "Item", target: Target, costs: list[int | None]) -> Result:
         tags = {"item": item.item_id}

@@ -1,4 +1,4 @@
-"""`POST /v1/evals/evidence` and `/v1/evals/results`: what was measured elsewhere, written here.
+"""`POST /v1/evals/evidence` and `/v1/evals/results`: what was measured, written by the sidecar.
 
 Events get their numbers from the daemon alone, so while it runs evidence goes through it, and its
 decisions know the new bounds as soon as the answer is sent.

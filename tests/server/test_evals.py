@@ -1,11 +1,14 @@
 """Evidence by way of the sidecar: checked, written, and known to its decisions at once."""
 
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from tests.fakes.sidecar import Sidecar
+from modelspend.quality import CATEGORIES
+from modelspend.simulator import Simulator
+from tests.fakes.sidecar import Sidecar, sidecar_for
 
 ROW = {"model": "m", "category": "code", "score": 0.9, "n": 50}
 
@@ -17,16 +20,42 @@ async def post(sidecar: Sidecar, path: str, body: Any) -> tuple[int, Any]:
 
 
 async def test_new_evidence_is_read_by_the_next_decision(sidecar: Sidecar) -> None:
-    assert sidecar.gateway.scores.bound("code", "m") is None
+    assert sidecar.gateway.router.scores.bound("code", "m") is None
     status, told = await post(sidecar, "evidence", {"evidence": [ROW]})
     assert (status, told) == (200, {"added": 1, "known": 0, "promotions": []})
-    assert 0.8 < sidecar.gateway.scores.bound("code", "m", "sim") < 0.9
+    assert 0.8 < sidecar.gateway.router.scores.bound("code", "m", "sim") < 0.9
     better = {**ROW, "model": "n", "score": 0.99, "n": 500}
     _, told = await post(sidecar, "evidence", {"evidence": [ROW, better]})
     assert (told["added"], told["known"]) == (1, 1)
     assert [each["model"] for each in told["promotions"]] == ["n"]
     (event,) = await sidecar.store.events.after(0)
     assert (event.kind, dict(event.data)) == ("model.promoted", told["promotions"][0])
+
+
+async def test_decisions_follow_the_evidence_of_a_provider_and_of_a_bare_name(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    tiers = {key: ["sim/one", "sim/two"] for key in ("simple", "standard", "deep_reasoning")}
+    async with sidecar_for(tmp_path, simulator.url, profiles={"default": tiers}) as sidecar:
+
+        async def chosen(said: str) -> str:
+            body = {"model": "auto", "messages": [{"role": "user", "content": said}]}
+            _, headers, _ = await sidecar.post("/v1/chat/completions", body)
+            return str(headers["x-modelspend-model"])
+
+        async def measured(**means: float) -> None:
+            rows = [
+                {"model": model.replace("_", "/"), "category": category, "score": mean, "n": 400}
+                for model, mean in means.items()
+                for category in CATEGORIES
+            ]
+            assert (await post(sidecar, "evidence", {"evidence": rows}))[0] == 200
+
+        assert await chosen("Hello!") == "one", "without evidence the profile's order decides"
+        await measured(one=0.5, two=0.9)
+        assert await chosen("Good morning!") == "two"
+        await measured(sim_one=0.99)
+        assert await chosen("Good night!") == "one", "what was measured at the provider goes first"
 
 
 @pytest.mark.parametrize(
