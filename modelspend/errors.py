@@ -230,6 +230,12 @@ class Usage(ModelspendError):
     code, status, exit_code = "usage", 400, ExitCode.USAGE
 
 
+class BudgetExceeded(ModelspendError):
+    """What is asked for would pass a cap in dollars."""
+
+    code, status, exit_code = "budget_exceeded", 402, ExitCode.BUDGET
+
+
 class DaemonUnreachable(ModelspendError):
     code, status, exit_code = "daemon_unreachable", 503, ExitCode.UNREACHABLE
 

@@ -23,16 +23,27 @@ def rows(file: str, csv_row: Callable[[Row], Row]) -> Iterator[Row | ValueError]
 
     `csv_row` makes a row of one in CSV, whose cells are all text; it may raise ValueError.
     """
+    return (row for _, row in numbered(file, csv_row))
+
+
+def numbered(file: str, csv_row: Callable[[Row], Row]) -> Iterator[tuple[int, Row | ValueError]]:
+    """The same, each with the number of its line."""
     try:
         with sys.stdin.buffer if file == "-" else Path(file).open("rb") as lines:
-            first = next((line for line in lines if line.strip()), b"")
+            before, first = _first(lines)
             every: Iterable[bytes] = chain([first], lines) if first else ()
             if file.lower().endswith(".csv") or not _looks_like_json(first):
-                yield from _csv_rows(every, csv_row)
+                yield from _csv_rows(every, csv_row, before)
             else:
-                yield from (_json_row(line) for line in every if line.strip())
+                each = enumerate(every, before + 1)
+                yield from ((n, _json_row(line)) for n, line in each if line.strip())
     except OSError as why:
         raise ModelspendError(f"Cannot read {file}: {why.strerror}.") from None
+
+
+def _first(lines: Iterable[bytes]) -> tuple[int, bytes]:
+    """How many blank lines a file begins with, and the line that follows them."""
+    return next(((n, line) for n, line in enumerate(lines) if line.strip()), (0, b""))
 
 
 def _looks_like_json(line: bytes) -> bool:
@@ -49,13 +60,16 @@ def _json_row(line: bytes) -> Row | ValueError:
     return row if isinstance(row, dict) else ValueError("not a JSON object")
 
 
-def _csv_rows(lines: Iterable[bytes], csv_row: Callable[[Row], Row]) -> Iterator[Row | ValueError]:
+def _csv_rows(
+    lines: Iterable[bytes], csv_row: Callable[[Row], Row], before: int
+) -> Iterator[tuple[int, Row | ValueError]]:
     text = (line.decode("utf-8-sig", "replace") for line in lines)
-    for row in csv.DictReader(text):
+    reader = csv.DictReader(text)
+    for row in reader:
         try:
-            yield csv_row(row)
+            yield before + reader.line_num, csv_row(row)
         except ValueError as why:
-            yield why
+            yield before + reader.line_num, why
 
 
 def usage_row(row: Row) -> Row:

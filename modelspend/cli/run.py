@@ -6,15 +6,15 @@ is used; else one is started for as long as it is needed.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from modelspend.cli.context import here
-from modelspend.errors import DaemonUnreachable, NotFound, Usage
+from modelspend.errors import DaemonUnreachable, Usage
 
 if TYPE_CHECKING:
     from modelspend.cli.client import Daemon
@@ -67,7 +67,7 @@ def run(
         file = open_.enter_context(json.open("wb")) if json else None
         daemon = open_.enter_context(run_sidecar.found_or_started(at))
         since, began = read(at.ledger, _last_seq), time.monotonic()
-        with _run(daemon, asked) as (run_id, key):
+        with run_sidecar.opened(daemon, asked) as (run_id, key):
             env = run_child.environment(at.env, loaded.settings, daemon.url, key)
             code = run_child.carry([program, *command[1:]], env)
         took_s = round(time.monotonic() - began, 3)
@@ -90,19 +90,6 @@ def _tags(texts: Sequence[str]) -> dict[str, str]:
             raise Usage("The tag run is the run's own id.", "Choose another name.")
         tags[name] = value
     return tags
-
-
-@contextmanager
-def _run(daemon: "Daemon", asked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(id, key) of a run that the sidecar knows while the block lasts."""
-    import os
-
-    opened = daemon.post("/v1/runs", {**asked, "pid": os.getpid()})
-    try:
-        yield opened["run_id"], opened["key"]
-    finally:
-        with suppress(DaemonUnreachable, NotFound):  # gone, or started anew: so is the key
-            daemon.call("DELETE", f"/v1/runs/{opened['run_id']}")
 
 
 def _settled(daemon: "Daemon") -> None:

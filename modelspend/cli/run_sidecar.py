@@ -7,15 +7,15 @@ waits at its end: as long as another run's process lives, its sidecar stays.
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelspend.cli.client import Daemon, find
 from modelspend.cli.context import Here, note
-from modelspend.errors import DaemonUnreachable, LedgerHeld
+from modelspend.errors import DaemonUnreachable, LedgerHeld, NotFound
 
 if TYPE_CHECKING:
     from modelspend.server.keys import Live
@@ -51,6 +51,17 @@ def found_or_started(at: Here) -> Iterator[Daemon]:
     finally:
         if own is not None:
             own.leave()
+
+
+@contextmanager
+def opened(daemon: Daemon, asked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(id, key) of a run that the sidecar knows while the block lasts."""
+    run = daemon.post("/v1/runs", {**asked, "pid": os.getpid()})
+    try:
+        yield run["run_id"], run["key"]
+    finally:
+        with suppress(DaemonUnreachable, NotFound):  # gone, or started anew: so is the key
+            daemon.call("DELETE", f"/v1/runs/{run['run_id']}")
 
 
 class _Own:

@@ -7,8 +7,8 @@ where the facts come from: the catalog, the price book, the ledger's evals, the 
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 from modelspend import routing, translation
 from modelspend.catalog import Catalog, Provider
@@ -29,22 +29,13 @@ from modelspend.gateway.conversations import Conversations
 from modelspend.gateway.passage import Request, passage
 from modelspend.gateway.target import Target, choose, spoken_with, target_at, translatable
 from modelspend.money import from_usd
+from modelspend.quality import NO_SCORES, Scores
 from modelspend.receipt import Classification, Decision
 from modelspend.record import record
 from modelspend.routing import Asked, Constraints, Mode, Option, Plan, Policy, Stay
 from modelspend.settings import BUILT_IN_PROFILE, Profile, Settings
 from modelspend.settings import Constraints as ConstraintsSection
 from modelspend.signals import Weights, classify
-
-
-class Bounds(Protocol):
-    """How good evals have shown a model to be in a category: a lower bound in [0, 1], or null."""
-
-    def __call__(self, model: str, category: str) -> float | None: ...
-
-
-def no_evidence(model: str, category: str) -> float | None:
-    return None
 
 
 @record
@@ -72,14 +63,14 @@ class _Wish:
 
 @dataclass(slots=True)
 class Router:
-    """Makes decisions. `configure` swaps what a reload changes."""
+    """Makes decisions. `configure` swaps what a reload changes; new evidence comes as `scores`."""
 
     catalog: Catalog
     prices: PriceBook
     estimator: Estimator
     settings: Settings
     conversations: Conversations
-    bounds: Bounds = field(default=no_evidence)
+    scores: Scores = NO_SCORES
 
     def configure(self, catalog: Catalog, settings: Settings) -> None:
         self.catalog, self.settings = catalog, settings
@@ -319,7 +310,7 @@ class Router:
             region=provider.region,
             trains=provider.trains,
             has_key=place.usable,
-            quality=self.bounds(model, question.found.category),
+            quality=self.scores.bound(question.found.category, model, provider.name),
         )
 
     def _policy(self, question: "_Question") -> Policy:

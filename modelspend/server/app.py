@@ -28,7 +28,7 @@ from modelspend.gateway.runs import Runs
 from modelspend.gateway.settle import Settler
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
-from modelspend.server import control, jobs, models, runs
+from modelspend.server import control, evals, jobs, models, runs
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
@@ -64,6 +64,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/receipts/{receipt_id}", control.guarded(control.receipt)),
     ("POST", "/v1/route", control.guarded(control.route)),
     ("POST", "/v1/reload", control.guarded(control.reload)),
+    ("POST", "/v1/evals/evidence", control.guarded(evals.add_evidence)),
+    ("POST", "/v1/evals/results", control.guarded(evals.keep_result)),
     ("POST", "/v1/runs", control.guarded(runs.open_run)),
     ("DELETE", "/v1/runs/{run_id}", control.guarded(runs.close_run)),
 )
@@ -113,7 +115,14 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
     catalog = Catalog.load(settings.providers, env)
     estimator, conversations = Estimator(await store.ratios.load()), Conversations()
     gateway = Gateway(
-        router=Router(catalog, prices, estimator, settings, conversations),
+        router=Router(
+            catalog,
+            prices,
+            estimator,
+            settings,
+            conversations,
+            scores=await store.quality.scores(),
+        ),
         store=store,
         upstream=Upstream(),
         settler=Settler(store, prices, estimator, conversations, settings),

@@ -37,9 +37,10 @@ def start(live: Live, store: Store, prices: PriceBook) -> Callable[[], Awaitable
 
 def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
     async def notice_overrides() -> None:
-        """Prices that another process set in the ledger."""
+        """Prices and evidence that another process left in the ledger."""
         if await store.changed_outside():
             prices.override(await store.prices.overrides())
+            live.gateway.router.scores = await store.quality.scores()
 
     async def expire_bodies() -> None:
         settings = live.settings

@@ -28,6 +28,7 @@ from modelspend.store.lock import Gate, Holder, Lock, known_as_ledger, read_lock
 from modelspend.store.meta import Meta, NoWriter
 from modelspend.store.migrations import MIGRATIONS, migrate, version
 from modelspend.store.prices import Prices
+from modelspend.store.quality import Quality
 from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
@@ -72,6 +73,7 @@ class Store:
         self.events = Events(readers)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)
+        self.quality = Quality(readers, writer)
         self.meta = Meta(path, readers, writer or NoWriter())
         if writer is not None:
             writer.on_foreign_commit.append(self._noticed)

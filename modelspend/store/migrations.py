@@ -251,7 +251,61 @@ CREATE INDEX answer_cache_age ON answer_cache (created_at, size);
 CREATE INDEX answer_cache_end ON answer_cache (expires_at)
 """
 
-MIGRATIONS = (m001_ledger, m002_conversations)
+
+def m003_quality(db: "Database") -> None:
+    """Evidence on the quality of models, and the results of suites that are under way.
+
+    Evidence is append-only and counts once by its id; the newest row of a `subject` (an item of a
+    suite) stands for it, the others are `superseded`. Sums come out of an index in its order, since
+    they are made while calls wait for the writer. Results are what a run that was killed goes on
+    from; they become evidence all at once when the run ends.
+    """
+    for statement in _M003.split(";\n"):
+        db.execute(statement)
+
+
+_M003 = """
+CREATE TABLE evidence (
+  evidence_id TEXT PRIMARY KEY,
+  model TEXT NOT NULL,
+  category TEXT NOT NULL,
+  source TEXT NOT NULL,
+  suite TEXT NOT NULL,
+  task TEXT NOT NULL,
+  item TEXT NOT NULL,
+  subject TEXT,
+  score REAL NOT NULL CHECK (score BETWEEN 0 AND 1),
+  n INTEGER NOT NULL CHECK (n > 0),
+  receipt_id TEXT,
+  at INTEGER NOT NULL,
+  superseded INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+CREATE INDEX evidence_subject ON evidence (subject, at) WHERE subject IS NOT NULL;
+
+CREATE INDEX evidence_counted ON evidence (category, model, source, suite, task, n, score)
+  WHERE superseded = 0;
+
+CREATE TABLE eval_results (
+  item_key TEXT NOT NULL,
+  model TEXT NOT NULL,
+  suite TEXT NOT NULL,
+  item TEXT NOT NULL,
+  category TEXT NOT NULL,
+  outcome TEXT NOT NULL,
+  score REAL,
+  why TEXT NOT NULL,
+  receipt_id TEXT,
+  cost_pico INTEGER,
+  judge_receipt_id TEXT,
+  judge_cost_pico INTEGER,
+  latency_ms REAL NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (item_key, model)
+) WITHOUT ROWID
+"""
+
+MIGRATIONS = (m001_ledger, m002_conversations, m003_quality)
 
 
 def version(conn: sqlite3.Connection) -> int:

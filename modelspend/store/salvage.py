@@ -28,6 +28,8 @@ _COPIED = {  # what is not chained is copied as it reads
     "prices": "price_id, provider, model, tier, source, valid_from, valid_until, bands",
     "price_overrides": "provider, model, tier, valid_from, price_id, set_at",
     "ratios": "key, samples, chars, tokens, error_sum",
+    "evidence": "evidence_id, model, category, source, suite, task, item, subject, score, n,"
+    " receipt_id, at, superseded",
     "intents": "receipt_id, boot_id, created_at, tenant, hold_pico, detail",
     "intent_attempts": "receipt_id, n, provider, model_id, started_at",
 }
