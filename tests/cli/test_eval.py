@@ -255,7 +255,7 @@ def test_a_run_grades_every_item_and_its_calls_are_receipts(
     tags = [each["tags"] for each in receipts]
     assert {each["item"] for each in tags} == {f"i{k}" for k in range(6)}
     assert {(each["suite"], each["run"]) for each in tags} == {("questions", told["run_id"])}
-    assert {body["max_completion_tokens"] for body in provider.bodies} == {100}
+    assert {body["max_tokens"] for body in provider.bodies} == {100}
     scores = desk.ask("scores", "--model", "p/good")
     assert [(each["category"], each["n"]) for each in scores] == [("code", 3), ("reasoning", 3)]
 
