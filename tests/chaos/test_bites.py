@@ -16,6 +16,7 @@ from test_doors import Bench, _request, status_of
 from test_hangup import hang_up
 from test_kill9 import kill_rounds
 from test_stalled_readers import stall
+from test_unasked import ask_beside_what_nobody_asked
 
 from modelspend.simulator import Simulator
 
@@ -84,7 +85,14 @@ BREAKAGES = (
         _kills,
     ),
     Breakage(
-        "a client that leaves in a silent phase is noticed",
+        "the lane notices a client that leaves",
+        "server/lane.py",
+        "            self._task.cancel()\n",
+        "            pass\n",
+        _hang_ups,
+    ),
+    Breakage(
+        "aiohttp notices a client that leaves in a silent phase",
         "server/run.py",
         "handler_cancellation=True",
         "handler_cancellation=False",
@@ -110,6 +118,13 @@ BREAKAGES = (
         "_BUFFER = 64 * 1024",
         "_BUFFER = 64 * 1024 * 1024",
         _stalls,
+    ),
+    Breakage(
+        "an answer that nobody asked for never becomes the next call's",
+        "gateway/http1.py",
+        "            self.abort()  # nobody asked",
+        "            self.loop.call_later(0.001, self.data_received, data)  # nobody asked",
+        ask_beside_what_nobody_asked,
     ),
     Breakage(
         "a foreign Host is refused",

@@ -24,9 +24,11 @@ CLOSED_WITHIN_MS = 250
 
 @dataclass(slots=True, kw_only=True)
 class Leaver:
-    """One client: what it asks, and when it goes."""
+    """One client: what it asks, and when it goes. A body in chunks is what the quick lane hands
+    over to aiohttp."""
 
     number: int
+    in_chunks: bool
     door: Door
     model: str
     stream: bool
@@ -45,6 +47,7 @@ def leavers(count: int, seed: int) -> list[Leaver]:
         out.append(
             Leaver(
                 number=number,
+                in_chunks=number % 2 == 1,
                 door=chance.choice(STREAMING),
                 model="sim-stall-headers" if silent else "sim-chunks-200+drip-5",
                 stream=stream,
@@ -59,9 +62,12 @@ async def leave(one: Leaver, sidecar: Sidecar, sim: Simulator) -> None:
     """Ask, wait until the provider has the request (or some bytes came), and go."""
     reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.port)
     path, body = one.door.request(f"sim/{one.model}", stream=one.stream)
+    framing = "Transfer-Encoding: chunked" if one.in_chunks else f"Content-Length: {len(body)}"
+    if one.in_chunks:
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {sidecar.host}\r\nContent-Type: application/json\r\n"
-        f"x-client-request-id: {one.number}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"x-client-request-id: {one.number}\r\n{framing}\r\n\r\n"
     )
     try:
         writer.write(head.encode() + body)
@@ -192,6 +198,7 @@ async def test_a_provider_that_bills_the_whole_answer_is_drained_for_its_usage(
         async with Sidecar(tmp_path, config) as sidecar:
             one = Leaver(
                 number=1,
+                in_chunks=False,
                 door=CHAT,
                 model="sim-chunks-20+drip-5+tokens-700-90",
                 stream=True,
@@ -214,7 +221,13 @@ async def test_a_drain_ends_at_its_limit(tmp_path: Path) -> None:
         config = provider("sim", sim.url, on_disconnect="drain", drain_s=0.3)
         async with Sidecar(tmp_path, config) as sidecar:
             one = Leaver(
-                number=1, door=CHAT, model="sim-stall-4", stream=True, after_bytes=400, reset=False
+                number=1,
+                in_chunks=True,
+                door=CHAT,
+                model="sim-stall-4",
+                stream=True,
+                after_bytes=400,
+                reset=False,
             )
             await leave(one, sidecar, sim)
             async with asyncio.timeout(5):

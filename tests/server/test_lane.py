@@ -321,6 +321,7 @@ async def test_an_answer_is_the_same_through_both(both: Doors, what: str) -> Non
     both.provider.answer, both.provider.ends, status, is_whole = ANSWERS[what]
     said, _ = await both.both(ask(CLOSE), wanted=1)
     assert [(one.status, one.whole, one.lane) for one in said] == [(status, is_whole, True)]
+    assert is_whole or LARGE.startswith(said[0].body)
 
 
 @pytest.mark.parametrize("what", STREAMS)

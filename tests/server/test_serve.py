@@ -1,6 +1,7 @@
 """`modelspend serve` as a process: ready line, signals, and what they leave behind."""
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import tomli_w
 
 from modelspend.receipt import FailureClass, Receipt, Status
@@ -17,6 +19,12 @@ from modelspend.simulator import Simulator
 from modelspend.store import Filter, Store
 from tests.fakes.sidecar import ALL_DIALECTS, CUT, PRICE
 from tests.gateway.asking import CHATS, question
+
+_PLAIN_BODY = b'{"model":"sim/sim-ok","messages":[{"role":"user","content":"hi"}]}'
+PLAIN = b"POST /v1/chat/completions HTTP/1.1\r\nHost: HOST\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(_PLAIN_BODY),
+    _PLAIN_BODY,
+)
 
 
 @asynccontextmanager
@@ -57,16 +65,30 @@ async def receipts(folder: Path) -> list[Receipt]:
         await store.close()
 
 
-async def read(client: aiohttp.ClientSession, url: str, path: str, body: Any) -> bytes:
-    """What came of an answer; CUT stands for its missing end."""
+DOORS = ("the lane", "aiohttp")
+through_both = pytest.mark.parametrize("door", DOORS)
+
+
+async def read(
+    client: aiohttp.ClientSession, url: str, path: str, body: Any, door: str = DOORS[0]
+) -> bytes:
+    """What came of an answer; CUT stands for its missing end.
+
+    A body in chunks is handed over to aiohttp.
+    """
     came = bytearray()
-    async with client.post(url + path, json=body) as answer:
+    said = {"json": body} if door == DOORS[0] else {"data": _in_chunks(body)}
+    async with client.post(url + path, **said) as answer:
         try:
             async for part in answer.content.iter_any():
                 came += part
         except aiohttp.ClientPayloadError:
             came += CUT
     return bytes(came)
+
+
+async def _in_chunks(body: Any) -> AsyncIterator[bytes]:
+    yield json.dumps(body).encode()
 
 
 async def refused(url: str) -> None:
@@ -84,12 +106,13 @@ async def begun(simulator: Simulator, n: int) -> None:
         await asyncio.sleep(0.01)
 
 
+@through_both
 async def test_sigterm_lets_open_streams_finish_and_exits_cleanly(
-    tmp_path: Path, simulator: Simulator
+    tmp_path: Path, simulator: Simulator, door: str
 ) -> None:
     async with served(tmp_path, simulator.url) as (process, url), aiohttp.ClientSession() as client:
         path, body = question("openai.chat", "sim-drip-20+chunks-15", stream=True)
-        reading = [asyncio.create_task(read(client, url, path, body)) for _ in range(5)]  # noqa: TID251
+        reading = [asyncio.create_task(read(client, url, path, body, door)) for _ in range(5)]  # noqa: TID251
         await begun(simulator, 5)
         process.send_signal(signal.SIGTERM)
         answers = await asyncio.gather(*reading)
@@ -98,15 +121,16 @@ async def test_sigterm_lets_open_streams_finish_and_exits_cleanly(
     assert [one.execution.status for one in await receipts(tmp_path)] == [Status.SUCCESS] * 5
 
 
+@through_both
 async def test_streams_beyond_the_drain_limit_end_with_an_error_event_in_their_dialect(
-    tmp_path: Path, simulator: Simulator
+    tmp_path: Path, simulator: Simulator, door: str
 ) -> None:
     async with (
         served(tmp_path, simulator.url, drain_s=0.3) as (process, url),
         aiohttp.ClientSession() as client,
     ):
         asked = [question(dialect, "sim-stall-9+chunks-20", stream=True) for dialect in CHATS]
-        reading = [asyncio.create_task(read(client, url, *one)) for one in asked]  # noqa: TID251
+        reading = [asyncio.create_task(read(client, url, *one, door)) for one in asked]  # noqa: TID251
         await begun(simulator, len(asked))
         process.send_signal(signal.SIGTERM)
         answers = await asyncio.gather(*reading)
@@ -120,15 +144,16 @@ async def test_streams_beyond_the_drain_limit_end_with_an_error_event_in_their_d
     assert {one.attempts[0].failure_class for one in left} == {FailureClass.SHUTDOWN}
 
 
+@through_both
 async def test_a_whole_answer_that_is_cut_by_the_stop_does_not_blame_its_client(
-    tmp_path: Path, simulator: Simulator
+    tmp_path: Path, simulator: Simulator, door: str
 ) -> None:
     async with (
         served(tmp_path, simulator.url, drain_s=0.1) as (process, url),
         aiohttp.ClientSession() as client,
     ):
         path, body = question("openai.chat", "sim-stall-headers", stream=False)
-        reading = asyncio.create_task(read(client, url, path, body))  # noqa: TID251
+        reading = asyncio.create_task(read(client, url, path, body, door))  # noqa: TID251
         await begun(simulator, 1)
         process.send_signal(signal.SIGTERM)
         with suppress(aiohttp.ClientError):
@@ -139,13 +164,16 @@ async def test_a_whole_answer_that_is_cut_by_the_stop_does_not_blame_its_client(
     assert receipt.attempts[0].failure_class is FailureClass.SHUTDOWN
 
 
-async def test_a_second_sigterm_does_not_wait(tmp_path: Path, simulator: Simulator) -> None:
+@through_both
+async def test_a_second_sigterm_does_not_wait(
+    tmp_path: Path, simulator: Simulator, door: str
+) -> None:
     async with (
         served(tmp_path, simulator.url, drain_s=600) as (process, url),
         aiohttp.ClientSession() as client,
     ):
         path, body = question("openai.chat", "sim-stall-5+chunks-20", stream=True)
-        reading = asyncio.create_task(read(client, url, path, body))  # noqa: TID251
+        reading = asyncio.create_task(read(client, url, path, body, door))  # noqa: TID251
         await begun(simulator, 1)
         process.send_signal(signal.SIGTERM)
         await refused(url)  # two signals at once would be one
@@ -153,6 +181,31 @@ async def test_a_second_sigterm_does_not_wait(tmp_path: Path, simulator: Simulat
         assert (await reading).endswith(CUT)
         assert await process.wait() == 0
     assert len(await receipts(tmp_path)) == 1
+
+
+async def test_an_idle_connection_ends_as_soon_as_the_sidecar_is_told_to_stop(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    """A stream that is open goes on meanwhile."""
+    async with (
+        served(tmp_path, simulator.url, drain_s=600) as (process, url),
+        aiohttp.ClientSession() as client,
+    ):
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(PLAIN.replace(b"HOST", f"{host}:{port}".encode()))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        path, body = question("openai.chat", "sim-stall-5+chunks-20", stream=True)
+        reading = asyncio.create_task(read(client, url, path, body))  # noqa: TID251
+        await begun(simulator, 2)
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            await reader.read()
+        writer.close()
+        assert not reading.done()
+        process.send_signal(signal.SIGTERM)
+        assert (await reading).endswith(CUT)
+        assert await process.wait() == 0
 
 
 async def test_a_second_gateway_is_refused_and_told_who_holds_the_ledger(
