@@ -178,6 +178,69 @@ class Upstream(_Section):
     total_s: float = Field(1800, gt=0, description="Seconds for a whole answer.")
 
 
+class Circuits(_Section):
+    """When a provider's model is left alone for a while because it fails or is too slow."""
+
+    enabled: bool = Field(True, description="Leave alone what fails; else it is asked every time.")
+    window: int = Field(50, ge=1, le=1000, description="How many of the last calls count.")
+    window_s: float = Field(
+        120, gt=0, description="Seconds without a call after which the earlier ones are forgotten."
+    )
+    min_calls: int = Field(
+        10, ge=1, le=1000, description="Calls that must have been made before a rate counts."
+    )
+    failure_rate: float = Field(0.5, gt=0, le=1, description="Share of failures that opens it.")
+    consecutive: int = Field(5, ge=1, description="Failures in a row that open it.")
+    slow_s: float = Field(
+        30, gt=0, description="Seconds to a stream's first byte from which a call is slow."
+    )
+    slow_rate: float = Field(0.8, gt=0, le=1, description="Share of slow calls that opens it.")
+    wait_s: float = Field(
+        15, gt=0, description="Seconds that it stays open at first; twice as long each time after."
+    )
+    wait_max_s: float = Field(300, gt=0, description="Longest time that it stays open.")
+    jitter: float = Field(
+        0.1, ge=0, le=1, description="Share of a wait that chance may take away from it."
+    )
+    probe_s: float = Field(
+        60, gt=0, description="Seconds after which a probe without an answer is given up."
+    )
+    panic_s: float = Field(
+        1, gt=0, description="Seconds between two tries of an open one when all are open."
+    )
+    cool_s: float = Field(
+        1, gt=0, description="Seconds of rest after a 429 that names no time (Retry-After)."
+    )
+    cool_max_s: float = Field(60, gt=0, description="Longest rest that a provider may ask for.")
+    forget_s: float = Field(
+        3600, gt=0, description="Seconds after which an earlier opening no longer counts."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> "Circuits":
+        if self.min_calls > self.window:
+            raise ValueError(f"min_calls ({self.min_calls}) must fit in window ({self.window})")
+        return self
+
+
+class Retries(_Section):
+    """How a call that failed is tried again, before its first content has reached the client."""
+
+    max_attempts: int = Field(3, ge=1, le=10, description="Tries of one call, the first included.")
+    share: float = Field(
+        0.2, ge=0, le=1, description="Share of all calls that may be tried again where they were."
+    )
+    floor: int = Field(3, ge=0, description="Such tries that are allowed in any case.")
+    per_s: float = Field(10, gt=0, description="Seconds over which that share is kept.")
+    backoff_s: float = Field(
+        0.25, gt=0, description="Longest wait before the second try; twice as long each time after."
+    )
+    backoff_max_s: float = Field(4, gt=0, description="Longest wait before a later one.")
+    wait_max_s: float = Field(
+        10, ge=0, description="Longest Retry-After that is waited for with the client on the line."
+    )
+
+
 class Routing(_Section):
     """Which policy applies when a request names none."""
 
@@ -408,6 +471,8 @@ class Settings(_Section):
     server: Server = Server()
     store: Store = Store()
     upstream: Upstream = Upstream()
+    circuits: Circuits = Circuits()
+    retries: Retries = Retries()
     routing: Routing = Routing()
     cache: Cache = Cache()
     rewrite: Rewrite = Rewrite()

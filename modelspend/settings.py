@@ -18,6 +18,7 @@ from modelspend.layers import Layer, Problem
 from modelspend.sections import (
     BUILT_IN_PROFILE,
     Cache,
+    Circuits,
     Constraints,
     DialectName,
     ModelFacts,
@@ -25,6 +26,7 @@ from modelspend.sections import (
     Profile,
     Provider,
     Rates,
+    Retries,
     Rewrite,
     Routing,
     Server,
@@ -39,6 +41,7 @@ from modelspend.sections import (
 __all__ = [
     "BUILT_IN_PROFILE",
     "Cache",
+    "Circuits",
     "Constraints",
     "DialectName",
     "Loaded",
@@ -47,6 +50,7 @@ __all__ = [
     "Profile",
     "Provider",
     "Rates",
+    "Retries",
     "Rewrite",
     "Routing",
     "Server",
