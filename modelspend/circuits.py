@@ -9,7 +9,7 @@ lies beside the states, since it may name a whole provider.
 from collections.abc import Callable, Iterable, Iterator
 from math import inf
 from random import random
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from modelspend.breaker import (
     Ask,
@@ -32,6 +32,7 @@ from modelspend.breaker import (
     step,
 )
 from modelspend.receipt import FailureClass
+from modelspend.receipt_json import iso
 from modelspend.record import record
 
 if TYPE_CHECKING:
@@ -98,6 +99,18 @@ class Saved:
     failure: FailureClass | None = None
     manual: bool = False
     trips: int = 0
+
+
+@record
+class Order:
+    """What a hand wants of a provider, or of one model of it; how commands reach the daemon."""
+
+    act: Literal["trip", "reset"]
+    provider: str
+    model: str | None
+    at_ms: int
+    until_ms: int | None = None
+    order_id: int = 0
 
 
 @record
@@ -287,6 +300,15 @@ class Circuits:
             self.hear(key, Reset(), now)
         return closed
 
+    def obey(self, order: Order, now: float, wall_ms: int) -> None:
+        """Do what a command has written down; a trip that is over by now is none."""
+        if order.act == "reset":
+            self.reset(order.provider, order.model, now)
+        elif order.until_ms is None:
+            self.trip(order.provider, order.model, now, None)
+        elif order.until_ms > wall_ms:
+            self.trip(order.provider, order.model, now, (order.until_ms - wall_ms) / 1000)
+
     def restore(self, saved: Iterable[Saved], now: float, wall_ms: int) -> None:
         """Take up what an earlier process left, each aged by the time that has passed."""
         for one in saved:
@@ -335,6 +357,33 @@ class View:
     failures: int = 0
     slow: int = 0
     streak: int = 0
+
+    def to_json(self, now_ms: int) -> dict[str, Any]:
+        """For `GET /v1/circuits` and `circuits list`; a null model or key stands for all of them,
+        a null `retry_at` of an open one for good."""
+        provider, model, key = self.circuit
+
+        def at(seconds: float | None) -> str | None:
+            return None if seconds is None else iso(now_ms + round(seconds * 1000))
+
+        return {
+            "provider": provider,
+            "model_id": None if model == ANY and key == ANY else model,
+            "key_id": None if key in ("", ANY) else key,
+            "state": self.phase,
+            "reason": self.why,
+            "failure_class": self.failure,
+            "manual": self.manual,
+            "trips": self.trips,
+            "since": at(None if self.since_s is None else -self.since_s),
+            "retry_at": at(self.wait_s),
+            "cooling_until": at(self.cooling_s),
+            "probing": self.probing,
+            "calls": self.calls,
+            "failures": self.failures,
+            "slow": self.slow,
+            "streak": self.streak,
+        }
 
 
 def _view(circuit: CircuitKey, state: State, now: float) -> View:

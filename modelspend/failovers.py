@@ -6,9 +6,11 @@ the other.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from modelspend.circuits import CircuitKey
 from modelspend.receipt import Attempt, FailureClass, total_cost
+from modelspend.receipt_json import iso
 from modelspend.record import record
 
 
@@ -29,6 +31,38 @@ class Failover:
     decided_at_ms: int
     failure_class: FailureClass | None = None
     perhaps_twice: bool = False
+
+    def told(self) -> dict[str, Any]:
+        """The same in an event."""
+        return {
+            "from_provider": self.from_provider,
+            "to_provider": self.to_provider,
+            "model_id": self.model_id,
+            "to_model_id": self.to_model_id,
+            "failure_class": self.failure_class,
+            "reason": self.reason,
+            "perhaps_twice": self.perhaps_twice,
+        }
+
+
+@record
+class Audited:
+    """A failover as the ledger has it: `seq` is the number of its receipt, `n` of its hop."""
+
+    seq: int
+    n: int
+    tenant: str
+    receipt_id: str
+    failover: Failover
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.failover.told(),
+            "decided_at": iso(self.failover.decided_at_ms),
+            "tenant": self.tenant,
+            "receipt_id": self.receipt_id,
+            "seq": self.seq,
+        }
 
 
 @record

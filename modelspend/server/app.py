@@ -17,6 +17,7 @@ from aiohttp import web
 from modelspend import tasks
 from modelspend.catalog import Catalog
 from modelspend.catalog.prices import PriceBook
+from modelspend.circuits import Circuits
 from modelspend.errors import ConfigInvalid
 from modelspend.estimate import Estimator
 from modelspend.gateway.caller import Callers
@@ -28,7 +29,7 @@ from modelspend.gateway.runs import Runs
 from modelspend.gateway.settle import Settler
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
-from modelspend.server import control, evals, jobs, models, runs
+from modelspend.server import circuits, control, evals, jobs, models, runs, sla
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
@@ -66,6 +67,10 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/reload", control.guarded(control.reload)),
     ("POST", "/v1/evals/evidence", control.guarded(evals.add_evidence)),
     ("POST", "/v1/evals/results", control.guarded(evals.keep_result)),
+    ("GET", "/v1/circuits", control.guarded(circuits.circuits)),
+    ("GET", "/v1/incidents", control.guarded(circuits.incidents)),
+    ("GET", "/v1/sla/failover-audit", control.guarded(sla.failover_audit)),
+    ("GET", "/v1/sla/provider-history", control.guarded(sla.provider_history)),
     ("POST", "/v1/runs", control.guarded(runs.open_run)),
     ("DELETE", "/v1/runs/{run_id}", control.guarded(runs.close_run)),
 )
@@ -101,6 +106,7 @@ async def build(started: Started, store: Store) -> web.Application:
     )
     app[STORE] = store
     app[LIVE] = await _live(started, store, prices)
+    await circuits.take_up(app[LIVE], store)
     app[RELOAD] = lambda: _reload(app, started)
     app.cleanup_ctx.extend((_upstream, _background(prices)))
     app.on_shutdown.append(_drain)
@@ -140,6 +146,7 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
         callers=callers,
         gateway=gateway,
         models=Models(gateway.upstream),
+        circuits=Circuits(settings.circuits),
         config_path=str(started.loaded.path) if started.loaded.path else None,
         token=read_token(token_file),
         token_file=str(token_file),
@@ -192,6 +199,7 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
     gateway.settler.reconfigure(settings)
     gateway.router.configure(catalog, settings)
     gateway.fingerprint = callers.fingerprint
+    live.circuits.rules = settings.circuits
     gateway.max_in_flight = settings.server.max_in_flight
     gateway.whole_timeouts = _timeouts(settings, settings.upstream.first_byte_s)
     gateway.stream_timeouts = _timeouts(settings, settings.upstream.stream_first_byte_s)

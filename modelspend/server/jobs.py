@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from modelspend import tasks
 from modelspend.catalog.prices import PriceBook
 from modelspend.errors import LedgerUnavailable
+from modelspend.server import circuits
 from modelspend.server.keys import Live
 from modelspend.store import Store
 
@@ -37,10 +38,11 @@ def start(live: Live, store: Store, prices: PriceBook) -> Callable[[], Awaitable
 
 def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
     async def notice_overrides() -> None:
-        """Prices and evidence that another process left in the ledger."""
+        """Prices, evidence and orders that another process left in the ledger."""
         if await store.changed_outside():
             prices.override(await store.prices.overrides())
             live.gateway.router.scores = await store.quality.scores()
+            await circuits.obey_orders(live, store)
 
     async def expire_bodies() -> None:
         settings = live.settings
@@ -60,11 +62,19 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
     async def forget_conversations() -> None:
         await store.conversations.expire(live.gateway.now_ms())
 
+    async def sample_health() -> None:
+        await store.health.sample(live.gateway.now_ms())
+
+    async def forget_health() -> None:
+        await store.health.expire(live.gateway.now_ms())
+
     return (
         Job("notice-overrides", 1.0, notice_overrides),
         Job("expire-bodies", 600.0, expire_bodies),
         Job("expire-answers", 300.0, expire_answers),
         Job("forget-conversations", 3600.0, forget_conversations),
+        Job("sample-health", 10.0, sample_health),
+        Job("forget-health", 3600.0, forget_health),
     )
 
 

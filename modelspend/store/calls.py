@@ -19,6 +19,7 @@ import orjson
 from modelspend.errors import LedgerUnavailable
 from modelspend.estimate import Ratio
 from modelspend.events import Event
+from modelspend.failovers import Trail
 from modelspend.receipt import Decision, Intent, Receipt, RequestInfo, interrupted
 from modelspend.receipt_json import canonical
 from modelspend.store import detail
@@ -26,6 +27,7 @@ from modelspend.store.bodies import LARGE, Bodies, Packed, pack, write_bodies
 from modelspend.store.book import Book
 from modelspend.store.conversations import Advanced, write_advanced
 from modelspend.store.events import write_event
+from modelspend.store.failovers import write_trail
 from modelspend.store.ratios import add_ratios
 from modelspend.store.readers import Readers
 from modelspend.store.writer import Writer, needed
@@ -71,6 +73,7 @@ class Calls:
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
         advanced: Advanced | None = None,
+        trail: Trail | None = None,
     ) -> int:
         """The final receipt; its number once all of it is durable.
 
@@ -78,7 +81,7 @@ class Calls:
         kept and tried again all the same.
         """
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._put(receipt, bodies, events, ratios, advanced, told)
+        self._put(receipt, bodies, events, ratios, advanced, trail, told)
         self._patience.watch(told)
         return await told
 
@@ -89,9 +92,10 @@ class Calls:
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
         advanced: Advanced | None = None,
+        trail: Trail | None = None,
     ) -> None:
         """The same for a context that may not wait: a hang-up, a shutdown."""
-        self._put(receipt, bodies, events, ratios, advanced, None)
+        self._put(receipt, bodies, events, ratios, advanced, trail, None)
 
     def _put(
         self,
@@ -100,13 +104,16 @@ class Calls:
         events: Sequence[Event],
         ratios: Sequence[Ratio],
         advanced: Advanced | None,
+        trail: Trail | None,
         told: "asyncio.Future[int] | None",
     ) -> None:
         """On its way when this returns: nobody's cancellation can lose it from here on."""
         writer = needed(self._writer)
 
         def put(kept: Bodies | Packed | None) -> None:
-            writer.keep(lambda book: _finish(book, receipt, kept, events, ratios, advanced), told)
+            writer.keep(
+                lambda book: _finish(book, receipt, kept, events, ratios, advanced, trail), told
+            )
 
         if bodies is not None and bodies.size > LARGE:
             self._packing.submit(pack, bodies).add_done_callback(
@@ -216,6 +223,7 @@ def _finish(
     events: Sequence[Event],
     ratios: Sequence[Ratio],
     advanced: Advanced | None,
+    trail: Trail | None,
 ) -> int:
     seq = write_receipt(book, receipt)
     if seq is None:
@@ -232,6 +240,8 @@ def _finish(
         add_ratios(book, ratios)
     if advanced is not None:
         write_advanced(book, seq, advanced)
+    if trail is not None:
+        write_trail(book, seq, receipt, trail)
     return seq
 
 

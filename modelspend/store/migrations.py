@@ -305,7 +305,101 @@ CREATE TABLE eval_results (
 ) WITHOUT ROWID
 """
 
-MIGRATIONS = (m001_ledger, m002_conversations, m003_quality)
+
+def m005_circuits(db: "Database") -> None:
+    """Circuits that outlive the process, what hands ordered, hops, incidents, health by the minute.
+
+    A circuit's row says which boot wrote it and as which of its moves, so that a move whose commit
+    was in doubt may be written again. `circuit_orders` is how commands reach the daemon, which
+    takes its rows away. `health_samples` follows from `attempts` and may be emptied at any time.
+    """
+    for statement in _M005.split(";\n"):
+        db.execute(statement)
+
+
+_M005 = """
+CREATE TABLE v3_provider_circuit_breakers (
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  state TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  failure_class TEXT,
+  manual INTEGER NOT NULL,
+  trips INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL,
+  retry_at INTEGER,
+  boot_id TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  PRIMARY KEY (provider, model_id, key_id)
+) WITHOUT ROWID;
+
+CREATE TABLE circuit_orders (
+  order_id INTEGER PRIMARY KEY AUTOINCREMENT,
+  act TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  model_id TEXT,
+  ordered_at INTEGER NOT NULL,
+  until INTEGER
+);
+
+CREATE TABLE incidents (
+  incident_id TEXT PRIMARY KEY,
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  opened_at INTEGER NOT NULL,
+  resolved_at INTEGER,
+  reason TEXT NOT NULL,
+  failure_class TEXT,
+  resolution TEXT,
+  opens INTEGER NOT NULL,
+  failures INTEGER NOT NULL,
+  calls_affected INTEGER NOT NULL,
+  unpriced INTEGER NOT NULL,
+  extra_cost_pico INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX incidents_circuit ON incidents (provider, model_id, key_id, opened_at);
+
+CREATE INDEX incidents_time ON incidents (opened_at);
+
+CREATE TABLE v3_failover_decisions (
+  seq INTEGER NOT NULL REFERENCES receipts (seq),
+  n INTEGER NOT NULL,
+  tenant TEXT NOT NULL,
+  receipt_id TEXT NOT NULL,
+  from_provider TEXT NOT NULL,
+  to_provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  to_model_id TEXT NOT NULL,
+  failure_class TEXT,
+  reason TEXT NOT NULL,
+  perhaps_twice INTEGER NOT NULL,
+  decided_at INTEGER NOT NULL,
+  PRIMARY KEY (seq, n)
+) WITHOUT ROWID;
+
+CREATE INDEX failovers_tenant ON v3_failover_decisions (tenant, seq, n);
+
+CREATE INDEX failovers_time ON v3_failover_decisions (decided_at);
+
+CREATE TABLE health_samples (
+  minute INTEGER NOT NULL,
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  calls INTEGER NOT NULL,
+  failures TEXT NOT NULL,
+  latency TEXT NOT NULL,
+  ttft TEXT NOT NULL,
+  PRIMARY KEY (minute, provider, model_id)
+) WITHOUT ROWID;
+
+CREATE INDEX events_circuit ON events (seq)
+  WHERE kind IN ('circuit.open', 'circuit.half_open', 'circuit.recovered')
+"""
+
+MIGRATIONS = (m001_ledger, m002_conversations, m003_quality, m005_circuits)
 
 
 def version(conn: sqlite3.Connection) -> int:
