@@ -77,7 +77,8 @@ Why = Literal[
 @record
 class Closed:
     """Calls pass. `failed` and `slow` are bits, one a call, of the last `calls`; the newest is the
-    lowest. `streak` counts failures in a row, `trips` how often it opened of late.
+    lowest. `streak` counts failures in a row, `trips` how often it opened of late. `cooled_by` is
+    what asked for the rest until `cool_until`.
     """
 
     epoch: int = 0
@@ -87,6 +88,7 @@ class Closed:
     streak: int = 0
     heard_at: float = -inf
     cool_until: float = -inf
+    cooled_by: FailureClass | None = None
     trips: int = 0
     since: float = -inf
 
@@ -261,7 +263,7 @@ def bits(window: int) -> int:
 def _closed(state: Closed, event: Heard, now: float, rules: "Rules", chance: float) -> Step:
     if isinstance(event, Ask):
         if now < state.cool_until:
-            return state, (Wait(state.cool_until - now, "cooling", FailureClass.RATE_LIMIT),)
+            return state, (Wait(state.cool_until - now, "cooling", state.cooled_by),)
         return state, _GO
     if event.ticket.epoch != state.epoch or isinstance(event, Cancelled):
         return state, _NOTHING
@@ -295,6 +297,7 @@ def _heard(state: Closed, now: float, rules: "Rules", *, failed: int, slow: int)
         streak=streak + 1 if failed else 0,
         heard_at=now,
         cool_until=state.cool_until,
+        cooled_by=state.cooled_by,
         trips=state.trips,
         since=state.since,
     )
@@ -306,7 +309,9 @@ def _too_many(window: int, calls: int, rate: float, rules: "Rules") -> bool:
 
 def _cooled(state: Closed, event: Failed, now: float, rules: "Rules") -> Closed:
     until = _cool_until(event, now, rules)
-    return replace(state, cool_until=until) if until > state.cool_until else state
+    if until <= state.cool_until:
+        return state
+    return replace(state, cool_until=until, cooled_by=event.failure)
 
 
 def _cool_until(event: Failed, now: float, rules: "Rules") -> float:

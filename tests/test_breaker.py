@@ -147,9 +147,18 @@ def test_a_shorter_rest_does_not_cut_a_longer_one_short() -> None:
 def test_overload_with_a_wait_counts_and_rests() -> None:
     bench = Bench()
     bench.bad(1, FailureClass.OVERLOADED, wait_s=4.0)
-    assert bench.state == Closed(calls=1, failed=1, streak=1, heard_at=1000.0, cool_until=1004.0)
+    assert bench.state == Closed(
+        calls=1,
+        failed=1,
+        streak=1,
+        heard_at=1000.0,
+        cool_until=1004.0,
+        cooled_by=FailureClass.OVERLOADED,
+    )
     bench.bad(1, FailureClass.OVERLOADED)
     assert bench.state.cool_until == 1004.0
+    bench.good()
+    assert bench.ask() == Wait(4.0, "cooling", FailureClass.OVERLOADED)
 
 
 # Opening.
@@ -187,6 +196,15 @@ def test_the_window_holds_the_last_calls_only() -> None:
     assert bench.bad(4) is None
     assert bench.state.calls == 10
     assert bench.bad().why == "failure_rate"
+
+
+def test_a_call_stays_in_the_window_for_as_many_calls_as_it_holds() -> None:
+    for slow in (False, True):
+        bench = Bench(Rules(consecutive=100, window=10, failure_rate=0.2, slow_rate=0.2))
+        again = (lambda bench=bench: bench.good(slow=True)) if slow else bench.bad
+        again()
+        bench.good(8)
+        assert again().why == ("slow" if slow else "failure_rate")
 
 
 def test_a_window_that_heard_nothing_for_long_begins_anew() -> None:

@@ -17,8 +17,8 @@ from modelspend.store.writer import Writer, needed
 
 KEPT_MS = 30 * 86_400_000
 _CURSOR = "health.seq"
-_BATCH = 2_000  # attempts at a time: calls wait for the writer as long as it takes them
-_AT_ONCE = 20  # batches
+_BATCH = 500  # attempts at a time: calls wait for the writer as long as it takes them
+_AT_ONCE = 80  # batches
 _DELETED = 500
 _MOST_UNCOUNTED = 100_000  # attempts that a question counts itself
 
