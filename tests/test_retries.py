@@ -167,27 +167,32 @@ def test_nothing_is_tried_once_content_was_sent_or_the_client_has_gone(sent: Any
     assert Bench().next(A, B, C, **sent) == GiveUp(why=why)
 
 
-FINAL = {
-    FailureClass.CLIENT_ERROR: "caller_fault",
-    FailureClass.CLIENT_GONE: "client_gone",
-    FailureClass.CLIENT_STALLED: "client_gone",
-    FailureClass.TOTAL_TIMEOUT: "not_retryable",
-    FailureClass.SHUTDOWN: "not_retryable",
-    FailureClass.PROCESS_DIED: "not_retryable",
-    FailureClass.INTERNAL: "not_retryable",
+WHERE = {
+    "anywhere": "rate_limit overloaded server_error connect disconnected truncated error_in_stream",
+    "elsewhere": "auth connect_timeout first_byte_timeout idle_timeout protocol",
+    "caller_fault": "client_error",
+    "client_gone": "client_gone client_stalled",
+    "not_retryable": "total_timeout shutdown process_died internal",
 }
+CASES = [(FailureClass(name), where) for where, names in WHERE.items() for name in names.split()]
 
 
-@pytest.mark.parametrize("how", list(FailureClass))
-def test_each_way_of_failing_is_tried_again_where_the_table_says(how: FailureClass) -> None:
-    assert set(AGAIN) == set(FailureClass)
+@pytest.mark.parametrize(("how", "where"), CASES)
+def test_each_way_of_failing_is_tried_again_where_it_may_help(
+    how: FailureClass, where: str
+) -> None:
     elsewhere = Bench().next(A, B, tried=[failure(A, how)])
     here = Bench().next(A, tried=[failure(A, how)])
-    if how in FINAL:
-        assert elsewhere == here == GiveUp(why=FINAL[how])  # type: ignore[arg-type]
-        return
-    assert isinstance(elsewhere, HopTo)
-    assert isinstance(here, RetryHere) is (AGAIN[how] == "anywhere")
+    if where in ("anywhere", "elsewhere"):
+        assert elsewhere == HopTo(way=B, reason="attempt_failed", failure=how)
+        wait = RetryHere(after_s=0.25)
+        assert here == (wait if where == "anywhere" else GiveUp(why="nobody_left"))
+    else:
+        assert elsewhere == here == GiveUp(why=where)  # type: ignore[arg-type]
+
+
+def test_no_way_of_failing_is_forgotten() -> None:
+    assert set(AGAIN) == set(FailureClass) == {how for how, _ in CASES}
 
 
 def test_a_key_of_the_callers_own_that_is_refused_is_told_to_the_caller() -> None:

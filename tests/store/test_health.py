@@ -55,6 +55,20 @@ async def test_every_attempt_is_counted_once_before_and_after_it_was_sampled(
     assert sum(sum(one.failures.values()) for one in samples) >= failed
 
 
+@pytest.mark.parametrize("batch", [2, 3, 4, 5])
+async def test_a_batch_never_ends_in_the_middle_of_a_receipt(
+    store: Store, traffic: Traffic, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(module, "_BATCH", batch)
+    receipts = []
+    for one in traffic.receipts(12):
+        first = one.attempts[0]
+        receipts.append(replace(one, attempts=(replace(first, n=1), replace(first, n=2))))
+        await store.calls.finish(receipts[-1])
+    assert await store.health.sample(START_MS) == 24
+    assert counted(await store.health.samples(0, FAR)) == attempts(receipts)
+
+
 async def test_a_crash_between_two_batches_neither_loses_nor_doubles(
     ledger: Path, traffic: Traffic
 ) -> None:
