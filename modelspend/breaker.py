@@ -402,7 +402,6 @@ def _half_opened(state: Open, now: float, rules: "Rules") -> Step:
         trips=state.trips,
         why=state.why,
         failure=state.failure,
-        cool_until=state.cool_until,
         lease=now + rules.probe_s,
     )
     moved = Moved(Phase.OPEN, Phase.HALF_OPEN, "wait_over", state.failure, trips=state.trips)

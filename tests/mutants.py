@@ -111,7 +111,7 @@ def _changes(node: ast.AST) -> Iterator[Change]:
         case ast.If() | ast.IfExp():
             yield "condition -> True", _set("test", None, ast.Constant(True))
             yield "condition -> False", _set("test", None, ast.Constant(False))
-        case ast.Return(value=ast.expr()):
+        case ast.Return(value=ast.expr() as value) if not _is_none(value):
             yield "result -> None", _set("value", None, ast.Constant(None))
         case ast.Call(keywords=keywords):
             for n, keyword in enumerate(keywords):
@@ -128,6 +128,10 @@ class _Keep(ast.Not):
 
 def _is_minus(node: ast.AST) -> bool:
     return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+
+
+def _is_none(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
 
 
 def _set(field: str, index: int | None, value: object) -> Callable[[ast.AST], None]:

@@ -416,6 +416,7 @@ def test_a_hand_trips_it_from_any_state_and_nothing_but_time_or_a_hand_closes_it
     trips = bench.state.trips
     was = bench.state.phase
     assert bench.do(Trip(30.0)) == Moved(was, Phase.OPEN, "manual", None, 30.0, trips)
+    assert bench.state.why == "manual"
     assert bench.ask(panic=True, later=29.0) == Wait(1.0, "manual")
     assert bench.ask(later=1.0) == Go()
     assert bench.moves[-1] == Moved(Phase.OPEN, Phase.CLOSED, "trip_over", trips=trips)

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import timeit
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -15,6 +16,7 @@ from modelspend.circuits import (
     READY,
     CircuitKey,
     Circuits,
+    Order,
     Permit,
     Refusal,
     Saved,
@@ -124,6 +126,38 @@ def test_retry_after_reaches_the_circuit() -> None:
     assert not told, "a rest is no move"
 
 
+def test_a_permit_that_is_no_probe_waits_for_the_end() -> None:
+    circuits, _ = made()
+    permit = allowed(circuits, GPT, 0.0)
+    permit.answering(1.0, 40.0)
+    permit.failed(BAD, 2.0)
+    (view,) = circuits.views(2.0)
+    assert (view.calls, view.failures, view.slow) == (1, 1, 0)
+    late = allowed(circuits, GPT, 3.0)
+    late.succeeded(4.0, 40.0)
+    late.answering(5.0, 40.0)
+    assert next(circuits.views(5.0)).slow == 1
+
+
+def test_a_probe_that_is_cancelled_makes_room_for_the_next_and_tells_nothing_any_more() -> None:
+    circuits, _ = made()
+    broken(circuits, GPT, 0.0)
+    probe = allowed(circuits, GPT, 15.0)
+    assert refused(circuits, GPT, 15.0).why == "probing"
+    probe.cancelled(15.0)
+    probe.answering(15.0)
+    assert allowed(circuits, GPT, 15.0).probe
+    probe.succeeded(15.0)
+    assert refused(circuits, GPT, 15.0).why == "probing"
+
+
+def test_nobody_is_asked_in_panic_unless_that_is_said() -> None:
+    circuits, _ = made()
+    broken(circuits, GPT, 0.0)
+    refused(circuits, GPT, 5.0)
+    assert allowed(circuits, GPT, 5.0, panic=True).probe
+
+
 def test_a_probes_first_content_lets_the_others_in_and_its_end_still_counts() -> None:
     circuits, told = made()
     broken(circuits, GPT, 0.0)
@@ -160,7 +194,9 @@ def test_switched_off_it_counts_nothing_and_refuses_nobody_but_by_hand() -> None
     assert circuits.standing(GPT, 0.0) is READY
     circuits.trip("openai", None, 0.0, None)
     assert refused(circuits, GPT, 0.0).why == "manual"
-    assert not circuits.standing(GPT, 0.0).ready
+    standing = circuits.standing(GPT, 0.0)
+    assert (standing.ready, standing.closed, standing.last_resort) == (False, False, False)
+    assert standing.refusal == refused(circuits, GPT, 0.0)
 
 
 class Crowd:
@@ -243,7 +279,7 @@ def test_looking_changes_nothing_and_says_what_asking_would() -> None:
     del told[:]
     for _ in range(3):
         standing = circuits.standing(GPT, 14.0)
-        assert not standing.ready
+        assert (standing.ready, standing.closed) == (False, False)
         assert standing.last_resort
         assert standing.trips == 1
         assert standing.refusal == Refusal(circuit=GPT, retry_after_s=1.0, why="open", failure=BAD)
@@ -265,6 +301,7 @@ def test_a_snapshot_names_who_refuses_now() -> None:
     allowed(circuits, CLAUDE, 0.0).failed(FailureClass.RATE_LIMIT, 0.0, 5.0)
     circuits.trip("groq", None, 0.0, 100.0)
     circuits.trip("mistral", "small", 0.0, None)
+    assert Snapshot().refuses(*GPT) is False
     seen = circuits.snapshot(1.0)
     assert seen.refused == {
         GPT,
@@ -368,17 +405,86 @@ def test_a_reset_closes_what_its_name_covers() -> None:
 def test_views_show_what_an_operator_asks_for() -> None:
     circuits, _ = made()
     circuits.trip("groq", None, 0.0, None)
-    broken(circuits, GPT, 0.0)
-    allowed(circuits, CLAUDE, 0.0).succeeded(0.0)
+    circuits.trip("mistral", "small", 0.0, 60.0)
+    own = GPT._replace(key="fingerprint")
+    broken(circuits, own, 0.0)
+    allowed(circuits, CLAUDE, 0.0).succeeded(0.0, 40.0)
     allowed(circuits, CLAUDE, 0.0).failed(FailureClass.OVERLOADED, 0.0, 8.0)
-    hand, gpt, claude = circuits.views(5.0)
-    assert (hand.manual, hand.wait_s, hand.since_s, hand.why) == (True, None, 5.0, "manual")
-    assert (gpt.phase, gpt.wait_s, gpt.failure, gpt.trips) == (Phase.OPEN, 10.0, BAD, 1)
-    assert (claude.calls, claude.failures, claude.streak, claude.cooling_s) == (2, 1, 1, 3.0)
-    allowed(circuits, GPT, 15.0)
-    _, gpt, claude = circuits.views(20.0)
-    assert (gpt.phase, gpt.probing, gpt.wait_s) == (Phase.HALF_OPEN, True, None)
-    assert claude.cooling_s is None
+    shapes = [view.to_json(HOUR_MS) for view in circuits.views(5.0)]
+    nothing = {
+        "state": "closed", "reason": None, "failure_class": None, "manual": False, "trips": 0,
+        "since": None, "retry_at": None, "cooling_until": None, "probing": False,
+        "calls": 0, "failures": 0, "slow": 0, "streak": 0,
+    }  # fmt: skip
+    since = {"since": "1970-01-01T00:59:55.000Z"}
+    by_hand = {**nothing, **since, "state": "open", "reason": "manual", "manual": True}
+    assert shapes == [
+        {**by_hand, "provider": "groq", "model_id": None, "key_id": None},
+        {
+            **by_hand,
+            "provider": "mistral",
+            "model_id": "small",
+            "key_id": None,
+            "retry_at": "1970-01-01T01:00:55.000Z",
+        },
+        {
+            **nothing,
+            **since,
+            "provider": "openai",
+            "model_id": "gpt-4.1",
+            "key_id": "fingerprint",
+            "state": "open",
+            "reason": "consecutive",
+            "failure_class": "server_error",
+            "trips": 1,
+            "retry_at": "1970-01-01T01:00:10.000Z",
+        },
+        {
+            **nothing,
+            "provider": "anthropic",
+            "model_id": "claude-sonnet-4-6",
+            "key_id": None,
+            "cooling_until": "1970-01-01T01:00:03.000Z",
+            "calls": 2,
+            "failures": 1,
+            "slow": 1,
+            "streak": 1,
+        },
+    ]
+
+
+def test_views_show_a_probe_that_is_out_and_a_rest_until_it_is_over() -> None:
+    circuits, _ = made(Rules(jitter=0, probe_s=10))
+    broken(circuits, GPT, 0.0)
+    assert next(circuits.views(20.0)).wait_s == 0.0
+    probe = allowed(circuits, GPT, 20.0)
+    (view,) = circuits.views(25.0)
+    assert (view.phase, view.probing, view.wait_s) == (Phase.HALF_OPEN, True, None)
+    assert next(circuits.views(30.0)).probing is False
+    probe.failed(FailureClass.RATE_LIMIT, 30.0, 5.0)
+    (view,) = circuits.views(31.0)
+    assert (view.cooling_s, view.probing, view.trips) == (4.0, False, 1)
+    assert next(circuits.views(35.0)).cooling_s is None
+    allowed(circuits, GPT, 35.0).succeeded(35.0)
+    (view,) = circuits.views(36.0)
+    assert (view.phase, view.trips, view.since_s, view.cooling_s) == (Phase.CLOSED, 1, 1.0, None)
+    allowed(circuits, GPT, 36.0).failed(FailureClass.RATE_LIMIT, 36.0, 5.0)
+    assert next(circuits.views(41.0)).cooling_s is None
+
+
+@pytest.mark.parametrize(
+    ("until", "wait"), [(None, inf), (9000, 9.0), (1, 0.001), (0, None), (-1, None)]
+)
+def test_an_order_whose_time_is_over_trips_nothing(until: int | None, wait: float | None) -> None:
+    circuits, told = made()
+    until_ms = None if until is None else HOUR_MS + until
+    order = Order(act="trip", provider="openai", model="gpt-4.1", at_ms=0, until_ms=until_ms)
+    circuits.obey(order, 0.0, HOUR_MS)
+    refusal = circuits.standing(GPT, 0.0).refusal
+    assert (None if refusal is None else refusal.retry_after_s) == wait
+    circuits.obey(replace(order, act="reset"), 0.0, HOUR_MS)
+    assert circuits.standing(GPT, 0.0).ready
+    assert len(told) == (0 if wait is None else 2)
 
 
 # Over a restart.
@@ -463,6 +569,7 @@ def test_a_restart_forgets_no_wait_and_asks_what_was_half_open_at_once() -> None
 def test_a_restart_says_so_when_something_is_too_old_to_count() -> None:
     circuits, told = made()
     circuits.restore([saved(Phase.OPEN, ago_s=7200)], 7.0, HOUR_MS * 100)
+    circuits.restore([saved(Phase.CLOSED, ago_s=7200)], 7.0, HOUR_MS * 100)
     allowed(circuits, GPT, 7.0)
     assert moves(told) == [("open", "closed", "forgotten")]
 

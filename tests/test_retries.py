@@ -264,6 +264,11 @@ def test_a_library_that_retries_is_left_to_it() -> None:
     assert isinstance(Bench().next(A, B, tried=[A], sdk_retry=True), HopTo)
 
 
+def test_no_retry_goes_to_who_is_no_longer_of_the_chain() -> None:
+    assert Bench().next(B, tried=[A, B]) == RetryHere(after_s=0.25)
+    assert Bench().next(tried=[A]) == GiveUp(why="nobody_left")
+
+
 def test_no_retry_goes_into_a_circuit_that_has_opened() -> None:
     bench = Bench().broken(A)
     assert bench.next(A, tried=[A]) == GiveUp(why="nobody_left", retry_after_s=15.0)
@@ -398,6 +403,8 @@ def test_the_budget_remembers_no_more_than_its_time() -> None:
             budget.spend(n / 100)
     assert len(budget._calls) <= 11
     assert len(budget._spent) <= 201
+    budget.called(1e6)
+    assert budget._total == 1
 
 
 # Who retries already, and what headers say.
@@ -408,6 +415,9 @@ def test_the_same_call_again_after_it_failed_is_a_retry_of_the_client() -> None:
     assert not repeats.again("acme:1", 0.0)
     repeats.failed("acme:1", 0.0)
     assert repeats.again("acme:1", 60.0)
+    repeats.failed("acme:1", 1000.0)
+    assert repeats.again("acme:1", 1001.0)
+    repeats.failed("acme:1", 0.0)
     assert not repeats.again("acme:1", 60.1)
     assert not repeats.again("other:1", 0.0)
     repeats.failed("acme:2", 1.0)

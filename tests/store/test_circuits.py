@@ -280,20 +280,6 @@ async def test_an_order_reaches_the_daemon_from_beside_it(store: Store, ledger: 
     assert await store.circuits.order(reset) > again, "a number is never given twice"
 
 
-@pytest.mark.parametrize(("until", "trips"), [(None, True), (9000, True), (0, False), (-1, False)])
-def test_an_order_whose_time_is_over_trips_nothing(until: int | None, trips: bool) -> None:
-    circuits = Circuits(Rules())
-    until_ms = None if until is None else START_MS + until
-    order = Order(act="trip", provider="openai", model="m", at_ms=0, until_ms=until_ms)
-    circuits.obey(order, 100.0, START_MS)
-    refusal = circuits.standing(CircuitKey("openai", "m"), 100.0).refusal
-    assert (refusal is not None) is trips
-    if refusal is not None:
-        assert refusal.retry_after_s == (inf if until is None else 9.0)
-    circuits.obey(replace(order, act="reset"), 100.0, START_MS)
-    assert circuits.standing(CircuitKey("openai", "m"), 100.0).ready
-
-
 # kill -9.
 
 
