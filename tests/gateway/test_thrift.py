@@ -1,12 +1,12 @@
 """Spending less on the same model: kept answers, shorter prompts, misses, in a whole sidecar."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from modelspend import tasks
 from modelspend.receipt import Status
 from modelspend.simulator import Simulator
 from tests.fakes.sidecar import Sidecar, sidecar_for
@@ -15,12 +15,18 @@ from tests.gateway.asking import CHATS, question
 ON = {"x-modelspend-cache": "on"}
 
 
+async def _kept() -> None:
+    """Wait until answers on their way into the ledger are there."""
+    while any(task.get_name().startswith("keep ") for task in asyncio.all_tasks()):
+        await asyncio.sleep(0)
+
+
 async def _twice(
     sidecar: Sidecar, dialect: str, *, stream: bool, **headers: str
 ) -> tuple[tuple[int, Any, bytes], tuple[int, Any, bytes]]:
     path, body = question(dialect, "sim-ok", stream=stream)
     first = await sidecar.post(path, body, headers=headers)
-    await tasks.finished()
+    await _kept()
     return first, await sidecar.post(path, body, headers=headers)
 
 
@@ -70,7 +76,7 @@ async def test_an_answer_is_given_to_nobody_else(
 ) -> None:
     path, body = question("openai.chat", "sim-ok", stream=False)
     await sidecar.post(path, body, headers=ON)
-    await tasks.finished()
+    await _kept()
     await sidecar.post(path, body, headers={**ON, **other})
     assert len(simulator.requests) == 2
 
@@ -84,7 +90,7 @@ async def test_no_bad_or_calling_answer_is_given_again(
     body["tools"] = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
     for _ in range(2):
         await sidecar.post(path, body, headers=ON)
-        await tasks.finished()
+        await _kept()
     assert len(simulator.requests) == 2
     assert Status.CACHED not in {each.execution.status for each in await sidecar.receipts()}
 
@@ -93,7 +99,7 @@ async def test_a_kept_answer_survives_a_restart(tmp_path: Path, simulator: Simul
     path, body = question("openai.chat", "sim-ok", stream=False)
     async with sidecar_for(tmp_path, simulator.url) as sidecar:
         _, _, first = await sidecar.post(path, body, headers=ON)
-        await tasks.finished()
+        await _kept()
     async with sidecar_for(tmp_path, simulator.url) as sidecar:
         _, headers, again = await sidecar.post(path, body, headers=ON)
     assert again == first
