@@ -75,6 +75,22 @@ class Router:
     def configure(self, catalog: Catalog, settings: Settings) -> None:
         self.catalog, self.settings = catalog, settings
 
+    async def learn_prices(self, now_ms: int) -> None:
+        """Ask the price table for every model that a profile may route to, before anybody waits."""
+        profiles = self.settings.profiles.values() or (BUILT_IN_PROFILE,)
+        names = {
+            name for each in profiles for tier in routing.TIERS for name in getattr(each, tier)
+        }
+        for name in sorted(names):
+            try:
+                provider, model = self.catalog.resolve_model(
+                    name, "openai.chat", also=tuple(CHAT_DIALECTS)
+                )
+            except (UnknownModel, Unsupported):
+                continue
+            if self.prices.find(provider, model, now_ms) is MISSING:
+                await self.prices.fetch(provider, model, now_ms)
+
     async def decide(
         self,
         request: Request,
