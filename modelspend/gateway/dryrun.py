@@ -14,7 +14,7 @@ from modelspend.dialects import DIALECTS
 from modelspend.errors import BadRequest
 from modelspend.gateway.caller import Caller, described
 from modelspend.gateway.conversations import session_of
-from modelspend.gateway.passage import Request
+from modelspend.gateway.passage import Request, passage
 from modelspend.gateway.router import Router, Ruling
 from modelspend.receipt_json import explanation
 
@@ -46,6 +46,8 @@ async def decide(
     ruling = await router.decide(
         request, view, caller, session_id=session_id, now_ms=now_ms, dry=True
     )
+    if ruling.target is not None:
+        passage(request, view, ruling.target)  # what cannot be said there is refused here, too
     return _told(ruling, view.model)
 
 

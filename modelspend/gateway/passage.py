@@ -38,8 +38,8 @@ USAGE_SPLICE = "stream_options.include_usage"
 class Passage:
     """A call as it goes to one target, in the dialect that is spoken there.
 
-    `splices` names what was changed in the client's own bytes; `dropped` and `added` what a
-    translation left out and put in.
+    `splices` names what was changed in the client's own bytes; `dropped` and `added` what was left
+    out and put in where they had to be written anew.
     """
 
     client: Dialect
@@ -106,6 +106,8 @@ def passage(request: Request, view: RequestView, target: Target) -> Passage:
     client = request.dialect
     if target.dialect != client.name and not _counts_there(client, target):
         return _translated(client, view, target)
+    if target.newcomer and (unsealed := _unsealed(request, view, target)) is not None:
+        return unsealed
     straight = Passage(client=client, asked=view, dialect=client, view=view, body=request.body)
     if target.model != view.model:
         renamed = client.with_model(request.body, view, target.model)
@@ -121,6 +123,37 @@ def asking_for_usage(out: Passage) -> Passage:
         return out
     splices = out.splices if out.translated else (*out.splices, USAGE_SPLICE)
     return replace(out, body=body, splices=splices, asks_usage=True)
+
+
+_SEALS = (b"thinking", b"reasoning", b"hought")
+"""Some of these stand in every body with reasoning: `thoughtSignature` and `"thought"` too."""
+
+UNSEALED = "reasoning"
+"""The splice that leaves out what another provider of the same dialect has sealed."""
+
+
+def _unsealed(request: Request, view: RequestView, target: Target) -> Passage | None:
+    """The same dialect without reasoning that another provider wrote; null where there is none.
+
+    It would be refused there, and is not for others to read.
+    """
+    client = CHAT_DIALECTS.get(request.dialect.name)
+    if client is None or not any(mark in request.body for mark in _SEALS):
+        return None
+    prepared = translation.prepare(client.neutral(view), to=client.name, same_provider=False)
+    if not prepared.dropped:
+        return None
+    encoded = client.encode_request(prepared.request, target.model)
+    return Passage(
+        client=client,
+        asked=view,
+        dialect=client,
+        view=encoded.view,
+        body=encoded.body,
+        splices=(UNSEALED,),
+        dropped=tuple(dict.fromkeys((*prepared.dropped, *encoded.dropped))),
+        added=encoded.added,
+    )
 
 
 def _counts_there(client: Dialect, target: Target) -> bool:

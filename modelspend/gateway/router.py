@@ -6,21 +6,25 @@ where the facts come from: the catalog, the price book, the ledger's evals, the 
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from modelspend import routing, translation
 from modelspend.catalog import Catalog, Provider
 from modelspend.catalog.prices import MISSING, PriceBook
+from modelspend.delivery import shown
 from modelspend.dialects import CHAT_DIALECTS
 from modelspend.dialects.dialect import ChatDialect, Dialect, RequestView
 from modelspend.errors import (
     BadRequest,
+    ModelspendError,
     NoCandidate,
     NoCredential,
     Uncarriable,
+    UnknownAnswer,
     UnknownModel,
+    UnpairedToolCall,
     Unsupported,
 )
 from modelspend.estimate import Estimator
@@ -36,6 +40,7 @@ from modelspend.routing import Asked, Constraints, Mode, Option, Plan, Policy, S
 from modelspend.settings import BUILT_IN_PROFILE, Profile, Settings
 from modelspend.settings import Constraints as ConstraintsSection
 from modelspend.signals import Weights, classify
+from modelspend.store.stored_answers import StoredAnswers
 
 
 @record
@@ -63,7 +68,10 @@ class _Wish:
 
 @dataclass(slots=True)
 class Router:
-    """Makes decisions. `configure` swaps what a reload changes; new evidence comes as `scores`."""
+    """Makes decisions. `configure` swaps what a reload changes; new evidence comes as `scores`.
+
+    `answers` knows where stored answers lie; without it, none is known.
+    """
 
     catalog: Catalog
     prices: PriceBook
@@ -71,6 +79,7 @@ class Router:
     settings: Settings
     conversations: Conversations
     scores: Scores = NO_SCORES
+    answers: StoredAnswers | None = None
 
     def configure(self, catalog: Catalog, settings: Settings) -> None:
         self.catalog, self.settings = catalog, settings
@@ -86,7 +95,7 @@ class Router:
         dry: bool = False,
     ) -> Ruling:
         """The decision for a request. Raises BadRequest, UnknownModel, Unsupported, NoCredential,
-        or NoCandidate when the profile has nobody who may answer."""
+        UnknownAnswer, or NoCandidate when the profile has nobody who may answer."""
         wish = self._wish(view, caller)
         chat = CHAT_DIALECTS.get(request.dialect.name)
         if chat is None:
@@ -98,6 +107,10 @@ class Router:
         if wish.mode == "observe" and own is not None:
             return Ruling(plan=_carried(own), target=own, found=found)
         assert found is not None
+        stay = self.conversations.stay(caller.tenant, session_id, now_ms)
+        kept = await self._kept(request.dialect, view, caller, wish, stay)
+        if kept is not None and own is not None and kept.provider.name == own.provider.name:
+            kept = own  # a model may follow another one there
         return await self._planned(
             _Question(
                 request=request,
@@ -107,7 +120,9 @@ class Router:
                 profile=profile,
                 found=found,
                 own=own,
-                stay=self.conversations.stay(caller.tenant, session_id, now_ms),
+                kept=kept,
+                stay=stay,
+                wrote=self.conversations.providers(caller.tenant, session_id),
                 now_ms=now_ms,
                 dry=dry,
             ),
@@ -179,23 +194,66 @@ class Router:
                 credential=(),
             )
 
+    async def _kept(
+        self,
+        dialect: Dialect,
+        view: RequestView,
+        caller: Caller,
+        wish: _Wish,
+        stay: Stay | None,
+    ) -> Target | None:
+        """Where the stored answer lies that a request goes on from. Raises UnknownAnswer for
+        `auto` when nobody knows; a model that was asked for by name is asked all the same."""
+        if dialect.name != "openai.responses":
+            return None
+        wanted = view.body.get("previous_response_id")
+        if not wanted and view.session_source == "conversation" and stay is not None:
+            return self._keeper(stay.provider, stay.model, dialect, caller)
+        if not wanted or not isinstance(wanted, str):
+            return None
+        known = await self.answers.find(caller.tenant, wanted) if self.answers else None
+        kept = self._keeper(known.provider, known.model, dialect, caller) if known else None
+        if kept is None and wish.any_model:
+            raise UnknownAnswer(
+                f"No provider here is known to keep {shown(wanted)}.",
+                "Name the model that gave that answer, or send the whole conversation as `input`.",
+                field="previous_response_id",
+            )
+        return kept
+
+    def _keeper(self, provider: str, model: str, dialect: Dialect, caller: Caller) -> Target | None:
+        found = self.catalog.providers.get(provider) or self.catalog.known.get(provider)
+        if found is None or not found.speaks(dialect.name):
+            return None
+        try:
+            return target_at(found, model, dialect, caller)
+        except NoCredential:
+            return None
+
     async def _planned(self, question: "_Question", chat: ChatDialect) -> Ruling:
-        wanted = chat.neutral(question.view)
+        pinned = _pinned(question)
+        needs: frozenset[str] = frozenset()
+        try:
+            needs = translation.needs(chat.neutral(question.view)) & _FILTERS
+        except BadRequest:  # no other provider could be told, but this one shall say so itself
+            if question.own is None:
+                raise
+            pinned = pinned or "pinned: it cannot be read, so it goes as it is"
         asked = Asked(
             mode=question.wish.mode,
             any_model=question.wish.any_model,
             input_tokens=self._input_tokens(chat, question.view),
             output_limit=question.view.max_output,
-            needs=translation.needs(wanted) & _FILTERS,
-            pinned=self._pinned(question),
+            needs=needs,
+            pinned=pinned,
             stay=question.stay,
         )
-        places = self._places(question)
+        places = self._places(question, only_own=pinned is not None)
         await self._priced(places, question)
-        unsayable = _unsayable(question, places)
-        asked = replace(asked, needs=asked.needs | frozenset(unsayable.values()))
+        unsayable = {} if pinned else _unsayable(question, places)
+        asked = replace(asked, needs=asked.needs | {_capability(e) for e in unsayable.values()})
         options = {place.name: self._option(place, question, unsayable) for place in places}
-        tier = _models(question.profile, question.found.tier)
+        tier = () if pinned else _models(question.profile, question.found.tier)
         plan = routing.plan(
             asked,
             question.found,
@@ -204,23 +262,31 @@ class Router:
             own=options.get(_OWN),
             incumbent=options.get(_INCUMBENT),
         )
-        return self._ruled(plan, asked, question)
+        return self._ruled(plan, asked, question, unsayable)
 
-    def _ruled(self, plan: Plan, asked: Asked, question: "_Question") -> Ruling:
+    def _ruled(
+        self,
+        plan: Plan,
+        asked: Asked,
+        question: "_Question",
+        unsayable: Mapping[str, ModelspendError],
+    ) -> Ruling:
         own = question.own
         if plan.chosen is None:
-            raise _nobody(plan, question)
+            raise _nobody(plan, question, unsayable)
         applied = asked.mode == "route"
         decision = replace(plan.decision, applied=applied, inputs=_inputs(asked, own))
         target = own if own is not None and not applied else self._target(plan.chosen, question)
+        if target is not None and applied and _newcomer(target, question):
+            target = replace(target, newcomer=True)
         return Ruling(
             plan=replace(plan, decision=decision), target=target, found=question.found, asked=asked
         )
 
     def _target(self, chosen: Option, question: "_Question") -> Target | None:
-        own = question.own
-        if own is not None and (own.provider.name, own.model) == (chosen.provider, chosen.model):
-            return own
+        for there in (question.own, question.kept):
+            if there is not None and there.at(chosen.provider, chosen.model):
+                return there
         provider = self.catalog.known.get(chosen.provider)
         if provider is None:
             return None
@@ -231,28 +297,24 @@ class Router:
                 return None
             raise
 
-    def _pinned(self, question: "_Question") -> str | None:
-        """Why the request may go to nobody else; null when it may."""
-        view, own = question.view, question.own
-        first, slash, _ = view.model.partition("/")
-        if own is not None and slash and first == own.provider.name and own.model != view.model:
-            return f"pinned: {view.model} names its provider"
-        return None
-
     def _input_tokens(self, dialect: ChatDialect, view: RequestView) -> int:
         return self.estimator.input_tokens(dialect.input_chars(view))
 
     # Who may answer, as options.
 
-    def _places(self, question: "_Question") -> list["_Place"]:
+    def _places(self, question: "_Question", *, only_own: bool) -> list["_Place"]:
         """Where each model of the profile lies, then the one asked for and the one stayed with."""
         profile, dialect = question.profile, question.request.dialect
+        own = question.kept or question.own
+        mine = []
+        if own is not None:
+            mine = [_Place(name=_OWN, provider=own.provider, model=own.model, usable=True)]
+        if only_own:
+            return mine
         places = [
             self._place(name, name, question) for name in _models(profile, question.found.tier)
         ]
-        if question.own is not None:
-            own = question.own
-            places.append(_Place(name=_OWN, provider=own.provider, model=own.model, usable=True))
+        places += mine
         stay = question.stay
         if stay is not None and _good_enough(profile, question.found.tier, stay):
             provider = self.catalog.providers.get(stay.provider)
@@ -291,7 +353,12 @@ class Router:
             )
             await asyncio.gather(*fetches)  # type: ignore[call-overload]
 
-    def _option(self, place: "_Place", question: "_Question", unsayable: dict[str, str]) -> Option:
+    def _option(
+        self,
+        place: "_Place",
+        question: "_Question",
+        unsayable: Mapping[str, ModelspendError],
+    ) -> Option:
         provider, model = place.provider, place.model
         if provider is None:
             return Option(provider=place.name.partition("/")[0], model=model, has_key=False)
@@ -299,7 +366,8 @@ class Router:
         lacks = facts.lacks if told is None or told.lacks is None else frozenset(told.lacks)
         spoken = spoken_with(provider, question.request.dialect)
         if spoken in unsayable:
-            lacks |= {unsayable[spoken]}
+            lacks |= {_capability(unsayable[spoken])}
+        rules = provider.usage.get(spoken)
         found = self.prices.find(provider, model, question.now_ms)
         return Option(
             provider=provider.name,
@@ -311,6 +379,8 @@ class Router:
             trains=provider.trains,
             has_key=place.usable,
             quality=self.scores.bound(question.found.category, model, provider.name),
+            caches=spoken == question.request.dialect.name
+            or (rules is not None and rules.cache == "inside"),
         )
 
     def _policy(self, question: "_Question") -> Policy:
@@ -349,7 +419,8 @@ class _Place:
 
 @record
 class _Question:
-    """A request that is being decided."""
+    """A request that is being decided. `kept` is where a stored answer lies that it goes on from;
+    `wrote` names every provider that has answered in its conversation."""
 
     request: Request
     view: RequestView
@@ -358,7 +429,9 @@ class _Question:
     profile: Profile
     found: Classification
     own: Target | None
+    kept: Target | None
     stay: Stay | None
+    wrote: frozenset[str]
     now_ms: int
     dry: bool
 
@@ -377,6 +450,8 @@ def _inputs(asked: Asked, own: Target | None) -> dict[str, Any]:
             "provider": stay.provider,
             "model": stay.model,
             "cached_tokens": stay.cached_tokens,
+            "turns": stay.turns,
+            "elsewhere": dict(stay.elsewhere),
         },
     }
 
@@ -424,23 +499,59 @@ def _good_enough(profile: Profile, tier: str, stay: Stay) -> bool:
     return not names.isdisjoint({stay.model, f"{stay.provider}/{stay.model}"})
 
 
-def _unsayable(question: _Question, places: Sequence[_Place]) -> dict[str, str]:
-    """Dialects that the request cannot be said in, and the capability that is missing there."""
+_STATE = ("previous_response_id", "conversation", "cachedContent", "container")
+"""Fields that name what only the provider that made it can know."""
+
+
+def _pinned(question: _Question) -> str | None:
+    """Why the request may go to nobody else; null when it may."""
+    view, own = question.view, question.own
+    if question.kept is not None:
+        return f"pinned: {question.kept.provider.name} keeps the answer that it goes on from"
+    if own is None:
+        return None
+    first, slash, _ = view.model.partition("/")
+    if slash and first == own.provider.name and own.model != view.model:
+        return "pinned: the model's name names its provider"
+    state = next((name for name in _STATE if view.body.get(name)), None)
+    return f"pinned: {state} is known to its own provider only" if state else None
+
+
+def _newcomer(target: Target, question: _Question) -> bool:
+    """Whether somebody else has written in the conversation, as far as we know of it."""
+    own, dialect = question.own, question.request.dialect
+    assumed = own.provider.name if own is not None else dialect.native_provider
+    return bool((question.wrote or {assumed}) - {target.provider.name})
+
+
+def _unsayable(question: _Question, places: Sequence[_Place]) -> dict[str, ModelspendError]:
+    """Dialects that the request cannot be said in, and why."""
     dialect = question.request.dialect
     spoken = {
         spoken_with(place.provider, dialect): place
         for place in places
         if place.provider is not None and place.usable
     }
-    found: dict[str, str] = {}
+    found: dict[str, ModelspendError] = {}
     for name, place in spoken.items():
         if name != dialect.name and place.provider is not None:
             target = Target(provider=place.provider, model=place.model, dialect=name, credential=())
             try:
                 passage(question.request, question.view, target)
-            except Uncarriable as error:
-                found[name] = error.capability
+            except (Uncarriable, UnpairedToolCall, BadRequest) as error:
+                found[name] = error
     return found
+
+
+def _capability(error: ModelspendError) -> str:
+    """What a dialect lacks that a request cannot be said in."""
+    match error:
+        case Uncarriable():
+            return error.capability
+        case UnpairedToolCall():
+            return "unpaired_tools"
+        case _:
+            return "request"
 
 
 def _constraints(section: ConstraintsSection) -> Constraints:
@@ -452,14 +563,17 @@ def _constraints(section: ConstraintsSection) -> Constraints:
     )
 
 
-def _nobody(plan: Plan, question: _Question) -> NoCandidate:
+def _nobody(
+    plan: Plan, question: _Question, unsayable: Mapping[str, ModelspendError]
+) -> NoCandidate:
     ruled_out = [
         f"{each.provider}/{each.model_id} ({each.filtered_out_by})" for each in plan.candidates
     ]
     told = ", ".join(ruled_out) or "it lists no model"
+    why = "".join(f" {error.message}" for error in dict.fromkeys(unsayable.values()))
     return NoCandidate(
         f"Profile {question.wish.profile} has no model that may answer"
-        f" ({question.found.tier}): {told}.",
+        f" ({question.found.tier}): {told}.{why}",
         "Name a model, or change the profile: modelspend help routing",
         field="model",
     )
