@@ -327,6 +327,7 @@ class Gateway:
         if call.out.translated:
             headers = [pair for pair in headers if pair[0].lower() != "content-type"]
             headers.append(("content-type", call.out.content_type(stream=body is None)))
+            headers += call.out.advice(one.note, headers)
         headers += [
             ("x-modelspend-receipt", call.receipt_id),
             ("x-modelspend-model", one.note.model or one.target.model),

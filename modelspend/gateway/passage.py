@@ -8,6 +8,7 @@ its end is judged in the words in which it was told.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import ceil
 
 from modelspend import chat, translation
 from modelspend.delivery import Delivery, deliver
@@ -89,6 +90,13 @@ class Passage:
             ) from None
         said, dropped = deliver(told, to=self.client.name)
         return self.client.encode_answer(said), dropped
+
+    def advice(self, note: AnswerNote, headers: Pairs) -> list[tuple[str, str]]:
+        """The header that the client's dialect wants for what the provider said in its body."""
+        wait = note.error.retry_after_s if self.translated and note.error else None
+        if wait is None or any(name.lower() == "retry-after" for name, _ in headers):
+            return []
+        return [("retry-after", str(ceil(wait)))]
 
     def refusal(self, body: bytes, status: int, note: AnswerNote) -> bytes:
         """A provider's refusal for the client, under the status that it goes with."""
