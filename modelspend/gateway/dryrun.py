@@ -12,7 +12,7 @@ import orjson
 
 from modelspend.dialects import DIALECTS
 from modelspend.errors import BadRequest
-from modelspend.gateway.caller import Caller, described
+from modelspend.gateway.caller import supposed
 from modelspend.gateway.conversations import session_of
 from modelspend.gateway.passage import Request, passage
 from modelspend.gateway.router import Router, Ruling
@@ -41,7 +41,8 @@ async def decide(
     headers = _headers(said)
     request = _request(said, headers)
     view = request.dialect.read(f"{request.path}?{request.query}", request.body)
-    caller = described(Caller(), {name.lower(): value for name, value in headers}, None)
+    keyed = any(tenant.keys for tenant in router.settings.tenants.values())
+    caller = supposed(headers, request.query, keyed=keyed)
     session_id, _ = session_of(request, view, caller, fingerprint)
     ruling = await router.decide(
         request, view, caller, session_id=session_id, now_ms=now_ms, dry=True

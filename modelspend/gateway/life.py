@@ -325,8 +325,9 @@ class Gateway:
         one, ruling = call.last, call.ruling
         headers = downward(reply.headers, encoding_kept=not reply.decoded)
         if call.out.translated:
+            good = body is None or one.status is Status.SUCCESS
             headers = [pair for pair in headers if pair[0].lower() != "content-type"]
-            headers.append(("content-type", call.out.content_type(stream=body is None)))
+            headers.append(("content-type", call.out.content_type(good=good)))
             headers += call.out.advice(one.note, headers)
         headers += [
             ("x-modelspend-receipt", call.receipt_id),

@@ -11,12 +11,20 @@ from dataclasses import replace
 from math import ceil
 
 from modelspend import chat, translation
+from modelspend.catalog import Provider
 from modelspend.delivery import Delivery, deliver
 from modelspend.dialects import CHAT_DIALECTS
 from modelspend.dialects.dialect import AnswerNote, Dialect, RequestView, StreamReader
-from modelspend.errors import ModelspendError, ProviderSaid, UpstreamFailed
+from modelspend.errors import (
+    BadRequest,
+    ModelspendError,
+    ProviderSaid,
+    Uncarriable,
+    UnpairedToolCall,
+    UpstreamFailed,
+)
 from modelspend.gateway.headers import Pairs
-from modelspend.gateway.target import Target
+from modelspend.gateway.target import Target, spoken_with
 from modelspend.receipt import FailureClass
 from modelspend.record import record
 
@@ -62,9 +70,9 @@ class Passage:
         """What the provider's dialect wants to be told beside the body."""
         return CHAT_DIALECTS[self.dialect.name].required_headers
 
-    def content_type(self, *, stream: bool) -> str:
-        """Of a translated answer."""
-        events = stream and self.asked.framing == "events"
+    def content_type(self, *, good: bool) -> str:
+        """Of a translated answer; what is not good is told as one JSON object."""
+        events = good and self.asked.stream and self.asked.framing == "events"
         return "text/event-stream" if events else "application/json"
 
     def reader(self) -> StreamReader:
@@ -74,7 +82,8 @@ class Passage:
         return self.dialect.reader(self.view, hide_usage=self.asks_usage)
 
     def answer(self, body: bytes) -> tuple[bytes, tuple[str, ...]]:
-        """A whole, successful answer for the client, and what it went without.
+        """A whole, successful answer for the client, and what it went without; as a stream where
+        it asked for one and the provider gave none.
 
         Raises UpstreamFailed when the provider's answer cannot be understood.
         """
@@ -89,6 +98,9 @@ class Passage:
                 failure_class=FailureClass.PROTOCOL,
             ) from None
         said, dropped = deliver(told, to=self.client.name)
+        if self.asked.stream:
+            writer = CHAT_DIALECTS[self.client.name].writer(self.asked)
+            return b"".join(writer.write(chat.unfold(said))), dropped
         return self.client.encode_answer(said), dropped
 
     def advice(self, note: AnswerNote, headers: Pairs) -> list[tuple[str, str]]:
@@ -122,6 +134,34 @@ def passage(request: Request, view: RequestView, target: Target) -> Passage:
         if renamed != request.body:
             return replace(straight, body=renamed, splices=("model",))
     return straight
+
+
+def unsayables(
+    request: Request, view: RequestView, there: Iterable[tuple[Provider, str]]
+) -> dict[str, ModelspendError]:
+    """The dialects of some providers that a request cannot be said in, and why."""
+    spoken = {spoken_with(provider, request.dialect): (provider, name) for provider, name in there}
+    found: dict[str, ModelspendError] = {}
+    for dialect, (provider, model) in spoken.items():
+        if dialect == request.dialect.name:
+            continue
+        target = Target(provider=provider, model=model, dialect=dialect, credential=())
+        try:
+            passage(request, view, target)
+        except (Uncarriable, UnpairedToolCall, BadRequest) as error:
+            found[dialect] = error
+    return found
+
+
+def lacking(error: ModelspendError) -> str:
+    """The capability that a dialect lacks in which a request cannot be said."""
+    match error:
+        case Uncarriable():
+            return error.capability
+        case UnpairedToolCall():
+            return "unpaired_tools"
+        case _:
+            return "request"
 
 
 def asking_for_usage(out: Passage) -> Passage:

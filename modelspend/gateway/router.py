@@ -13,7 +13,6 @@ from typing import Any
 from modelspend import routing, translation
 from modelspend.catalog import Catalog, Provider
 from modelspend.catalog.prices import MISSING, PriceBook
-from modelspend.delivery import shown
 from modelspend.dialects import CHAT_DIALECTS
 from modelspend.dialects.dialect import ChatDialect, Dialect, RequestView
 from modelspend.errors import (
@@ -21,16 +20,14 @@ from modelspend.errors import (
     ModelspendError,
     NoCandidate,
     NoCredential,
-    Uncarriable,
-    UnknownAnswer,
     UnknownModel,
-    UnpairedToolCall,
     Unsupported,
 )
 from modelspend.estimate import Estimator
+from modelspend.gateway import pins
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.conversations import Conversations
-from modelspend.gateway.passage import Request, passage
+from modelspend.gateway.passage import Request, lacking, unsayables
 from modelspend.gateway.target import Target, choose, spoken_with, target_at, translatable
 from modelspend.money import from_usd
 from modelspend.quality import NO_SCORES, Scores
@@ -108,7 +105,9 @@ class Router:
             return Ruling(plan=_carried(own), target=own, found=found)
         assert found is not None
         stay = self.conversations.stay(caller.tenant, session_id, now_ms)
-        kept = await self._kept(request.dialect, view, caller, wish, stay)
+        kept = await pins.keeper(
+            self.catalog, self.answers, request.dialect, view, caller, stay, wish.any_model
+        )
         if kept is not None and own is not None and kept.provider.name == own.provider.name:
             kept = own  # a model may follow another one there
         return await self._planned(
@@ -185,7 +184,7 @@ class Router:
             return choose(self.catalog, dialect, view.model, caller)
         except (UnknownModel, NoCredential):
             owner = self.catalog.owner(view.model.rpartition("/")[2]) if dry else None
-            if owner is None or self.catalog.providers:
+            if owner is None or self.catalog.providers or caller.own_key is not None:
                 raise
             return Target(
                 provider=owner,
@@ -194,44 +193,8 @@ class Router:
                 credential=(),
             )
 
-    async def _kept(
-        self,
-        dialect: Dialect,
-        view: RequestView,
-        caller: Caller,
-        wish: _Wish,
-        stay: Stay | None,
-    ) -> Target | None:
-        """Where the stored answer lies that a request goes on from. Raises UnknownAnswer for
-        `auto` when nobody knows; a model that was asked for by name is asked all the same."""
-        if dialect.name != "openai.responses":
-            return None
-        wanted = view.body.get("previous_response_id")
-        if not wanted and view.session_source == "conversation" and stay is not None:
-            return self._keeper(stay.provider, stay.model, dialect, caller)
-        if not wanted or not isinstance(wanted, str):
-            return None
-        known = await self.answers.find(caller.tenant, wanted) if self.answers else None
-        kept = self._keeper(known.provider, known.model, dialect, caller) if known else None
-        if kept is None and wish.any_model:
-            raise UnknownAnswer(
-                f"No provider here is known to keep {shown(wanted)}.",
-                "Name the model that gave that answer, or send the whole conversation as `input`.",
-                field="previous_response_id",
-            )
-        return kept
-
-    def _keeper(self, provider: str, model: str, dialect: Dialect, caller: Caller) -> Target | None:
-        found = self.catalog.providers.get(provider) or self.catalog.known.get(provider)
-        if found is None or not found.speaks(dialect.name):
-            return None
-        try:
-            return target_at(found, model, dialect, caller)
-        except NoCredential:
-            return None
-
     async def _planned(self, question: "_Question", chat: ChatDialect) -> Ruling:
-        pinned = _pinned(question)
+        pinned = pins.reason(question.view, question.own, question.kept)
         needs: frozenset[str] = frozenset()
         try:
             needs = translation.needs(chat.neutral(question.view)) & _FILTERS
@@ -250,8 +213,9 @@ class Router:
         )
         places = self._places(question, only_own=pinned is not None)
         await self._priced(places, question)
-        unsayable = {} if pinned else _unsayable(question, places)
-        asked = replace(asked, needs=asked.needs | {_capability(e) for e in unsayable.values()})
+        there = [(p.provider, p.model) for p in places if p.provider is not None and p.usable]
+        unsayable = {} if pinned else unsayables(question.request, question.view, there)
+        asked = replace(asked, needs=asked.needs | {lacking(e) for e in unsayable.values()})
         options = {place.name: self._option(place, question, unsayable) for place in places}
         tier = () if pinned else _models(question.profile, question.found.tier)
         plan = routing.plan(
@@ -333,8 +297,9 @@ class Router:
             first, slash, rest = model.partition("/")
             owner = self.catalog.known.get(first) if slash else self.catalog.owner(model)
             told = rest if slash and owner is not None else model
-            nobody_has_keys = question.dry and not self.catalog.providers and owner is not None
-            return _Place(name=name, provider=owner, model=told, usable=nobody_has_keys)
+            supposed = question.dry and not self.catalog.providers and caller.own_key is None
+            usable = supposed and owner is not None
+            return _Place(name=name, provider=owner, model=told, usable=usable)
         return _Place(name=name, provider=target.provider, model=target.model, usable=True)
 
     async def _priced(self, places: Sequence["_Place"], question: "_Question") -> None:
@@ -366,7 +331,7 @@ class Router:
         lacks = facts.lacks if told is None or told.lacks is None else frozenset(told.lacks)
         spoken = spoken_with(provider, question.request.dialect)
         if spoken in unsayable:
-            lacks |= {_capability(unsayable[spoken])}
+            lacks |= {lacking(unsayable[spoken])}
         rules = provider.usage.get(spoken)
         found = self.prices.find(provider, model, question.now_ms)
         return Option(
@@ -499,59 +464,11 @@ def _good_enough(profile: Profile, tier: str, stay: Stay) -> bool:
     return not names.isdisjoint({stay.model, f"{stay.provider}/{stay.model}"})
 
 
-_STATE = ("previous_response_id", "conversation", "cachedContent", "container")
-"""Fields that name what only the provider that made it can know."""
-
-
-def _pinned(question: _Question) -> str | None:
-    """Why the request may go to nobody else; null when it may."""
-    view, own = question.view, question.own
-    if question.kept is not None:
-        return f"pinned: {question.kept.provider.name} keeps the answer that it goes on from"
-    if own is None:
-        return None
-    first, slash, _ = view.model.partition("/")
-    if slash and first == own.provider.name and own.model != view.model:
-        return "pinned: the model's name names its provider"
-    state = next((name for name in _STATE if view.body.get(name)), None)
-    return f"pinned: {state} is known to its own provider only" if state else None
-
-
 def _newcomer(target: Target, question: _Question) -> bool:
     """Whether somebody else has written in the conversation, as far as we know of it."""
     own, dialect = question.own, question.request.dialect
     assumed = own.provider.name if own is not None else dialect.native_provider
     return bool((question.wrote or {assumed}) - {target.provider.name})
-
-
-def _unsayable(question: _Question, places: Sequence[_Place]) -> dict[str, ModelspendError]:
-    """Dialects that the request cannot be said in, and why."""
-    dialect = question.request.dialect
-    spoken = {
-        spoken_with(place.provider, dialect): place
-        for place in places
-        if place.provider is not None and place.usable
-    }
-    found: dict[str, ModelspendError] = {}
-    for name, place in spoken.items():
-        if name != dialect.name and place.provider is not None:
-            target = Target(provider=place.provider, model=place.model, dialect=name, credential=())
-            try:
-                passage(question.request, question.view, target)
-            except (Uncarriable, UnpairedToolCall, BadRequest) as error:
-                found[name] = error
-    return found
-
-
-def _capability(error: ModelspendError) -> str:
-    """What a dialect lacks that a request cannot be said in."""
-    match error:
-        case Uncarriable():
-            return error.capability
-        case UnpairedToolCall():
-            return "unpaired_tools"
-        case _:
-            return "request"
 
 
 def _constraints(section: ConstraintsSection) -> Constraints:
