@@ -196,7 +196,7 @@ def _unsealed(request: Request, view: RequestView, target: Target) -> Passage | 
         client=client,
         asked=view,
         dialect=client,
-        view=encoded.view,
+        view=replace(encoded.view, operation=view.operation, framing=view.framing),
         body=encoded.body,
         splices=(UNSEALED,),
         dropped=tuple(dict.fromkeys((*prepared.dropped, *encoded.dropped))),
