@@ -518,7 +518,9 @@ async def test_a_request_that_nobody_else_could_read_goes_as_it_is(
 ) -> None:
     body = {"model": "openai-own", "messages": [{"role": "wizard", "content": "hi"}]}
     for mode in ("observe", "shadow", "route"):
+        before = len(simulator.requests)
         await front.post("/v1/chat/completions", body, headers={"x-modelspend-mode": mode})
+        assert len(simulator.requests) == before + 1, mode
         assert json.loads(last(simulator).body) == body
         assert last(simulator).headers.get("authorization") is None  # `openai` has no key here
     status, headers, answer = await front.post("/v1/chat/completions", body | {"model": "auto"})
@@ -643,7 +645,24 @@ async def test_an_answer_beyond_what_can_be_translated_is_an_error_in_the_client
     assert (await front.receipt_of(headers)).execution.status == "error"
 
 
-# A dry run knows the caller's key.
+# A dry run knows what cannot be said, and the caller's key.
+
+
+@pytest.mark.parametrize("mode", ["observe", "shadow", "route"])
+async def test_a_dry_run_refuses_what_a_call_would_be_refused_for(
+    front: Sidecar, mode: str
+) -> None:
+    body = {"model": "claude/sim-ok", "messages": [{"role": "user", "content": "hi"}], "n": 2}
+    headers = {"x-modelspend-mode": mode}
+    token = {"authorization": f"Bearer {front.token}"}
+    said = {"body": body, "headers": headers}
+    status, _, dry = await front.post("/v1/route", said, headers=token)
+    live, got, answer = await front.post("/v1/chat/completions", body, headers=headers)
+    assert status == live == 400
+    error = (await front.receipt_of(got)).execution.error or ""
+    assert error.startswith("uncarriable: ")
+    assert json.loads(dry)["title"] == "uncarriable"
+    assert json.loads(dry)["detail"] in answer.decode()
 
 
 async def test_a_dry_run_counts_the_callers_own_key_as_a_call_does(
@@ -886,8 +905,10 @@ async def test_what_a_provider_sealed_does_not_go_to_another_of_its_dialect(
         assert receipt.request.translated_to is None
         for kept in ("metadata", "prompt_cache_key", "logit_bias"):
             assert (kept in said) is (kept.encode() in sent)
-        sent, receipt = await turn("p1")  # two has written in it now
-        assert SEALED.encode() not in sent
+        for _ in range(2):  # two has written in it now, and what it wrote comes back each time
+            sent, receipt = await turn("p1")
+            assert receipt.attempts[0].provider == "one"
+            assert SEALED.encode() not in sent
 
 
 async def test_a_stranger_gets_the_very_bytes_where_nothing_is_sealed(
