@@ -6,7 +6,7 @@ where the facts come from: the catalog, the price book, the ledger's evals, the 
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,16 +17,17 @@ from modelspend.dialects import CHAT_DIALECTS
 from modelspend.dialects.dialect import ChatDialect, Dialect, RequestView
 from modelspend.errors import (
     BadRequest,
+    ModelspendError,
     NoCandidate,
     NoCredential,
-    Uncarriable,
     UnknownModel,
     Unsupported,
 )
 from modelspend.estimate import Estimator
+from modelspend.gateway import pins
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.conversations import Conversations
-from modelspend.gateway.passage import Request, passage
+from modelspend.gateway.passage import Request, lacking, unsayables
 from modelspend.gateway.target import Target, choose, spoken_with, target_at, translatable
 from modelspend.money import from_usd
 from modelspend.quality import NO_SCORES, Scores
@@ -36,6 +37,7 @@ from modelspend.routing import Asked, Constraints, Mode, Option, Plan, Policy, S
 from modelspend.settings import BUILT_IN_PROFILE, Profile, Settings
 from modelspend.settings import Constraints as ConstraintsSection
 from modelspend.signals import Weights, classify
+from modelspend.store.stored_answers import StoredAnswers
 
 
 @record
@@ -63,7 +65,10 @@ class _Wish:
 
 @dataclass(slots=True)
 class Router:
-    """Makes decisions. `configure` swaps what a reload changes; new evidence comes as `scores`."""
+    """Makes decisions. `configure` swaps what a reload changes; new evidence comes as `scores`.
+
+    `answers` knows where stored answers lie; without it, none is known.
+    """
 
     catalog: Catalog
     prices: PriceBook
@@ -71,6 +76,7 @@ class Router:
     settings: Settings
     conversations: Conversations
     scores: Scores = NO_SCORES
+    answers: StoredAnswers | None = None
 
     def configure(self, catalog: Catalog, settings: Settings) -> None:
         self.catalog, self.settings = catalog, settings
@@ -102,7 +108,7 @@ class Router:
         dry: bool = False,
     ) -> Ruling:
         """The decision for a request. Raises BadRequest, UnknownModel, Unsupported, NoCredential,
-        or NoCandidate when the profile has nobody who may answer."""
+        UnknownAnswer, or NoCandidate when the profile has nobody who may answer."""
         wish = self._wish(view, caller)
         chat = CHAT_DIALECTS.get(request.dialect.name)
         if chat is None:
@@ -114,6 +120,12 @@ class Router:
         if wish.mode == "observe" and own is not None:
             return Ruling(plan=_carried(own), target=own, found=found)
         assert found is not None
+        stay = self.conversations.stay(caller.tenant, session_id, now_ms)
+        kept = await pins.keeper(
+            self.catalog, self.answers, request.dialect, view, caller, stay, wish.any_model
+        )
+        if kept is not None and own is not None and kept.provider.name == own.provider.name:
+            kept = own  # a model may follow another one there
         return await self._planned(
             _Question(
                 request=request,
@@ -123,7 +135,9 @@ class Router:
                 profile=profile,
                 found=found,
                 own=own,
-                stay=self.conversations.stay(caller.tenant, session_id, now_ms),
+                kept=kept,
+                stay=stay,
+                wrote=self.conversations.providers(caller.tenant, session_id),
                 now_ms=now_ms,
                 dry=dry,
             ),
@@ -186,7 +200,7 @@ class Router:
             return choose(self.catalog, dialect, view.model, caller)
         except (UnknownModel, NoCredential):
             owner = self.catalog.owner(view.model.rpartition("/")[2]) if dry else None
-            if owner is None or self.catalog.providers:
+            if owner is None or self.catalog.providers or caller.own_key is not None:
                 raise
             return Target(
                 provider=owner,
@@ -196,22 +210,30 @@ class Router:
             )
 
     async def _planned(self, question: "_Question", chat: ChatDialect) -> Ruling:
-        wanted = chat.neutral(question.view)
+        pinned = pins.reason(question.view, question.own, question.kept)
+        needs: frozenset[str] = frozenset()
+        try:
+            needs = translation.needs(chat.neutral(question.view)) & _FILTERS
+        except BadRequest:  # no other provider could be told, but this one shall say so itself
+            if question.own is None:
+                raise
+            pinned = pinned or "pinned: it cannot be read, so it goes as it is"
         asked = Asked(
             mode=question.wish.mode,
             any_model=question.wish.any_model,
             input_tokens=self._input_tokens(chat, question.view),
             output_limit=question.view.max_output,
-            needs=translation.needs(wanted) & _FILTERS,
-            pinned=self._pinned(question),
+            needs=needs,
+            pinned=pinned,
             stay=question.stay,
         )
-        places = self._places(question)
+        places = self._places(question, only_own=pinned is not None)
         await self._priced(places, question)
-        unsayable = _unsayable(question, places)
-        asked = replace(asked, needs=asked.needs | frozenset(unsayable.values()))
+        there = [(p.provider, p.model) for p in places if p.provider is not None and p.usable]
+        unsayable = {} if pinned else unsayables(question.request, question.view, there)
+        asked = replace(asked, needs=asked.needs | {lacking(e) for e in unsayable.values()})
         options = {place.name: self._option(place, question, unsayable) for place in places}
-        tier = _models(question.profile, question.found.tier)
+        tier = () if pinned else _models(question.profile, question.found.tier)
         plan = routing.plan(
             asked,
             question.found,
@@ -220,23 +242,31 @@ class Router:
             own=options.get(_OWN),
             incumbent=options.get(_INCUMBENT),
         )
-        return self._ruled(plan, asked, question)
+        return self._ruled(plan, asked, question, unsayable)
 
-    def _ruled(self, plan: Plan, asked: Asked, question: "_Question") -> Ruling:
+    def _ruled(
+        self,
+        plan: Plan,
+        asked: Asked,
+        question: "_Question",
+        unsayable: Mapping[str, ModelspendError],
+    ) -> Ruling:
         own = question.own
         if plan.chosen is None:
-            raise _nobody(plan, question)
+            raise _nobody(plan, question, unsayable)
         applied = asked.mode == "route"
         decision = replace(plan.decision, applied=applied, inputs=_inputs(asked, own))
         target = own if own is not None and not applied else self._target(plan.chosen, question)
+        if target is not None and applied and _newcomer(target, question):
+            target = replace(target, newcomer=True)
         return Ruling(
             plan=replace(plan, decision=decision), target=target, found=question.found, asked=asked
         )
 
     def _target(self, chosen: Option, question: "_Question") -> Target | None:
-        own = question.own
-        if own is not None and (own.provider.name, own.model) == (chosen.provider, chosen.model):
-            return own
+        for there in (question.own, question.kept):
+            if there is not None and there.at(chosen.provider, chosen.model):
+                return there
         provider = self.catalog.known.get(chosen.provider)
         if provider is None:
             return None
@@ -247,28 +277,24 @@ class Router:
                 return None
             raise
 
-    def _pinned(self, question: "_Question") -> str | None:
-        """Why the request may go to nobody else; null when it may."""
-        view, own = question.view, question.own
-        first, slash, _ = view.model.partition("/")
-        if own is not None and slash and first == own.provider.name and own.model != view.model:
-            return f"pinned: {view.model} names its provider"
-        return None
-
     def _input_tokens(self, dialect: ChatDialect, view: RequestView) -> int:
         return self.estimator.input_tokens(dialect.input_chars(view))
 
     # Who may answer, as options.
 
-    def _places(self, question: "_Question") -> list["_Place"]:
+    def _places(self, question: "_Question", *, only_own: bool) -> list["_Place"]:
         """Where each model of the profile lies, then the one asked for and the one stayed with."""
         profile, dialect = question.profile, question.request.dialect
+        own = question.kept or question.own
+        mine = []
+        if own is not None:
+            mine = [_Place(name=_OWN, provider=own.provider, model=own.model, usable=True)]
+        if only_own:
+            return mine
         places = [
             self._place(name, name, question) for name in _models(profile, question.found.tier)
         ]
-        if question.own is not None:
-            own = question.own
-            places.append(_Place(name=_OWN, provider=own.provider, model=own.model, usable=True))
+        places += mine
         stay = question.stay
         if stay is not None and _good_enough(profile, question.found.tier, stay):
             provider = self.catalog.providers.get(stay.provider)
@@ -287,8 +313,9 @@ class Router:
             first, slash, rest = model.partition("/")
             owner = self.catalog.known.get(first) if slash else self.catalog.owner(model)
             told = rest if slash and owner is not None else model
-            nobody_has_keys = question.dry and not self.catalog.providers and owner is not None
-            return _Place(name=name, provider=owner, model=told, usable=nobody_has_keys)
+            supposed = question.dry and not self.catalog.providers and caller.own_key is None
+            usable = supposed and owner is not None
+            return _Place(name=name, provider=owner, model=told, usable=usable)
         return _Place(name=name, provider=target.provider, model=target.model, usable=True)
 
     async def _priced(self, places: Sequence["_Place"], question: "_Question") -> None:
@@ -307,7 +334,12 @@ class Router:
             )
             await asyncio.gather(*fetches)  # type: ignore[call-overload]
 
-    def _option(self, place: "_Place", question: "_Question", unsayable: dict[str, str]) -> Option:
+    def _option(
+        self,
+        place: "_Place",
+        question: "_Question",
+        unsayable: Mapping[str, ModelspendError],
+    ) -> Option:
         provider, model = place.provider, place.model
         if provider is None:
             return Option(provider=place.name.partition("/")[0], model=model, has_key=False)
@@ -315,7 +347,8 @@ class Router:
         lacks = facts.lacks if told is None or told.lacks is None else frozenset(told.lacks)
         spoken = spoken_with(provider, question.request.dialect)
         if spoken in unsayable:
-            lacks |= {unsayable[spoken]}
+            lacks |= {lacking(unsayable[spoken])}
+        rules = provider.usage.get(spoken)
         found = self.prices.find(provider, model, question.now_ms)
         return Option(
             provider=provider.name,
@@ -327,6 +360,8 @@ class Router:
             trains=provider.trains,
             has_key=place.usable,
             quality=self.scores.bound(question.found.category, model, provider.name),
+            caches=spoken == question.request.dialect.name
+            or (rules is not None and rules.cache == "inside"),
         )
 
     def _policy(self, question: "_Question") -> Policy:
@@ -365,7 +400,8 @@ class _Place:
 
 @record
 class _Question:
-    """A request that is being decided."""
+    """A request that is being decided. `kept` is where a stored answer lies that it goes on from;
+    `wrote` names every provider that has answered in its conversation."""
 
     request: Request
     view: RequestView
@@ -374,7 +410,9 @@ class _Question:
     profile: Profile
     found: Classification
     own: Target | None
+    kept: Target | None
     stay: Stay | None
+    wrote: frozenset[str]
     now_ms: int
     dry: bool
 
@@ -393,6 +431,8 @@ def _inputs(asked: Asked, own: Target | None) -> dict[str, Any]:
             "provider": stay.provider,
             "model": stay.model,
             "cached_tokens": stay.cached_tokens,
+            "turns": stay.turns,
+            "elsewhere": dict(stay.elsewhere),
         },
     }
 
@@ -440,23 +480,11 @@ def _good_enough(profile: Profile, tier: str, stay: Stay) -> bool:
     return not names.isdisjoint({stay.model, f"{stay.provider}/{stay.model}"})
 
 
-def _unsayable(question: _Question, places: Sequence[_Place]) -> dict[str, str]:
-    """Dialects that the request cannot be said in, and the capability that is missing there."""
-    dialect = question.request.dialect
-    spoken = {
-        spoken_with(place.provider, dialect): place
-        for place in places
-        if place.provider is not None and place.usable
-    }
-    found: dict[str, str] = {}
-    for name, place in spoken.items():
-        if name != dialect.name and place.provider is not None:
-            target = Target(provider=place.provider, model=place.model, dialect=name, credential=())
-            try:
-                passage(question.request, question.view, target)
-            except Uncarriable as error:
-                found[name] = error.capability
-    return found
+def _newcomer(target: Target, question: _Question) -> bool:
+    """Whether somebody else has written in the conversation, as far as we know of it."""
+    own, dialect = question.own, question.request.dialect
+    assumed = own.provider.name if own is not None else dialect.native_provider
+    return bool((question.wrote or {assumed}) - {target.provider.name})
 
 
 def _constraints(section: ConstraintsSection) -> Constraints:
@@ -468,14 +496,17 @@ def _constraints(section: ConstraintsSection) -> Constraints:
     )
 
 
-def _nobody(plan: Plan, question: _Question) -> NoCandidate:
+def _nobody(
+    plan: Plan, question: _Question, unsayable: Mapping[str, ModelspendError]
+) -> NoCandidate:
     ruled_out = [
         f"{each.provider}/{each.model_id} ({each.filtered_out_by})" for each in plan.candidates
     ]
     told = ", ".join(ruled_out) or "it lists no model"
+    why = "".join(f" {error.message}" for error in dict.fromkeys(unsayable.values()))
     return NoCandidate(
         f"Profile {question.wish.profile} has no model that may answer"
-        f" ({question.found.tier}): {told}.",
+        f" ({question.found.tier}): {told}.{why}",
         "Name a model, or change the profile: modelspend help routing",
         field="model",
     )

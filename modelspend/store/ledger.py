@@ -32,6 +32,7 @@ from modelspend.store.quality import Quality
 from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
+from modelspend.store.stored_answers import StoredAnswers
 from modelspend.store.writer import Writer, needed
 
 _READERS = 2
@@ -70,6 +71,7 @@ class Store:
         self.bodies = BodyStore(readers, writer)
         self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)
+        self.stored_answers = StoredAnswers(readers, writer)
         self.events = Events(readers)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)
