@@ -20,7 +20,7 @@ from modelspend.routing import EXPECTED_OUTPUT, TIERS
 RISKIEST = 20
 LONG_OUTPUT = EXPECTED_OUTPUT["deep_reasoning"]
 COMPLEX = 0.6
-UNSURE = 0.7
+UNSURE = 0.8
 """Calls that go to less of a model are risky from this much complexity on, below this confidence,
 or when they were answered at such length."""
 
@@ -222,7 +222,8 @@ def percent(part: int, whole: int) -> Decimal | None:
         return None
     hundredths, rest = divmod(abs(part) * 10_000, abs(whole))
     hundredths += 2 * rest >= abs(whole)
-    return Decimal(hundredths if (part < 0) == (whole < 0) else -hundredths).scaleb(-2)
+    sign = "-" if hundredths and (part < 0) != (whole < 0) else ""
+    return Decimal(f"{sign}{hundredths // 100}.{hundredths % 100:02d}")
 
 
 def signed(share: Decimal | None, *, plus: bool = True) -> str:

@@ -6,6 +6,7 @@ is shown. What a reader would not guess: a cost that is not known passes no gate
 
 import re
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Literal
 
 from modelspend.backtest import Tally, dollars, percent, signed
@@ -85,10 +86,8 @@ def judge(gate: Gate, tally: Tally) -> Judged:
     said = f"{gate.metric} {count} of {tally.calls} calls"
     if gate.share:
         said += f" ({signed(percent(count, tally.calls), plus=False)})"
-        return Judged(
-            gate=gate, figure=said, holds=_holds(gate, Decimal(100 * count), max(tally.calls, 1))
-        )
-    return Judged(gate=gate, figure=said, holds=_holds(gate, Decimal(count), 1))
+        return Judged(gate=gate, figure=said, holds=_holds(gate, 100 * count, max(tally.calls, 1)))
+    return Judged(gate=gate, figure=said, holds=_holds(gate, count, 1))
 
 
 def _judge_cost(gate: Gate, tally: Tally) -> Judged:
@@ -98,17 +97,17 @@ def _judge_cost(gate: Gate, tally: Tally) -> Judged:
     difference, ledger = tally.difference_pico, tally.compared.ledger.pico
     if gate.share:
         said = f"cost {signed(percent(difference, ledger))} ({dollars(difference)} USD)"
-        return Judged(gate=gate, figure=said, holds=_holds(gate, Decimal(100 * difference), ledger))
+        return Judged(gate=gate, figure=said, holds=_holds(gate, 100 * difference, ledger))
     if gate.change:
         said, pico = f"cost {dollars(difference)} USD", difference
     else:
         pico = tally.total.policy.pico
         said = f"cost {usd_text(pico)} USD"
-    return Judged(gate=gate, figure=said, holds=_holds(gate, Decimal(pico), PICO_PER_USD))
+    return Judged(gate=gate, figure=said, holds=_holds(gate, pico, PICO_PER_USD))
 
 
-def _holds(gate: Gate, figure: Decimal, unit: int) -> bool:
-    limit = gate.limit * unit
+def _holds(gate: Gate, figure: int, unit: int) -> bool:
+    limit = Fraction(gate.limit) * unit
     match gate.compare:
         case ">":
             return figure > limit

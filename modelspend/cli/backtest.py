@@ -78,43 +78,12 @@ async def _run(
     store: "Store", filters: "Sequence[Filter]", before: "Settings", after: "Settings", at: Here
 ) -> "Tally":
     from modelspend.backtest import Tally
-    from modelspend.catalog import Catalog
-    from modelspend.catalog.library import InProcess
-    from modelspend.catalog.prices import PriceBook
-    from modelspend.estimate import Estimator
-    from modelspend.gateway.backtest import Backtest, with_keys
-    from modelspend.gateway.options import Known
+    from modelspend.gateway.backtest import Backtest
 
-    rows, overrides = await store.prices.rows(), await store.prices.overrides()
-    answered, scores = await store.history.providers(), await store.quality.scores()
-
-    def known(settings: "Settings") -> Known:
-        catalog = Catalog.load(settings.providers, at.env)
-        return Known(
-            catalog=with_keys(catalog, answered),
-            prices=PriceBook(
-                rows=rows, overrides=overrides, settings=settings, library=InProcess()
-            ),
-            settings=settings,
-            scores=scores,
-        )
-
-    async def body(receipt_id: str) -> bytes | None:
-        return (await store.bodies.get(receipt_id)).request
-
-    again = Backtest(
-        ledger=known(before),
-        policy=known(after),
-        estimator=Estimator(await store.ratios.load()),
-        body=body,
-    )
-    tally = Tally()
-    count, last = await store.history.count(filters)
-    progress, seq = _progress(count), 0
-    while batch := await store.history.after(seq, filters, until=last):
-        for past in batch:
-            tally.add(await again.again(past))
-        seq = batch[-1].seq
+    again = await Backtest.of(store, before, after, at.env)
+    progress, tally = _progress((await store.history.count(filters))[0]), Tally()
+    async for one in again.every(store, filters):
+        tally.add(one)
         progress(tally.calls)
     progress(None)
     return tally
@@ -126,11 +95,16 @@ def _progress(count: int) -> Callable[[int | None], None]:
         return lambda _: None
 
     def say(done: int | None) -> None:
+        if done is not None and done % _EACH:
+            return
         said = "" if done is None else f"{done:,} of {count:,} receipts decided again"
         sys.stderr.write(f"\r\x1b[K{said}")
         sys.stderr.flush()
 
     return say
+
+
+_EACH = 500
 
 
 def _draw(tally: "Tally") -> None:
@@ -188,7 +162,12 @@ def _totals(tally: "Tally") -> "Iterator[tuple[str, ...]]":
 
 def _changes(tally: "Tally") -> "Iterator[tuple[str, ...]]":
     yield "same model", str(tally.ended["same"]), ""
-    steps = ((-1, "to a lower tier"), (1, "to a higher tier"), (0, "within a tier"))
+    steps = (
+        (-1, "to a lower tier"),
+        (1, "to a higher tier"),
+        (0, "within a tier"),
+        (None, "from or to a model that no tier lists"),
+    )
     yield (
         "another model",
         str(tally.ended["moved"]),

@@ -5,13 +5,15 @@ body while it is kept, else on what the receipt shows. What a reader would not g
 key here, since nothing is sent; who has answered before counts as able to answer.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelspend import routing
 from modelspend.backtest import Ended, Redecided
 from modelspend.catalog import Catalog, stranger
+from modelspend.catalog.library import InProcess
+from modelspend.catalog.prices import PriceBook
 from modelspend.dialects import CHAT_DIALECTS, DIALECTS
 from modelspend.dialects.dialect import ChatDialect, RequestView
 from modelspend.errors import BadRequest, ModelspendError, UnknownModel, Unsupported
@@ -27,8 +29,8 @@ from modelspend.prompt_caches import PromptCaches, Thread, Where
 from modelspend.receipt import Classification
 from modelspend.record import record
 from modelspend.routing import Asked, Stay
-from modelspend.settings import Profile
-from modelspend.store import Past
+from modelspend.settings import Profile, Settings
+from modelspend.store import Filter, Past, Store
 
 Body = Callable[[str], Awaitable[bytes | None]]
 """The kept request of a receipt."""
@@ -90,6 +92,44 @@ class Backtest:
         default_factory=dict
     )
     _ranks: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    async def of(
+        cls, store: Store, before: Settings, after: Settings, env: Mapping[str, str]
+    ) -> "Backtest":
+        """A back-test of a ledger: the configuration without the policy, and with it."""
+        rows, overrides = await store.prices.rows(), await store.prices.overrides()
+        answered, scores = await store.history.providers(), await store.quality.scores()
+
+        def known(settings: Settings) -> Known:
+            library = InProcess()
+            return Known(
+                catalog=with_keys(Catalog.load(settings.providers, env), answered),
+                prices=PriceBook(
+                    rows=rows, overrides=overrides, settings=settings, library=library
+                ),
+                settings=settings,
+                scores=scores,
+            )
+
+        async def body(receipt_id: str) -> bytes | None:
+            return (await store.bodies.get(receipt_id)).request
+
+        return cls(
+            ledger=known(before),
+            policy=known(after),
+            estimator=Estimator(await store.ratios.load()),
+            body=body,
+        )
+
+    async def every(self, store: Store, where: Sequence[Filter]) -> AsyncIterator[Redecided]:
+        """The receipts that any filter matches, a batch in memory at a time, as they are now."""
+        _, last = await store.history.count(where)
+        seq = 0
+        while batch := await store.history.after(seq, where, until=last):
+            for past in batch:
+                yield await self.again(past)
+            seq = batch[-1].seq
 
     def __post_init__(self) -> None:
         self._repricer = Repricer(self.ledger, self.policy)
