@@ -34,7 +34,9 @@ def backtest(
     ],
     fail_if: Annotated[
         list[str] | None,
-        typer.Option("--fail-if", metavar="EXPR", help="Exit 6 if so: cost>+5%, risky>0, …"),
+        typer.Option(
+            "--fail-if", metavar="EXPR", help="Exit 6 if it holds (cost>+5%, risky>0, …)."
+        ),
     ] = None,
     json: Json = False,
     csv: Csv = False,
