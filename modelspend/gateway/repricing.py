@@ -43,6 +43,9 @@ class Repricer:
     ) -> tuple[int | None, bool]:
         """(cost, whether nothing is known to be missing from it)."""
         now = target.provider.name, target.model
+        alone = past.session_id is None
+        if now == was and alone and not self._reprices:
+            return past.cost_pico, True
         caching = await self._caching(target, past.created_at_ms)
         before = caching
         if now != was:

@@ -472,6 +472,45 @@ async def test_the_policy_that_was_in_force_reproduces_real_calls(
     assert all(one.why == NEVER_ASKED and one.policy_pico == 0 for one in undecided)
 
 
+async def test_a_decision_is_made_again_without_its_body_whatever_could_not_be_said_elsewhere(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    claude = {
+        "base_url": f"{simulator.url}/v1",
+        "dialects": ["anthropic.messages"],
+        "price": {"input": 1, "output": 1},
+    }
+    sections: dict[str, Any] = {
+        "routing": {"mode": "route"},
+        "store": {"keep_bodies": "none"},
+        "profiles": {"default": {"simple": ["claude/sim-ok", "sim/sim-ok"]}},
+        "providers": {"claude": claude},
+    }
+    async with sidecar_for(tmp_path, simulator.url, **sections) as sidecar:
+        strange = [{"type": "text", "text": "hi"}, {"type": "hologram", "hologram": {}}]
+        for content in ("hi there", strange):
+            body = {"model": "auto", "messages": [{"role": "user", "content": content}]}
+            headers = {"x-modelspend-mode": "route", "x-modelspend-profile": "default"}
+            await sidecar.post("/v1/chat/completions", body, headers=headers)
+        plain, odd = await sidecar.receipts()
+    assert plain.decision is not None
+    assert odd.decision is not None
+    assert plain.decision.provider == "claude"
+    assert odd.decision.provider == "sim"
+    assert plain.decision.inputs is not None
+    assert odd.decision.inputs is not None
+    assert "unsayable" not in plain.decision.inputs
+    assert odd.decision.inputs["unsayable"] == {"anthropic.messages": "hologram"}
+    assert odd.decision.inputs["caller"] == {"mode": "route", "profile": "default"}
+    loaded = settings.load(tmp_path / "config.toml", {}).settings
+    store = await Store.open_read(tmp_path / "ledger.db")
+    test = await Backtest.of(store, loaded, loaded, {})
+    calls = [one async for one in test.every(store, [ALL])]
+    await store.close()
+    assert [one.after for one in calls] == ["claude/sim-ok", "sim/sim-ok"]
+    assert {one.ended for one in calls} == {"same"}
+
+
 _tiers = st.sampled_from(["simple", "standard", "deep_reasoning"])
 _usages = st.fixed_dictionaries(
     {
