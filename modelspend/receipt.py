@@ -130,6 +130,15 @@ class Candidate:
 
 
 @record
+class Rewriting:
+    """What was taken out of a prompt; tokens are estimates of the whole prompt."""
+
+    steps: tuple[str, ...]
+    tokens_before: int
+    tokens_after: int
+
+
+@record
 class Decision:
     """The plan. `applied` is false in `observe` and `shadow`: `attempts` say what ran.
 
@@ -145,6 +154,7 @@ class Decision:
     applied: bool = False
     fallback_chain: tuple[str, ...] = ()
     prompt_rewritten: bool = False
+    rewriting: Rewriting | None = None
     rationale: tuple[str, ...] = ()
     inputs: Mapping[str, Any] | None = None
 

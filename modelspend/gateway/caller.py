@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from hashlib import blake2b, sha256
 
+from modelspend import answers
 from modelspend.errors import BadRequest, ConfigInvalid, ModelspendError, NotAuthorised
 from modelspend.gateway.headers import OWN_PREFIX, key_in
 from modelspend.gateway.runs import Runs
@@ -40,6 +41,7 @@ class Caller:
     mode: str | None = None
     profile: str | None = None
     explain: bool = False
+    cache: answers.Word | None = None
     key_id: str | None = None
     own_key: str | None = field(default=None, repr=False)
     own_bearer: bool = False
@@ -131,6 +133,7 @@ def described(caller: Caller, said: Mapping[str, str], tenant: str | None) -> Ca
         tags={**_tags(said.get("x-modelspend-tags", "")), **caller.tags},
         mode=_short(said, "x-modelspend-mode"),
         profile=_short(said, "x-modelspend-profile"),
+        cache=answers.word(said.get(answers.HEADER)),
         explain=_short(said, "x-modelspend-explain") in ("1", "true", "yes"),
     )
 
