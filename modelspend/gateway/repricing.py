@@ -44,8 +44,8 @@ class Repricer:
         """(cost, whether nothing is known to be missing from it)."""
         now = target.provider.name, target.model
         alone = past.session_id is None
-        if now == was and alone and not self._reprices:
-            return past.cost_pico, True
+        if past.status == Status.CACHED or (now == was and alone and not self._reprices):
+            return past.cost_pico, True  # a kept answer is kept under the policy's model as well
         caching = await self._caching(target, past.created_at_ms)
         before = caching
         if now != was:

@@ -274,6 +274,14 @@ async def test_nothing_is_lost_of_a_failed_try_an_estimate_or_an_unknown_cost(
     assert [one.exact for one in moved] == [True, False, True, False, True]
 
 
+async def test_a_kept_answer_costs_nothing_under_any_policy(tmp_path: Path) -> None:
+    plain = receipt(1, {"input_tokens": 100, "output_tokens": 10})
+    free = replace(plain.execution, status=Status.CACHED, actual_cost_pico=0, charged_pico=0)
+    kept(tmp_path, replace(plain, execution=free))
+    (one,) = await again(tmp_path, DOWN)
+    assert (one.after, one.policy_pico) == ("acme/small", 0)
+
+
 async def test_what_has_no_price_under_the_policy_is_unknown_and_not_free(tmp_path: Path) -> None:
     kept(tmp_path, receipt(1, {"input_tokens": 100, "output_tokens": 10}))
     policy = {
@@ -454,6 +462,10 @@ async def test_the_policy_that_was_in_force_reproduces_real_calls(
                 headers["x-modelspend-profile"] = "careful"
             body = {"model": model, "messages": messages, "stream": turn % 2 == 1}
             await sidecar.post("/v1/chat/completions", body, headers=headers)
+        for _ in range(2):
+            body = {"model": "auto", "messages": [{"role": "user", "content": "again"}]}
+            headers = {"x-modelspend-cache": "on", "x-modelspend-session": "s1"}
+            await sidecar.post("/v1/chat/completions", body, headers=headers)
         embedding = {"model": "sim/sim-ok", "input": "some words"}
         await sidecar.post("/v1/embeddings", embedding)
         receipts = await sidecar.receipts()
@@ -463,7 +475,8 @@ async def test_the_policy_that_was_in_force_reproduces_real_calls(
     test = await Backtest.of(store, loaded, loaded, {})
     calls = [one async for one in test.every(store, [ALL])]
     await store.close()
-    assert len(calls) == len(ASKED) * 3 + 1
+    assert len(calls) == len(ASKED) * 3 + 3
+    assert Status.CACHED in {one.execution.status for one in receipts}
     assert [one.policy_pico for one in calls] == [
         one.execution.actual_cost_pico for one in receipts
     ]
