@@ -24,11 +24,18 @@ def reason(view: RequestView, own: Target | None, kept: Target | None) -> str | 
         return f"pinned: {kept.provider.name} keeps the answer that it goes on from"
     if own is None:
         return None
-    first, slash, _ = view.model.partition("/")
-    if slash and first == own.provider.name and own.model != view.model:
-        return "pinned: the model's name names its provider"
+    if by_name := named(view.model, own):
+        return by_name
     state = next((name for name in _STATE if view.body.get(name)), None)
     return f"pinned: {state} is known to its own provider only" if state else None
+
+
+def named(model: str, own: Target | None) -> str | None:
+    """What the model's name alone says of it."""
+    first, slash, _ = model.partition("/")
+    if own is not None and slash and first == own.provider.name and own.model != model:
+        return "pinned: the model's name names its provider"
+    return None
 
 
 async def keeper(

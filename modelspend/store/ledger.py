@@ -24,6 +24,7 @@ from modelspend.store.checkpoint import Checkpoints
 from modelspend.store.conversations import Conversations
 from modelspend.store.events import Events, write_event
 from modelspend.store.files import Durability
+from modelspend.store.history import History
 from modelspend.store.lock import Gate, Holder, Lock, known_as_ledger, read_lock
 from modelspend.store.meta import Meta, NoWriter
 from modelspend.store.migrations import MIGRATIONS, migrate, version
@@ -68,6 +69,7 @@ class Store:
         self._outside = self._closed = False
         self.calls = Calls(writer, readers, boot_id)
         self.receipts = Receipts(readers)
+        self.history = History(readers)
         self.bodies = BodyStore(readers, writer)
         self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)
