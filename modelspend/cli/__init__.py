@@ -12,6 +12,7 @@ import typer
 
 from modelspend import __version__
 from modelspend.cli import (
+    backtest,
     cache_misses,
     circuits,
     completions,
@@ -52,6 +53,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("circuits", circuits.app),
     ("incidents", incidents.incidents),
     ("failovers", failovers.failovers),
+    ("backtest", backtest.backtest),
     ("cache-misses", cache_misses.cache_misses),
     ("prices", prices.app),
     ("eval", eval.app),

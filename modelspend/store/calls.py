@@ -30,6 +30,7 @@ from modelspend.store.events import write_event
 from modelspend.store.failovers import write_trail
 from modelspend.store.ratios import add_ratios
 from modelspend.store.readers import Readers
+from modelspend.store.stored_answers import StoredAnswer, write_stored
 from modelspend.store.writer import Writer, needed
 
 _RECOVER_BATCH = 200
@@ -74,6 +75,7 @@ class Calls:
         ratios: Sequence[Ratio] = (),
         advanced: Advanced | None = None,
         trail: Trail | None = None,
+        stored: StoredAnswer | None = None,
     ) -> int:
         """The final receipt; its number once all of it is durable.
 
@@ -81,7 +83,7 @@ class Calls:
         kept and tried again all the same.
         """
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._put(receipt, bodies, events, ratios, advanced, trail, told)
+        self._put(receipt, bodies, events, ratios, advanced, trail, stored, told)
         self._patience.watch(told)
         return await told
 
@@ -93,9 +95,10 @@ class Calls:
         ratios: Sequence[Ratio] = (),
         advanced: Advanced | None = None,
         trail: Trail | None = None,
+        stored: StoredAnswer | None = None,
     ) -> None:
         """The same for a context that may not wait: a hang-up, a shutdown."""
-        self._put(receipt, bodies, events, ratios, advanced, trail, None)
+        self._put(receipt, bodies, events, ratios, advanced, trail, stored, None)
 
     def _put(
         self,
@@ -105,6 +108,7 @@ class Calls:
         ratios: Sequence[Ratio],
         advanced: Advanced | None,
         trail: Trail | None,
+        stored: StoredAnswer | None,
         told: "asyncio.Future[int] | None",
     ) -> None:
         """On its way when this returns: nobody's cancellation can lose it from here on."""
@@ -112,7 +116,8 @@ class Calls:
 
         def put(kept: Bodies | Packed | None) -> None:
             writer.keep(
-                lambda book: _finish(book, receipt, kept, events, ratios, advanced, trail), told
+                lambda book: _finish(book, receipt, kept, events, ratios, advanced, trail, stored),
+                told,
             )
 
         if bodies is not None and bodies.size > LARGE:
@@ -224,6 +229,7 @@ def _finish(
     ratios: Sequence[Ratio],
     advanced: Advanced | None,
     trail: Trail | None,
+    stored: StoredAnswer | None,
 ) -> int:
     seq = write_receipt(book, receipt)
     if seq is None:
@@ -242,6 +248,8 @@ def _finish(
         write_advanced(book, seq, advanced)
     if trail is not None:
         write_trail(book, seq, receipt, trail)
+    if stored is not None:
+        write_stored(book, stored)
     return seq
 
 
