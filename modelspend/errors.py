@@ -171,6 +171,12 @@ class ProviderSaid(ModelspendError):
         self.code = kind
 
 
+class CircuitOpen(ModelspendError):
+    """Whoever may answer is being left alone, because it fails; `retry_after_s` says how long."""
+
+    code, status, retryable = "circuit_open", 503, True
+
+
 class NoCandidate(ModelspendError):
     """No model of the profile may answer; the message says what ruled each one out."""
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from modelspend.circuits import CircuitKey, Circuits, Standing
 from modelspend.receipt import Delivery, FailureClass
 from modelspend.record import record
-from modelspend.routing import Option
 
 if TYPE_CHECKING:
     from modelspend.sections import Retries as Rules
@@ -52,9 +51,8 @@ _PERHAPS_BILLED = frozenset({Delivery.MAYBE_ACCEPTED, Delivery.RESPONDING})
 
 @record
 class Way:
-    """One who may answer, and the circuit that stands before it."""
+    """One who may answer: by the circuit that stands before it."""
 
-    option: Option
     circuit: CircuitKey
 
 

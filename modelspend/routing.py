@@ -148,8 +148,8 @@ class Asked:
 class Plan:
     """The decision, every candidate with its score or what ruled it out, and who is next.
 
-    `chosen` is null when nobody may answer. `chain` is the accepted candidates after the chosen
-    one, the cheapest first.
+    `chosen` is null when nobody may answer. `chain` is who may answer after the chosen one, the
+    cheapest first, and last those whose circuit is open now.
     """
 
     decision: Decision
@@ -193,12 +193,15 @@ def plan(
     why: tuple[str, ...]
     if pinned and not _forbidden(seen[0], policy):
         chosen, strategy, why = seen[0], "pinned", (pinned,)
-    elif not accepted:
+    elif not accepted and (not _shut(seen) or _may(own, policy, seen)):
         return _nobody(asked, found, own, policy, seen)
+    elif not accepted:
+        chosen, strategy, why = _shut(seen)[0], "single", ("every circuit is open",)
     else:
         listed = {each.name for each in merged(options, incumbent)}
         chosen, strategy, why = _settle(asked, found, policy, own, seen, listed)
-    chain = sorted((each for each in accepted if each is not chosen), key=_cheapest_first)
+    others = [*sorted(accepted, key=_cheapest_first), *_shut(seen)]
+    chain = [each for each in others if each is not chosen]
     return Plan(
         decision=Decision(
             model_id=chosen.option.model,
@@ -213,6 +216,20 @@ def plan(
         chosen=chosen.option,
         chain=tuple(each.option for each in chain),
     )
+
+
+def fitting(
+    asked: Asked, found: Classification, options: Sequence[Option], policy: Policy
+) -> tuple[Option, ...]:
+    """Those who may answer, the cheapest first, and last those whose circuit is open now."""
+    seen = [_look(asked, found, policy, n, each) for n, each in enumerate(options)]
+    accepted = sorted((each for each in seen if each.out is None), key=_cheapest_first)
+    return tuple(each.option for each in (*accepted, *_shut(seen)))
+
+
+def _shut(seen: Sequence["_Seen"]) -> list["_Seen"]:
+    """Those whom nothing but their circuit rules out."""
+    return sorted((each for each in seen if each.out == "circuit_open"), key=_cheapest_first)
 
 
 def merged(options: Sequence[Option], *more: Option | None) -> list[Option]:
@@ -312,14 +329,14 @@ def _ruled_out(
         return f"capability:{missing[0]}"
     if option.context is not None and asked.input_tokens + _room(asked, tier) > option.context:
         return "context_window"
-    if option.circuit_open:
-        return "circuit_open"
     if cost is None and (policy.cost_weight > 0 or rules.max_pico is not None):
         return "unpriced"
     if rules.max_pico is not None and cost is not None and cost > rules.max_pico:
         return "budget"
     if option.quality is not None and option.quality < policy.quality_floor:
         return "quality_floor"
+    if option.circuit_open:  # last: who has only this against it is asked when nobody else is left
+        return "circuit_open"
     return None
 
 
@@ -444,8 +461,7 @@ def _nobody(
 ) -> Plan:
     """Nobody may answer. A model that was asked for by name still may, where it is not forbidden;
     in `shadow` it does so in any case, for nothing is refused there."""
-    mine = _named(seen, own.name) if own is not None else None
-    may = mine is not None and not _forbidden(mine, policy)
+    may = _may(own, policy, seen)
     chosen = own if may or asked.mode == "shadow" else None
     reasons = ", ".join(sorted({each.out or "" for each in seen}))
     why = [f"no candidate: {reasons}" if seen else "the profile is empty"]
@@ -463,6 +479,12 @@ def _nobody(
         candidates=_told(seen),
         chosen=chosen,
     )
+
+
+def _may(own: Option | None, policy: Policy, seen: Sequence[_Seen]) -> bool:
+    """Whether the model that was asked for by name may be used all the same."""
+    mine = _named(seen, own.name) if own is not None else None
+    return mine is not None and mine.out != "circuit_open" and not _forbidden(mine, policy)
 
 
 def _rationale(found: Classification) -> tuple[str, ...]:

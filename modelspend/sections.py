@@ -239,6 +239,12 @@ class Retries(_Section):
     wait_max_s: float = Field(
         10, ge=0, description="Longest Retry-After that is waited for with the client on the line."
     )
+    hold_s: float = Field(
+        10,
+        gt=0,
+        description="Longest that a stream without content is held back, so that another provider"
+        " can still be asked.",
+    )
 
 
 class Routing(_Section):
@@ -298,6 +304,11 @@ class Profile(_Section):
         0.5, ge=0, le=1, description="What earlier turns count, beside 1 for the newest."
     )
     constraints: Constraints = Field(Constraints(), description="What may be chosen at all.")
+    failover: Literal["same_model", "chain", "off"] = Field(
+        "same_model",
+        description="Who may stand in for a failing provider of a call that goes as it was asked:"
+        " the same model elsewhere, this profile's models too, or nobody, whatever is decided.",
+    )
 
 
 BUILT_IN_PROFILE = Profile(

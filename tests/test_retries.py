@@ -27,7 +27,6 @@ from modelspend.retries import (
     told_should_retry,
     told_wait_s,
 )
-from modelspend.routing import Option
 from modelspend.sections import Circuits as CircuitRules
 from modelspend.sections import Retries as Rules
 
@@ -37,9 +36,7 @@ RULES = Rules()
 
 def way(name: str, key: str = "") -> Way:
     provider, _, model = name.partition("/")
-    return Way(
-        option=Option(provider=provider, model=model), circuit=CircuitKey(provider, model, key)
-    )
+    return Way(circuit=CircuitKey(provider, model, key))
 
 
 A, A2, B, C = way("a/m"), way("a/n"), way("b/m"), way("c/m")

@@ -220,6 +220,7 @@ class Backtest:
             now_ms=past.created_at_ms,
             dry=True,
             kept=self._kept(past, inputs, own, thread),
+            shut=frozenset(inputs.get("circuit_open") or ()),
         )
         asked = self._asked(past, inputs, read, question)
         known = self.policy

@@ -12,7 +12,7 @@ from modelspend.gateway.call import Call
 from modelspend.gateway.relay import Relay
 from modelspend.gateway.settle import Settler
 from modelspend.gateway.upstream import AttemptFailed
-from modelspend.receipt import FailureClass, Status
+from modelspend.receipt import Delivery, FailureClass, Status
 
 
 class ClientStalled(Exception):
@@ -42,7 +42,9 @@ class Endings:
 
     async def failed(self, call: Call, failed: AttemptFailed) -> ModelspendError:
         call.last.end(Status.ERROR, failed.failure, failed.delivery)
-        return await self.refused(call, failed.told())
+        error = failed.told()
+        error.retry_after_s = call.retry_after_s
+        return await self.refused(call, error)
 
     async def refused(self, call: Call, error: ModelspendError) -> ModelspendError:
         """The receipt of a call that has no answer; the error goes on to the client."""
@@ -53,6 +55,7 @@ class Endings:
             return error
         if call.tries:
             ours = isinstance(error, LedgerUnavailable)
+            ours = ours or call.last.delivery is Delivery.NOT_SENT
             call.last.end(Status.ERROR, FailureClass.INTERNAL if ours else FailureClass.PROTOCOL)
         call.status = Status.ERROR
         call.http_status = error.status

@@ -17,10 +17,11 @@ from modelspend.catalog import usage as usage_rules
 from modelspend.catalog.prices import MISSING, Bill, PriceBook
 from modelspend.errors import LedgerUnavailable
 from modelspend.estimate import Estimator, Ratio
+from modelspend.failovers import Touched, Trail, extra_cost
 from modelspend.gateway.call import Call, Try
 from modelspend.gateway.conversations import LEAST_CACHED, Conversations, Turn
 from modelspend.gateway.thrift import Thrift
-from modelspend.money import INPUT_BUCKETS, Cost
+from modelspend.money import INPUT_BUCKETS, Cost, price_usage
 from modelspend.receipt import NO_USAGE, Delivery, Status, Usage
 from modelspend.settings import Settings
 from modelspend.store import Advanced, Bodies, Store
@@ -119,6 +120,7 @@ class Settler:
             self._bodies(call),
             ratios=self._lessons(call),
             advanced=self._advanced(call),
+            trail=self._trail(call),
             stored=self._stored(call),
         )
         with suppress(LedgerUnavailable):  # it is kept and tried again; no client waits for that
@@ -138,6 +140,29 @@ class Settler:
         except Exception as fault:
             log.error("%s left its conversation alone: %s", call.receipt_id, type(fault).__name__)
             return None
+
+    def _trail(self, call: Call) -> Trail | None:
+        """Who was asked in whose place, and which circuits the call suffered from."""
+        hurt = [one.target.circuit for one in call.tries if one.failure is not None]
+        touched = dict.fromkeys((*call.refused_by, *hurt))
+        if not touched and not call.hops:
+            return None
+        extra = extra_cost([one.attempt() for one in call.tries], self._at_first_choice(call))
+        return Trail(
+            failovers=tuple(call.hops),
+            touched=tuple(Touched(circuit=each, extra_cost_pico=extra) for each in touched),
+        )
+
+    def _at_first_choice(self, call: Call) -> int | None:
+        """What the answer would have cost where it was to come from; null when nobody knows."""
+        if not call.tries:
+            return 0
+        one, first = call.last, call.target
+        if one.target.circuit == first.circuit or one.usage.source == "none":
+            return one.cost.total_pico
+        found = self._prices.find(first.provider, first.model, call.created_at_ms)
+        price = None if found is MISSING else found.price
+        return price_usage(one.usage.quantities, price).total_pico
 
     def _remember(self, call: Call) -> None:
         """Where the conversation is now, and what its provider has probably cached of it."""

@@ -20,8 +20,12 @@ from modelspend.catalog.prices import PriceBook
 from modelspend.circuits import Circuits
 from modelspend.errors import ConfigInvalid
 from modelspend.estimate import Estimator
+from modelspend.gateway.answering import Answering
+from modelspend.gateway.attempts import Attempts
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.conversations import Conversations
+from modelspend.gateway.ending import Endings
+from modelspend.gateway.failover import Failovers
 from modelspend.gateway.life import Gateway
 from modelspend.gateway.models import Models
 from modelspend.gateway.router import Router
@@ -30,6 +34,7 @@ from modelspend.gateway.settle import Settler
 from modelspend.gateway.thrift import Thrift
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
+from modelspend.retries import Repeats, RetryBudget
 from modelspend.server import circuits, control, evals, jobs, models, runs, sla
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
@@ -122,26 +127,41 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
     catalog = Catalog.load(settings.providers, env)
     estimator, conversations = Estimator(await store.ratios.load()), Conversations()
     thrift = Thrift(store, estimator, settings, started.now_ms)
+    upstream, breakers = Upstream(), Circuits(settings.circuits)
+    router = Router(
+        catalog,
+        prices,
+        estimator,
+        settings,
+        conversations,
+        scores=await store.quality.scores(),
+        answers=store.stored_answers,
+        circuits=breakers,
+    )
+    settler = Settler(store, prices, estimator, conversations, thrift, settings)
+    endings = Endings(settler)
+    attempts = Attempts(
+        upstream,
+        store,
+        started.now_ms,
+        whole_timeouts=_timeouts(settings, settings.upstream.first_byte_s),
+        stream_timeouts=_timeouts(settings, settings.upstream.stream_first_byte_s),
+    )
     gateway = Gateway(
-        router=Router(
-            catalog,
-            prices,
-            estimator,
-            settings,
-            conversations,
-            scores=await store.quality.scores(),
-            answers=store.stored_answers,
-        ),
+        router=router,
         store=store,
-        upstream=Upstream(),
-        settler=Settler(store, prices, estimator, conversations, thrift, settings),
+        settler=settler,
         thrift=thrift,
+        failovers=Failovers(
+            breakers, router, attempts, RetryBudget(settings.retries), Repeats(), started.now_ms
+        ),
+        attempts=attempts,
+        answering=Answering(settler, endings, settings.retries.hold_s),
+        endings=endings,
         ids=Ids(started.now_ms, random),
         now_ms=started.now_ms,
         random=random,
         fingerprint=callers.fingerprint,
-        whole_timeouts=_timeouts(settings, settings.upstream.first_byte_s),
-        stream_timeouts=_timeouts(settings, settings.upstream.stream_first_byte_s),
         max_in_flight=settings.server.max_in_flight,
     )
     return Live(
@@ -149,8 +169,8 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
         catalog=catalog,
         callers=callers,
         gateway=gateway,
-        models=Models(gateway.upstream),
-        circuits=Circuits(settings.circuits),
+        models=Models(upstream),
+        circuits=breakers,
         config_path=str(started.loaded.path) if started.loaded.path else None,
         token=read_token(token_file),
         token_file=str(token_file),
@@ -205,14 +225,16 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
     gateway.fingerprint = callers.fingerprint
     live.circuits.rules = settings.circuits
     gateway.max_in_flight = settings.server.max_in_flight
-    gateway.whole_timeouts = _timeouts(settings, settings.upstream.first_byte_s)
-    gateway.stream_timeouts = _timeouts(settings, settings.upstream.stream_first_byte_s)
+    gateway.failovers.budget.rules = settings.retries
+    gateway.answering.hold_s = settings.retries.hold_s
+    gateway.attempts.whole_timeouts = _timeouts(settings, settings.upstream.first_byte_s)
+    gateway.attempts.stream_timeouts = _timeouts(settings, settings.upstream.stream_first_byte_s)
     live.settings, live.catalog, live.callers = settings, catalog, callers
     return list(loaded.notes)
 
 
 async def _upstream(app: web.Application) -> AsyncIterator[None]:
-    async with app[LIVE].gateway.upstream:
+    async with app[LIVE].gateway.attempts.upstream:
         yield
 
 

@@ -1,7 +1,7 @@
 """`GET /v1/circuits` and `/v1/incidents`; how circuits meet the ledger: taken up, kept, ordered."""
 
-import time
 from collections.abc import Mapping
+from time import perf_counter
 from typing import Any
 
 from aiohttp import web
@@ -21,7 +21,7 @@ async def circuits(request: web.Request) -> Mapping[str, Any]:
     return {
         "items": [
             view.to_json(now_ms)
-            for view in live.circuits.views(time.monotonic())
+            for view in live.circuits.views(perf_counter())
             if provider in (None, view.circuit.provider) and state in (None, view.phase)
         ]
     }
@@ -48,7 +48,7 @@ async def take_up(live: Live, store: Store) -> None:
         store.circuits.moved(transition, live.gateway.now_ms())
 
     live.circuits.listeners.append(keep)
-    live.circuits.restore(await store.circuits.saved(), time.monotonic(), live.gateway.now_ms())
+    live.circuits.restore(await store.circuits.saved(), perf_counter(), live.gateway.now_ms())
     await obey_orders(live, store)
 
 
@@ -56,6 +56,6 @@ async def obey_orders(live: Live, store: Store) -> None:
     """Do what commands have written down; an order is taken away once it is done."""
     orders = await store.circuits.orders()
     for order in orders:
-        live.circuits.obey(order, time.monotonic(), live.gateway.now_ms())
+        live.circuits.obey(order, perf_counter(), live.gateway.now_ms())
     if orders:
         await store.circuits.obeyed([order.order_id for order in orders])
