@@ -177,6 +177,12 @@ class CircuitOpen(ModelspendError):
     code, status, retryable = "circuit_open", 503, True
 
 
+class Cooling(CircuitOpen):
+    """Whoever may answer has asked to be left alone for a while."""
+
+    code, status = "rate_limited", 429
+
+
 class NoCandidate(ModelspendError):
     """No model of the profile may answer; the message says what ruled each one out."""
 

@@ -12,7 +12,7 @@ from random import random
 from time import perf_counter
 
 from modelspend.circuits import Circuits, Permit
-from modelspend.errors import BadRequest, CircuitOpen, Uncarriable, UnpairedToolCall
+from modelspend.errors import BadRequest, CircuitOpen, Cooling, Uncarriable, UnpairedToolCall
 from modelspend.failovers import Failover
 from modelspend.gateway.attempts import Attempts
 from modelspend.gateway.call import Call
@@ -59,7 +59,7 @@ class Failovers:
         call.refused_by.append(leave.circuit)
         end = await self._lead(call)
         if end is not None:
-            raise _nobody(call, end)
+            raise _nobody(call, end, cooling=leave.why == "cooling")
 
     async def after(self, call: Call) -> bool:
         """Begin the next attempt of a call whose last one failed, if there is to be one."""
@@ -174,10 +174,11 @@ def _mark(call: Call) -> str:
     return f"{call.caller.tenant} {call.asked_sha256}"
 
 
-def _nobody(call: Call, end: GiveUp) -> CircuitOpen:
+def _nobody(call: Call, end: GiveUp, *, cooling: bool) -> CircuitOpen:
     names = ", ".join(dict.fromkeys(f"{each.provider}/{each.model}" for each in call.refused_by))
-    return CircuitOpen(
-        f"No provider takes this call now: {names} fails and is left alone for a while.",
-        "See `modelspend circuits list`; close one by hand: modelspend circuits reset PROVIDER",
+    kind, why = (Cooling, "has asked for a rest") if cooling else (CircuitOpen, "keeps failing")
+    return kind(
+        f"Nobody takes this call now: {names} {why}.",
+        "See `modelspend circuits list`; or give the profile more models: modelspend help failover",
         retry_after_s=end.retry_after_s,
     )

@@ -14,6 +14,7 @@ from typing import Any
 from modelspend import routing
 from modelspend.catalog import Catalog, Provider
 from modelspend.catalog.prices import MISSING, PriceBook
+from modelspend.constraints import Constraints
 from modelspend.dialects.dialect import Dialect
 from modelspend.errors import BadRequest, NoCredential, UnknownModel, Unsupported
 from modelspend.gateway.caller import Caller
@@ -22,7 +23,7 @@ from modelspend.money import from_usd
 from modelspend.quality import NO_SCORES, Scores
 from modelspend.receipt import Classification
 from modelspend.record import record
-from modelspend.routing import Asked, Constraints, Mode, Option, Plan, Policy, Stay
+from modelspend.routing import Asked, Mode, Option, Plan, Policy, Stay
 from modelspend.settings import BUILT_IN_PROFILE, Profile, Settings
 from modelspend.settings import Constraints as ConstraintsSection
 

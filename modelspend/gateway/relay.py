@@ -22,6 +22,10 @@ _AFTER_END_S = 1.0
 """How long a provider may take to close after its terminal event before we stop listening."""
 
 
+_MOST_EARLY = 64 * 1024
+"""Bytes without content that are held back at most."""
+
+
 class Relay:
     """Iterate it once; `close` it whatever happened."""
 
@@ -51,6 +55,8 @@ class Relay:
             async with asyncio.timeout(hold_s):
                 while not (self._reader.note.content or self._closed or self._over()):
                     self._early += await self._step()
+                    if len(self._early) > _MOST_EARLY:
+                        return
         except TimeoutError:
             return
         except AttemptFailed as failed:

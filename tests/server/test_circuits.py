@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from tests.fakes.sidecar import Sidecar, sidecar_for
 from tests.server.test_control import ask, call
 
 BAD = FailureClass.SERVER_ERROR
+
+
+@pytest.fixture
+async def sidecar(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Sidecar]:
+    """One that leaves alone what fails."""
+    async with sidecar_for(tmp_path, simulator.url, circuits={}) as running:
+        yield running
+
+
 KEY = CircuitKey("sim", "sim-ok")
 
 
@@ -27,9 +37,9 @@ def live_of(sidecar: Sidecar) -> Live:
 
 def broken(live: Live, key: CircuitKey = KEY) -> None:
     for _ in range(5):
-        permit = live.circuits.admit(key, time.monotonic())
+        permit = live.circuits.admit(key, time.perf_counter())
         assert isinstance(permit, Permit)
-        permit.failed(BAD, time.monotonic())
+        permit.failed(BAD, time.perf_counter())
 
 
 async def durable(sidecar: Sidecar) -> None:
@@ -46,7 +56,7 @@ async def test_circuits_are_told_as_they_stand(sidecar: Sidecar) -> None:
     assert await items(sidecar, "/v1/circuits") == []
     live = live_of(sidecar)
     broken(live)
-    live.circuits.trip("groq", None, time.monotonic(), 60.0)
+    live.circuits.trip("groq", None, time.perf_counter(), 60.0)
     hand, sim = await items(sidecar, "/v1/circuits")
     assert {name: sim[name] for name in ("provider", "model_id", "key_id", "state", "reason")} == {
         "provider": "sim",
@@ -70,7 +80,7 @@ async def test_an_opening_is_an_incident_and_its_end_resolves_it(sidecar: Sideca
     await durable(sidecar)
     (one,) = await items(sidecar, "/v1/incidents?status=open")
     assert (one["provider"], one["status"], one["failures"]) == ("sim", "open", 5)
-    live.circuits.reset("sim", None, time.monotonic())
+    live.circuits.reset("sim", None, time.perf_counter())
     await durable(sidecar)
     assert await items(sidecar, "/v1/incidents?status=open") == []
     (one,) = await items(sidecar, "/v1/incidents?provider=sim&since=1h&limit=5")
@@ -150,18 +160,18 @@ async def test_a_query_that_cannot_be_taken_is_refused_and_not_widened(
 async def test_a_sidecar_that_starts_goes_on_where_the_last_one_was(
     tmp_path: Path, simulator: Simulator
 ) -> None:
-    async with sidecar_for(tmp_path, simulator.url) as first:
+    async with sidecar_for(tmp_path, simulator.url, circuits={}) as first:
         broken(live_of(first))
-        live_of(first).circuits.trip("groq", None, time.monotonic(), None)
-    async with sidecar_for(tmp_path, simulator.url) as second:
+        live_of(first).circuits.trip("groq", None, time.perf_counter(), None)
+    async with sidecar_for(tmp_path, simulator.url, circuits={}) as second:
         circuits = live_of(second).circuits
-        refusal = circuits.admit(KEY, time.monotonic())
+        refusal = circuits.admit(KEY, time.perf_counter())
         assert isinstance(refusal, Refusal)
         assert 5 < refusal.retry_after_s < 15
-        assert circuits.snapshot(time.monotonic()).refuses("groq", "any")
-        circuits.reset("sim", None, time.monotonic())
-    async with sidecar_for(tmp_path, simulator.url) as third:
-        assert isinstance(live_of(third).circuits.admit(KEY, time.monotonic()), Permit)
+        assert circuits.snapshot(time.perf_counter()).refuses("groq", "any")
+        circuits.reset("sim", None, time.perf_counter())
+    async with sidecar_for(tmp_path, simulator.url, circuits={}) as third:
+        assert isinstance(live_of(third).circuits.admit(KEY, time.perf_counter()), Permit)
         (one,) = await items(third, "/v1/incidents?status=open")
         assert one["provider"] == "groq"
 
@@ -172,34 +182,34 @@ async def test_what_a_command_ordered_is_done_while_we_run_and_at_the_start(
     def trip(provider: str) -> Order:
         return Order(act="trip", provider=provider, model=None, at_ms=0)
 
-    async with sidecar_for(tmp_path, simulator.url) as sidecar:
+    async with sidecar_for(tmp_path, simulator.url, circuits={}) as sidecar:
         ledger = Path(sidecar.store.path)
         notes = await Store.open_notes(ledger)
         await notes.circuits.order(trip("sim"))
         await notes.close()
         circuits = live_of(sidecar).circuits
         async with asyncio.timeout(10):
-            while not circuits.snapshot(time.monotonic()).refuses(*KEY):
+            while not circuits.snapshot(time.perf_counter()).refuses(*KEY):
                 await asyncio.sleep(0.05)
             while await sidecar.app[STORE].circuits.orders():
                 await asyncio.sleep(0.05)
     notes = await Store.open_notes(ledger)
     await notes.circuits.order(trip("groq"))
     await notes.close()
-    async with sidecar_for(tmp_path, simulator.url) as sidecar:
-        assert live_of(sidecar).circuits.snapshot(time.monotonic()).refuses("groq", "any")
+    async with sidecar_for(tmp_path, simulator.url, circuits={}) as sidecar:
+        assert live_of(sidecar).circuits.snapshot(time.perf_counter()).refuses("groq", "any")
         assert await sidecar.app[STORE].circuits.orders() == []
 
 
 async def test_a_reload_changes_the_limits(tmp_path: Path, simulator: Simulator) -> None:
-    async with sidecar_for(tmp_path, simulator.url) as sidecar:
+    async with sidecar_for(tmp_path, simulator.url, circuits={}) as sidecar:
         file = tmp_path / "config.toml"
-        file.write_text(file.read_text() + "\n[circuits]\nconsecutive = 2\n")
+        file.write_text(file.read_text().replace("[circuits]", "[circuits]\nconsecutive = 2"))
         status, _, _ = await ask(sidecar, "/v1/reload", method="POST")
         assert status == 200
         live = live_of(sidecar)
         for _ in range(2):
-            permit = live.circuits.admit(KEY, time.monotonic())
+            permit = live.circuits.admit(KEY, time.perf_counter())
             assert isinstance(permit, Permit)
-            permit.failed(BAD, time.monotonic())
-        assert isinstance(live.circuits.admit(KEY, time.monotonic()), Refusal)
+            permit.failed(BAD, time.perf_counter())
+        assert isinstance(live.circuits.admit(KEY, time.perf_counter()), Refusal)
