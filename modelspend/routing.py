@@ -113,7 +113,8 @@ class Asked:
     """What a decision needs to know of a request; small enough to stand on the receipt.
 
     `pinned` is why the request may go nowhere else (an explicit provider, a stored conversation).
-    `any_model` is true for `auto`, which always routes.
+    `any_model` is true for `auto`, which always routes. `over_cap` names the candidates whose worst
+    case has no room under a hard cap now.
     """
 
     mode: Mode
@@ -123,6 +124,7 @@ class Asked:
     needs: frozenset[str] = frozenset()
     pinned: str | None = None
     stay: Stay | None = None
+    over_cap: frozenset[str] = frozenset()
 
 
 @record
@@ -275,6 +277,8 @@ def _ruled_out(
         return "context_window"
     if option.circuit_open:
         return "circuit_open"
+    if option.name in asked.over_cap:
+        return "budget"
     if cost is None and (policy.cost_weight > 0 or rules.max_pico is not None):
         return "unpriced"
     if rules.max_pico is not None and cost is not None and cost > rules.max_pico:
@@ -382,6 +386,9 @@ def _nobody(asked: Asked, own: Option | None, policy: Policy, seen: list[_Seen])
     """Nobody in the profile may answer: a model that was asked for by name still may."""
     own_out = next((e.out for e in seen if own is not None and e.option.name == own.name), None)
     chosen = own if own is not None and own_out in (None, "unpriced", "quality_floor") else None
+    full = [e for e in seen if e.out == "budget" and e.option.name in asked.over_cap]
+    if chosen is None and full:  # the hold tells which cap, and what raises it
+        chosen = min(full, key=_cheapest_first).option
     reasons = sorted({each.out or "" for each in seen})
     return Plan(
         decision=Decision(

@@ -4,13 +4,18 @@ This is the only mutable record on the request path. It turns into a `Receipt` o
 `receipt()`, from what it holds at that moment; whoever ends the call first wins.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from modelspend import answers
+from modelspend.budgets import Hold
 from modelspend.conversations import Conversation
 from modelspend.dialects.dialect import AnswerNote, RequestView
+from modelspend.errors import ModelspendError
+from modelspend.events import Event
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.headers import Pairs
 from modelspend.gateway.passage import Passage, Request
@@ -34,10 +39,17 @@ from modelspend.receipt import (
     total_cost,
 )
 
+if TYPE_CHECKING:
+    from modelspend.gateway.slices import Slices
+
 
 @dataclass(slots=True, kw_only=True)
 class Try:
-    """One attempt while it runs. Times are `perf_counter` seconds, `started_at_ms` UTC."""
+    """One attempt while it runs. Times are `perf_counter` seconds, `started_at_ms` UTC.
+
+    `holds` is what it holds of budgets, `hold_pico` the most it may cost by that. `sure` tells that
+    its cost is what the provider will bill, so that this is charged and not what was held.
+    """
 
     n: int
     target: Target
@@ -55,6 +67,9 @@ class Try:
     usage: Usage = NO_USAGE
     cost: Cost = NO_COST
     charged_pico: int = 0
+    sure: bool = False
+    holds: Sequence[Hold] = ()
+    hold_pico: int = 0
 
     def end(
         self, status: Status, failure: FailureClass | None = None, delivery: Delivery | None = None
@@ -140,6 +155,11 @@ class Call:
         self.answer_headers: Pairs = ()
         self.so_far: Conversation | None = None  # what is known of its conversation
         self.savings: Savings | None = None
+        self.output_limit: int | None = None  # put into a request that sets none
+        self.slices: Slices | None = None
+        self.events: list[Event] = []  # to be told with its receipt
+        self.refused_for: ModelspendError | None = None
+        self.kills: str | None = None  # a session or key that this call has run out of bounds
         self.seq: int | None = None  # the number of its receipt, once that is durable
         self.tries: list[Try] = []
         self.reply: Reply | None = None
@@ -148,7 +168,7 @@ class Call:
         self.status: Status | None = None
         self.http_status: int | None = None
         self.error: str | None = None
-        self._asked_sha256 = sha256(request.body).hexdigest()
+        self.asked_sha256 = sha256(request.body).hexdigest()
         self._answer_hash = sha256()
         self._answer_size = 0
         self._kept: list[bytes] | None = []
@@ -248,7 +268,7 @@ class Call:
             path=self.request.path,
             model=view.model if view else "",
             stream=view.stream if view else False,
-            sha256=self._asked_sha256,
+            sha256=self.asked_sha256,
             size=len(self.request.body),
             answer_sha256=self._answer_hash.hexdigest() if self._answer_size else None,
             answer_size=self._answer_size,
@@ -258,7 +278,7 @@ class Call:
             added=out.added if out else (),
         )
 
-    def intent(self, hold_pico: int = 0) -> Intent:
+    def intent(self) -> Intent:
         """What must be durable before the first byte goes upstream."""
         caller, one = self.caller, self.last
         return Intent(
@@ -277,7 +297,7 @@ class Call:
             decision=self._ruling.decision if self._ruling else None,
             provider=one.target.provider.name,
             model_id=one.target.model,
-            hold_pico=hold_pico,
+            hold_pico=one.hold_pico,
         )
 
     def receipt(self) -> Receipt:

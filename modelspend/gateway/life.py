@@ -22,7 +22,6 @@ from modelspend.errors import (
     LedgerUnavailable,
     ModelspendError,
     Overloaded,
-    Unsupported,
     UpstreamFailed,
 )
 from modelspend.gateway.call import Call, Room
@@ -30,7 +29,8 @@ from modelspend.gateway.caller import Caller
 from modelspend.gateway.conversations import session_of
 from modelspend.gateway.ending import ClientStalled, Endings
 from modelspend.gateway.headers import afresh, downward, strip_key, upward
-from modelspend.gateway.passage import Passage, Request, asking_for_usage, passage
+from modelspend.gateway.passage import Passage, Request, asking_for_usage, limited, passage
+from modelspend.gateway.purse import Purse
 from modelspend.gateway.relay import Relay
 from modelspend.gateway.router import Router
 from modelspend.gateway.settle import Settler
@@ -65,6 +65,7 @@ class Gateway:
     upstream: Upstream
     settler: Settler
     thrift: Thrift
+    purse: Purse
     ids: Ids
     now_ms: Callable[[], int]
     random: Callable[[int], bytes]
@@ -103,6 +104,7 @@ class Gateway:
         try:
             # Reading what is asked for.
             self._read(call)
+            await self._stop_runaways(call)
 
             # Deciding who answers: what the prompt asks for, then who could do it, and best.
             await self._decide(call)
@@ -113,10 +115,11 @@ class Gateway:
                 return
             call.out = self._passage(call)
 
-            # Writing the intent. (The hold joins it in the same transaction.)
+            # Writing the intent, and in the same transaction the hold of what it may cost.
             call.begin_try(call.target, self.now_ms())
             self.settler.prepare(call)
-            await self.store.calls.begin(call.intent())
+            holds = await self.purse.hold(call)
+            await self.store.calls.begin(call.intent(), holds)
             call.begun = True
 
             # Sending it. (Failover goes round here, before the first content byte.)
@@ -179,8 +182,19 @@ class Gateway:
         if caller.fault is not None:
             raise caller.fault
         call.view = view = request.dialect.read(f"{request.path}?{request.query}", request.body)
-        _refuse_what_is_not_there(request)
         call.session_id, call.session_source = session_of(request, view, caller, self.fingerprint)
+
+    async def _stop_runaways(self, call: Call) -> None:
+        try:
+            self.purse.check(call)
+        finally:
+            if call.kills is not None:
+                await self.stop(call.kills, "a rule against runaways has stopped it")
+
+    async def stop(self, name: str, reason: str) -> int:
+        """Refuse the calls of a session or key, and cut its open streams; how many there were."""
+        await self.purse.stop(name, reason, self.now_ms())
+        return self._endings.stop(name)
 
     async def _decide(self, call: Call) -> None:
         """Who answers, and how the request is said there."""
@@ -223,7 +237,7 @@ class Gateway:
     def _passage(self, call: Call, *, ask_usage: bool = True) -> Passage:
         """The client's own bytes with at most the stated splices, or their translation."""
         provider, model = call.target.provider, call.target.model
-        out = passage(*call.said, call.target)
+        out = limited(passage(*call.said, call.target), call.output_limit)
         if ask_usage and provider.stream_usage and (provider.name, model) not in self._rejects:
             out = asking_for_usage(out)
         return out
@@ -243,12 +257,15 @@ class Gateway:
         first.end(Status.ERROR, FailureClass.CLIENT_ERROR, Delivery.DONE)
         call.out = self._passage(call, ask_usage=False)
         again = call.begin_try(first.target, self.now_ms())
+        again.holds, again.hold_pico = first.holds, first.hold_pico
+        first.holds, first.hold_pico = (), 0
         await self.store.calls.hop(
             call.receipt_id,
             again.n,
             again.target.provider.name,
             again.target.model,
             again.started_at_ms,
+            instead=True,
         )
         reply = await self._try(call)
         if reply.status != 400:  # so it was the option, and not words of the client's own
@@ -394,13 +411,3 @@ def _explained(call: Call, body: bytes) -> bytes:
     plan = call.ruling.plan
     told = explanation(call.receipt_id, call.ruling.found, plan.decision, plan.candidates)
     return jsonbody.prepend(body, b'"modelspend":' + dumps(told))
-
-
-def _refuse_what_is_not_there(request: Request) -> None:
-    """Features of later versions are refused, never silently left out."""
-    if any(name.lower() == "x-modelspend-max-usd" for name, _ in request.headers):
-        raise Unsupported(
-            "x-modelspend-max-usd asks for a cap, which this version does not have.",
-            "Leave it out; nothing was sent.",
-            field="x-modelspend-max-usd",
-        )

@@ -11,8 +11,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from time import perf_counter
 
 from modelspend.dialects.dialect import StreamReader
-from modelspend.errors import ModelspendError, StreamTruncated
+from modelspend.errors import ModelspendError, Stopped, StreamTruncated
 from modelspend.gateway.call import Call, Try
+from modelspend.gateway.slices import Slices
 from modelspend.gateway.upstream import AttemptFailed, Reply
 from modelspend.receipt import Delivery, FailureClass, Status
 
@@ -42,6 +43,7 @@ class Relay:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes for the client, the terminal ones only after the receipt is final."""
         held = b""
+        slices = self.call.slices
         try:
             while chunk := await self._more():
                 now, later = self._reader.feed(chunk)
@@ -50,6 +52,10 @@ class Relay:
                 held += later
                 if self._over():
                     break
+                if slices is not None and not await slices.go_on(chunk, self._reader.note):
+                    now = await self._out_of_money(slices)
+                    yield now
+                    return
             else:
                 now, later = self._reader.close()
                 if now:
@@ -132,7 +138,19 @@ class Relay:
         )
         return await self._told(error)
 
+    async def _out_of_money(self, slices: Slices) -> bytes:
+        """The next slice does not fit: the provider is cut off before it writes on."""
+        self._reply.close()
+        self._try.end(Status.BUDGET_STOPPED, FailureClass.BUDGET, Delivery.RESPONDING)
+        assert slices.refusal is not None
+        return await self._told(slices.refusal)
+
     async def _broke_off(self, failed: AttemptFailed) -> bytes:
+        if failed.failure is FailureClass.STOPPED:
+            self._try.end(Status.BUDGET_STOPPED, failed.failure, Delivery.RESPONDING)
+            return await self._told(
+                Stopped("This stream was cut: its session or key has been stopped.")
+            )
         status = Status.TRUNCATED if self._reader.note.content else Status.ERROR
         self._try.end(status, failed.failure, Delivery.RESPONDING)
         return await self._told(failed.told())

@@ -8,7 +8,7 @@ where the facts come from: the catalog, the price book, the ledger's evals, the 
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelspend import routing, translation
 from modelspend.catalog import Catalog, Provider
@@ -36,6 +36,9 @@ from modelspend.routing import Asked, Constraints, Mode, Option, Plan, Policy, S
 from modelspend.settings import BUILT_IN_PROFILE, Profile, Settings
 from modelspend.settings import Constraints as ConstraintsSection
 from modelspend.signals import Weights, classify
+
+if TYPE_CHECKING:
+    from modelspend.gateway.purse import Purse
 
 
 @record
@@ -70,6 +73,7 @@ class Router:
     estimator: Estimator
     settings: Settings
     conversations: Conversations
+    purse: "Purse | None" = None
     scores: Scores = NO_SCORES
 
     def configure(self, catalog: Catalog, settings: Settings) -> None:
@@ -124,6 +128,7 @@ class Router:
                 found=found,
                 own=own,
                 stay=self.conversations.stay(caller.tenant, session_id, now_ms),
+                session_id=session_id,
                 now_ms=now_ms,
                 dry=dry,
             ),
@@ -209,7 +214,11 @@ class Router:
         places = self._places(question)
         await self._priced(places, question)
         unsayable = _unsayable(question, places)
-        asked = replace(asked, needs=asked.needs | frozenset(unsayable.values()))
+        asked = replace(
+            asked,
+            needs=asked.needs | frozenset(unsayable.values()),
+            over_cap=await self._over_cap(places, question),
+        )
         options = {place.name: self._option(place, question, unsayable) for place in places}
         tier = _models(question.profile, question.found.tier)
         plan = routing.plan(
@@ -254,6 +263,14 @@ class Router:
         if own is not None and slash and first == own.provider.name and own.model != view.model:
             return f"pinned: {view.model} names its provider"
         return None
+
+    async def _over_cap(self, places: Sequence["_Place"], asked: "_Question") -> frozenset[str]:
+        """Who has no room under a hard cap, where the profile rather takes a cheaper model."""
+        if asked.profile.near_cap != "degrade" or self.purse is None:
+            return frozenset()
+        others = [(place.provider, place.model) for place in places if place.provider is not None]
+        call = (asked.request, asked.view, asked.caller, asked.session_id)
+        return await self.purse.over_cap(*call, others, asked.now_ms)
 
     def _input_tokens(self, dialect: ChatDialect, view: RequestView) -> int:
         return self.estimator.input_tokens(dialect.input_chars(view))
@@ -375,6 +392,7 @@ class _Question:
     found: Classification
     own: Target | None
     stay: Stay | None
+    session_id: str | None
     now_ms: int
     dry: bool
 
@@ -382,7 +400,8 @@ class _Question:
 def _inputs(asked: Asked, own: Target | None) -> dict[str, Any]:
     """What a plan was made from, as it stands on the receipt."""
     stay = asked.stay
-    return {
+    full = {"over_cap": sorted(asked.over_cap)} if asked.over_cap else {}
+    return full | {
         "input_tokens": asked.input_tokens,
         "output_limit": asked.output_limit,
         "needs": sorted(asked.needs),

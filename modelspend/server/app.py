@@ -23,13 +23,14 @@ from modelspend.gateway.caller import Callers
 from modelspend.gateway.conversations import Conversations
 from modelspend.gateway.life import Gateway
 from modelspend.gateway.models import Models
+from modelspend.gateway.purse import Purse
 from modelspend.gateway.router import Router
 from modelspend.gateway.runs import Runs
 from modelspend.gateway.settle import Settler
 from modelspend.gateway.thrift import Thrift
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
-from modelspend.server import control, evals, jobs, models, runs
+from modelspend.server import control, evals, jobs, kills, models, runs
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
@@ -67,6 +68,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/reload", control.guarded(control.reload)),
     ("POST", "/v1/evals/evidence", control.guarded(evals.add_evidence)),
     ("POST", "/v1/evals/results", control.guarded(evals.keep_result)),
+    ("POST", "/v1/kill", control.guarded(kills.kill)),
     ("POST", "/v1/runs", control.guarded(runs.open_run)),
     ("DELETE", "/v1/runs/{run_id}", control.guarded(runs.close_run)),
 )
@@ -116,6 +118,8 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
     catalog = Catalog.load(settings.providers, env)
     estimator, conversations = Estimator(await store.ratios.load()), Conversations()
     thrift = Thrift(store, estimator, settings, started.now_ms)
+    purse = Purse(store, prices, settings)
+    await purse.refresh(settings, started.now_ms())
     gateway = Gateway(
         router=Router(
             catalog,
@@ -123,12 +127,14 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
             estimator,
             settings,
             conversations,
+            purse,
             scores=await store.quality.scores(),
         ),
         store=store,
         upstream=Upstream(),
-        settler=Settler(store, prices, estimator, conversations, thrift, settings),
+        settler=Settler(store, prices, estimator, conversations, thrift, purse, settings),
         thrift=thrift,
+        purse=purse,
         ids=Ids(started.now_ms, random),
         now_ms=started.now_ms,
         random=random,
@@ -194,6 +200,7 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
     gateway = live.gateway
     gateway.settler.reconfigure(settings)
     gateway.router.configure(catalog, settings)
+    await gateway.purse.refresh(settings, gateway.now_ms())
     gateway.fingerprint = callers.fingerprint
     gateway.max_in_flight = settings.server.max_in_flight
     gateway.whole_timeouts = _timeouts(settings, settings.upstream.first_byte_s)

@@ -37,10 +37,17 @@ def start(live: Live, store: Store, prices: PriceBook) -> Callable[[], Awaitable
 
 def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
     async def notice_overrides() -> None:
-        """Prices and evidence that another process left in the ledger."""
+        """Prices, caps and evidence that another process left in the ledger."""
         if await store.changed_outside():
             prices.override(await store.prices.overrides())
             live.gateway.router.scores = await store.quality.scores()
+            await live.gateway.purse.refresh(live.settings, live.gateway.now_ms())
+
+    async def tell_refusals() -> None:
+        await live.gateway.purse.tell_refusals(live.gateway.now_ms())
+
+    async def foresee_budgets() -> None:
+        await live.gateway.purse.foresee(live.gateway.now_ms())
 
     async def expire_bodies() -> None:
         settings = live.settings
@@ -69,6 +76,8 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
     return (
         Job("learn-prices", 2.0, learn_prices),
         Job("notice-overrides", 1.0, notice_overrides),
+        Job("tell-refusals", 10.0, tell_refusals),
+        Job("foresee-budgets", 60.0, foresee_budgets),
         Job("expire-bodies", 600.0, expire_bodies),
         Job("expire-answers", 300.0, expire_answers),
         Job("forget-conversations", 3600.0, forget_conversations),

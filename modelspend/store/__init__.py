@@ -6,7 +6,9 @@ sqlite_utils is loaded only when a migration is pending.
 """
 
 from modelspend.store.bodies import Bodies
+from modelspend.store.budgets import HeldCall, Stop
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
+from modelspend.store.holds import Firing
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
 from modelspend.store.meta import Info
@@ -18,11 +20,14 @@ __all__ = [
     "Advanced",
     "Bodies",
     "Filter",
+    "Firing",
+    "HeldCall",
     "Holder",
     "Info",
     "MissTotal",
     "Missed",
     "MissedSession",
+    "Stop",
     "Store",
     "Stored",
     "Totals",

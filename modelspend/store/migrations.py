@@ -305,7 +305,70 @@ CREATE TABLE eval_results (
 ) WITHOUT ROWID
 """
 
-MIGRATIONS = (m001_ledger, m002_conversations, m003_quality)
+
+def m006_budgets(db: "Database") -> None:
+    """What budgets have spent, what open calls hold of them, what was set, told and stopped.
+
+    What a call holds stands on its intent (`holds`: [budget, start, pico-dollars] for each budget),
+    so that it is there exactly as long as the call is open. `budget_sums` has a row for each
+    window, or for each step of a rolling one; a row is never set back. A firing is kept by the key
+    of its budget, which outlives the row of the budget itself.
+    """
+    for statement in _M006.split(";\n"):
+        db.execute(statement)
+
+
+_M006 = """
+ALTER TABLE intents ADD COLUMN holds TEXT;
+
+ALTER TABLE intent_attempts ADD COLUMN hold_pico INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE intent_attempts ADD COLUMN holds TEXT;
+
+CREATE TABLE budgets (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE,
+  scope TEXT NOT NULL,
+  name TEXT NOT NULL,
+  window_name TEXT NOT NULL,
+  opened_at INTEGER NOT NULL
+);
+
+CREATE TABLE budget_sums (
+  budget INTEGER NOT NULL REFERENCES budgets (id),
+  start INTEGER NOT NULL,
+  spent_pico INTEGER NOT NULL,
+  held_pico INTEGER NOT NULL,
+  PRIMARY KEY (budget, start)
+) WITHOUT ROWID;
+
+CREATE TABLE budget_overrides (
+  scope TEXT NOT NULL,
+  name TEXT NOT NULL,
+  window_text TEXT NOT NULL,
+  zone TEXT NOT NULL,
+  cap_pico INTEGER,
+  hard INTEGER NOT NULL,
+  set_at INTEGER NOT NULL,
+  PRIMARY KEY (scope, name, window_text, zone)
+) WITHOUT ROWID;
+
+CREATE TABLE budget_firings (
+  budget TEXT NOT NULL,
+  start INTEGER NOT NULL,
+  rule TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (budget, start, rule)
+) WITHOUT ROWID;
+
+CREATE TABLE stops (
+  name TEXT PRIMARY KEY,
+  reason TEXT NOT NULL,
+  set_at INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+
+MIGRATIONS = (m001_ledger, m002_conversations, m003_quality, m006_budgets)
 
 
 def version(conn: sqlite3.Connection) -> int:

@@ -30,8 +30,13 @@ _COPIED = {  # what is not chained is copied as it reads
     "ratios": "key, samples, chars, tokens, error_sum",
     "evidence": "evidence_id, model, category, source, suite, task, item, subject, score, n,"
     " receipt_id, at, superseded",
-    "intents": "receipt_id, boot_id, created_at, tenant, hold_pico, detail",
-    "intent_attempts": "receipt_id, n, provider, model_id, started_at",
+    "budgets": "id, key, scope, name, window_name, opened_at",
+    "budget_sums": "budget, start, spent_pico, held_pico",
+    "budget_overrides": "scope, name, window_text, zone, cap_pico, hard, set_at",
+    "budget_firings": "budget, start, rule, at",
+    "stops": "name, reason, set_at",
+    "intents": "receipt_id, boot_id, created_at, tenant, hold_pico, detail, holds",
+    "intent_attempts": "receipt_id, n, provider, model_id, started_at, hold_pico, holds",
 }
 
 _MISSES = "seq, session, kind, segment, tokens, cost_pico"
