@@ -82,7 +82,7 @@ async def test_exactly_the_cap_fits_and_one_pico_dollar_more_does_not(
 ) -> None:
     cap = budget(100)
     await begun(store, call(traffic), hold(cap, 99))
-    with pytest.raises(BudgetExceeded, match="holds \\$0.000000000099 of its monthly cap"):
+    with pytest.raises(BudgetExceeded, match=r"holds \$0.000000000099 of its monthly cap"):
         await begun(store, call(traffic), hold(cap, 2))
     await begun(store, call(traffic), hold(cap, 1))
     await begun(store, call(traffic), hold(cap, 0))
@@ -92,7 +92,7 @@ async def test_exactly_the_cap_fits_and_one_pico_dollar_more_does_not(
 async def test_a_cap_of_nothing_blocks_even_what_is_free_and_no_cap_blocks_nothing(
     store: Store, traffic: Traffic
 ) -> None:
-    with pytest.raises(BudgetExceeded, match="Tenant acme is blocked: its cap is \\$0"):
+    with pytest.raises(BudgetExceeded, match=r"Tenant acme is blocked: its cap is \$0"):
         await begun(store, call(traffic), hold(budget(0), 0))
     await begun(store, call(traffic), hold(budget(None), 4 * 10**18))
 

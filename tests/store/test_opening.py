@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-import sqlite3
 import random
+import sqlite3
 import stat
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from modelspend.errors import LedgerCorrupt, LedgerHeld, NotFound
 from modelspend.money import Band, Price
 from modelspend.receipt import Receipt
 from modelspend.store import Store, files, migrations, read_lock
-from modelspend.store import ledger as opening
 from tests.store.conftest import outside
 from tests.store.synthetic import Traffic, with_bodies
 from tests.store.test_conversations import missing
