@@ -12,6 +12,7 @@ import typer
 
 from modelspend import __version__
 from modelspend.cli import (
+    budgets,
     cache_misses,
     completions,
     config,
@@ -21,6 +22,7 @@ from modelspend.cli import (
     explain,
     help,
     init,
+    kill,
     prices,
     receipts,
     route,
@@ -48,6 +50,8 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("route", route.route),
     ("cache-misses", cache_misses.cache_misses),
     ("prices", prices.app),
+    ("budgets", budgets.app),
+    ("kill", kill.kill),
     ("eval", eval.app),
     ("simulate", simulate.simulate),
     ("completions", completions.completions),
