@@ -129,6 +129,7 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
             conversations,
             purse,
             scores=await store.quality.scores(),
+            answers=store.stored_answers,
         ),
         store=store,
         upstream=Upstream(),

@@ -66,6 +66,7 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
 
     async def forget_conversations() -> None:
         await store.conversations.expire(live.gateway.now_ms())
+        await store.stored_answers.expire(live.gateway.now_ms())
 
     async def learn_prices() -> None:
         """Of the models that may be routed to: a first call shall not wait for the price table."""

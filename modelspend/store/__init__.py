@@ -8,6 +8,7 @@ sqlite_utils is loaded only when a migration is pending.
 from modelspend.store.bodies import Bodies
 from modelspend.store.budgets import HeldCall, Stop
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
+from modelspend.store.history import Past, PastTry
 from modelspend.store.holds import Firing
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
@@ -27,6 +28,8 @@ __all__ = [
     "MissTotal",
     "Missed",
     "MissedSession",
+    "Past",
+    "PastTry",
     "Stop",
     "Store",
     "Stored",

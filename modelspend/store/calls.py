@@ -1,9 +1,9 @@
 """The life of a call in the ledger: an intent before it, its receipt after it, never neither.
 
-`begin` makes an intent durable together with what the call holds of its budgets; `finish` replaces
-both with the receipt, its attempts, events, bodies and charges, and the next link of the hash
-chain, in one transaction. Both may be repeated: a receipt
-that is there already is not written again, so a commit of unknown outcome can be tried once more.
+`begin` makes an intent durable with what the call holds of its budgets; `finish` replaces both with
+the receipt, attempts, events, bodies and charges, and the next link of the hash chain, in one
+transaction. Both may be repeated: a receipt that is there already is not written again, so a commit
+of unknown outcome can be tried once more.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ from modelspend.store.events import write_event
 from modelspend.store.holds import Firing, Held, charge, charge_held, fire, release, take
 from modelspend.store.ratios import add_ratios
 from modelspend.store.readers import Readers
+from modelspend.store.stored_answers import StoredAnswer, write_stored
 from modelspend.store.writer import Writer, needed
 
 _RECOVER_BATCH = 200
@@ -71,10 +72,9 @@ class Calls:
         *,
         instead: bool = False,
     ) -> None:
-        """A later attempt of an open call, durable before its first byte goes out.
+        """A later attempt of an open call, durable before its first byte; it holds or is refused.
 
-        It holds what it may cost, or raises BudgetExceeded. `instead`: the attempt before it was
-        turned away unbilled, and what that one holds goes over to this one.
+        `instead`: the one before was turned away unbilled, and what it holds goes over to this one.
         """
         row = (receipt_id, n, provider, model, at_ms)
         try:
@@ -96,6 +96,7 @@ class Calls:
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
         advanced: Advanced | None = None,
+        stored: StoredAnswer | None = None,
         charges: Sequence[Hold] = (),
         firings: Sequence[Firing] = (),
     ) -> int:
@@ -105,7 +106,7 @@ class Calls:
         kept and tried again all the same.
         """
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        more = _More(events, ratios, advanced, charges, firings)
+        more = _More(events, ratios, advanced, stored, charges, firings)
         self._put(receipt, bodies, more, told)
         self._patience.watch(told)
         return await told
@@ -117,16 +118,13 @@ class Calls:
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
         advanced: Advanced | None = None,
+        stored: StoredAnswer | None = None,
     ) -> None:
         """The same for a context that may not wait: a hang-up, a shutdown."""
-        self._put(receipt, bodies, _More(events, ratios, advanced), None)
+        self._put(receipt, bodies, _More(events, ratios, advanced, stored), None)
 
     def _put(
-        self,
-        receipt: Receipt,
-        bodies: Bodies | None,
-        more: "_More",
-        told: "asyncio.Future[int] | None",
+        self, receipt: Receipt, bodies: Bodies | None, more: "_More", told: "_Told | None"
     ) -> None:
         """On its way when this returns: nobody's cancellation can lose it from here on."""
         writer = needed(self._writer)
@@ -165,12 +163,16 @@ class Calls:
         )
 
 
+_Told = asyncio.Future[int]
+
+
 class _More(NamedTuple):
     """What goes into the transaction of a receipt beside it."""
 
     events: Sequence[Event] = ()
     ratios: Sequence[Ratio] = ()
     advanced: Advanced | None = None
+    stored: StoredAnswer | None = None
     charges: Sequence[Hold] = ()
     firings: Sequence[Firing] = ()
 
@@ -182,10 +184,10 @@ class _Patience:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[float, asyncio.Future[int]]] = deque()
+        self._waiting: deque[tuple[float, _Told]] = deque()
         self._timer: asyncio.TimerHandle | None = None
 
-    def watch(self, told: "asyncio.Future[int]") -> None:
+    def watch(self, told: "_Told") -> None:
         loop = asyncio.get_running_loop()
         self._waiting.append((loop.time() + PATIENCE_S, told))
         if self._timer is None:
@@ -321,6 +323,8 @@ def _finish(book: Book, receipt: Receipt, bodies: Bodies | Packed | None, more: 
         add_ratios(book, more.ratios)
     if more.advanced is not None:
         write_advanced(book, seq, more.advanced)
+    if more.stored is not None:
+        write_stored(book, more.stored)
     return seq
 
 

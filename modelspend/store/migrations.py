@@ -306,7 +306,31 @@ CREATE TABLE eval_results (
 """
 
 
-def m006_budgets(db: "Database") -> None:
+def m004_stored_answers(db: "Database") -> None:
+    """Who keeps an answer that a later request may go on from by its id alone.
+
+    Its writing joins that of the receipt, and no receipt says the id, so it follows from nothing
+    else. The index is for forgetting: a row is of no use once its provider has deleted the answer.
+    """
+    for statement in _M004.split(";\n"):
+        db.execute(statement)
+
+
+_M004 = """
+CREATE TABLE stored_answers (
+  tenant TEXT NOT NULL,
+  answer_id TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  model TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (tenant, answer_id)
+) WITHOUT ROWID;
+
+CREATE INDEX stored_answers_age ON stored_answers (at)
+"""
+
+
+def m005_budgets(db: "Database") -> None:
     """What budgets have spent, what open calls hold of them, what was set, told and stopped.
 
     What a call holds stands on its intent (`holds`: [budget, start, pico-dollars] for each budget),
@@ -314,11 +338,11 @@ def m006_budgets(db: "Database") -> None:
     window, or for each step of a rolling one; a row is never set back. A firing is kept by the key
     of its budget, which outlives the row of the budget itself.
     """
-    for statement in _M006.split(";\n"):
+    for statement in _M005.split(";\n"):
         db.execute(statement)
 
 
-_M006 = """
+_M005 = """
 ALTER TABLE intents ADD COLUMN holds TEXT;
 
 ALTER TABLE intent_attempts ADD COLUMN hold_pico INTEGER NOT NULL DEFAULT 0;
@@ -368,7 +392,7 @@ CREATE TABLE stops (
 ) WITHOUT ROWID
 """
 
-MIGRATIONS = (m001_ledger, m002_conversations, m003_quality, m006_budgets)
+MIGRATIONS = (m001_ledger, m002_conversations, m003_quality, m004_stored_answers, m005_budgets)
 
 
 def version(conn: sqlite3.Connection) -> int:
