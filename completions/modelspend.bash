@@ -5,10 +5,10 @@ _modelspend() {
     for ((index = 1; index < COMP_CWORD; index++)); do
         word="${COMP_WORDS[index]}"
         case "$word" in
-            --after|--at|--body|--by|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--fail-if|--file|--for|--from|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--model|--models|--output|--output-audio|--output-image|--policy|--port|--price|--profile|--provider|--request-per-1k|--seed|--session|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--workflow|-n) ((index++)) ;;
+            --after|--at|--body|--by|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--each|--fail-if|--file|--for|--from|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--model|--models|--name|--output|--output-audio|--output-image|--policy|--port|--price|--profile|--provider|--reason|--request-per-1k|--scope|--seed|--session|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--window|--workflow|--zone|-n) ((index++)) ;;
             -*) ;;
             *) case " $path/$word " in
-                " /demo "|" /serve "|" /run "|" /status "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /route "|" /circuits "|" /circuits/list "|" /circuits/history "|" /circuits/trip "|" /circuits/reset "|" /incidents "|" /failovers "|" /backtest "|" /cache-misses "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /eval "|" /eval/import "|" /eval/scores "|" /eval/run "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
+                " /demo "|" /serve "|" /run "|" /status "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /route "|" /circuits "|" /circuits/list "|" /circuits/history "|" /circuits/trip "|" /circuits/reset "|" /incidents "|" /failovers "|" /backtest "|" /cache-misses "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /budgets "|" /budgets/list "|" /budgets/set "|" /budgets/holds "|" /budgets/history "|" /kill "|" /eval "|" /eval/import "|" /eval/scores "|" /eval/run "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
             esac ;;
         esac
     done
@@ -22,13 +22,13 @@ _modelspend() {
         --view) COMPREPLY=($(compgen -W "on-call finance security" -- "$current"))
             return ;;
         --body|--config|--file|--json|--log|--policy) COMPREPLY=($(compgen -f -- "$current")); return ;;
-        --after|--at|--body|--by|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--fail-if|--file|--for|--from|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--model|--models|--output|--output-audio|--output-image|--policy|--port|--price|--profile|--provider|--request-per-1k|--seed|--session|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--workflow|-n) return ;;
+        --after|--at|--body|--by|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--each|--fail-if|--file|--for|--from|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--model|--models|--name|--output|--output-audio|--output-image|--policy|--port|--price|--profile|--provider|--reason|--request-per-1k|--scope|--seed|--session|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--window|--workflow|--zone|-n) return ;;
     esac
     case "$path" in
-        "") words="demo serve run status doctor init config tail receipts explain route circuits incidents failovers backtest cache-misses prices eval simulate completions help" options="--config --version -h --help" ;;
+        "") words="demo serve run status doctor init config tail receipts explain route circuits incidents failovers backtest cache-misses prices budgets kill eval simulate completions help" options="--config --version -h --help" ;;
         /demo) words="" options="--port --once --keep --real --json --config -h --help" ;;
         /serve) words="" options="--host --port --log-level --config -h --help" ;;
-        /run) words="" options="--tag --tenant --workflow --json --config -h --help" ;;
+        /run) words="" options="--tag --tenant --workflow --json --max-usd --config -h --help" ;;
         /status) words="" options="--json --config -h --help" ;;
         /doctor) words="" options="--full --json --config -h --help" ;;
         /init) words="" options="--yes --json --config -h --help" ;;
@@ -58,6 +58,12 @@ _modelspend() {
         /prices/show) words="" options="--at --json --config -h --help" ;;
         /prices/set) words="" options="--input --output --cache-read --cache-write-5m --cache-write-1h --input-audio --output-audio --cached-audio --input-image --output-image --web-search-per-1k --tool-call-per-1k --request-per-1k --from --until --clear --json --config -h --help" ;;
         /prices/quote) words="" options="--file --provider --model --input --output --cache-read --cache-write-5m --cache-write-1h --tier --at --json --config -h --help" ;;
+        /budgets) words="list set holds history" options="-h --help" ;;
+        /budgets/list) words="" options="--scope --name --each --json --config -h --help" ;;
+        /budgets/set) words="" options="--max-usd --unlimited --window --zone --hard --warn --clear --json --config -h --help" ;;
+        /budgets/holds) words="" options="--json --config -h --help" ;;
+        /budgets/history) words="" options="--window --zone --limit --json --config -h --help" ;;
+        /kill) words="" options="--reason --lift --json --config -h --help" ;;
         /eval) words="import scores run" options="-h --help" ;;
         /eval/import) words="" options="--category --json --config -h --help" ;;
         /eval/scores) words="" options="--category --model --json --config -h --help" ;;

@@ -249,9 +249,21 @@ class Usage(ModelspendError):
 
 
 class BudgetExceeded(ModelspendError):
-    """What is asked for would pass a cap in dollars."""
+    """What is asked for could pass a cap in dollars; `budget` is that cap, where it is kept.
+
+    402 is the status that no official client tries again.
+    """
 
     code, status, exit_code = "budget_exceeded", 402, ExitCode.BUDGET
+    budget: object = None
+    spent_pico: int = 0
+    held_pico: int = 0
+
+
+class Stopped(ModelspendError):
+    """A session or key that an operator, or a rule against runaways, has stopped."""
+
+    code, status, exit_code = "stopped", 402, ExitCode.BUDGET
 
 
 class DaemonUnreachable(ModelspendError):

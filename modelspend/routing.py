@@ -103,7 +103,8 @@ class Asked:
     """What a decision needs to know of a request; small enough to stand on the receipt.
 
     `pinned` is why the request may go nowhere else (an explicit provider, a stored conversation).
-    `any_model` is true for `auto`, which always routes.
+    `any_model` is true for `auto`, which always routes. `over_cap` names the candidates whose worst
+    case has no room under a hard cap now.
     """
 
     mode: Mode
@@ -113,6 +114,7 @@ class Asked:
     needs: frozenset[str] = frozenset()
     pinned: str | None = None
     stay: Stay | None = None
+    over_cap: frozenset[str] = frozenset()
 
 
 @record
@@ -300,6 +302,8 @@ def _ruled_out(
         return f"capability:{missing[0]}"
     if option.context is not None and asked.input_tokens + _room(asked, tier) > option.context:
         return "context_window"
+    if option.name in asked.over_cap:
+        return "budget"
     if cost is None and (policy.cost_weight > 0 or rules.max_pico is not None):
         return "unpriced"
     if rules.max_pico is not None and cost is not None and cost > rules.max_pico:
@@ -434,10 +438,13 @@ def _nobody(
     in `shadow` it does so in any case, for nothing is refused there."""
     may = _may(own, policy, seen)
     chosen = own if may or asked.mode == "shadow" else None
+    full = [each for each in seen if each.out == "budget" and each.option.name in asked.over_cap]
     reasons = ", ".join(sorted({each.out or "" for each in seen}))
     why = [f"no candidate: {reasons}" if seen else "the profile is empty"]
     if chosen is not None:
         why.append("as asked" if may else "as asked: route would refuse it")
+    elif full:  # what it holds will tell which cap is full, and what raises it
+        chosen = min(full, key=_cheapest_first).option
     return Plan(
         decision=Decision(
             model_id=chosen.model if chosen else "",

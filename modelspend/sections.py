@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from modelspend import periods
+from modelspend import periods, windows
 from modelspend.money import from_usd, from_usd_per_million
 from modelspend.receipt import Status
 
@@ -78,6 +78,18 @@ def _a_model(name: str) -> str:
     return name
 
 
+def _a_window(text: str) -> str:
+    windows.parse(text)
+    return text
+
+
+def _a_zone(name: str) -> str:
+    windows.zone_of(name)
+    return name
+
+
+WindowText = Annotated[str, AfterValidator(_a_window)]
+Zone = Annotated[str, AfterValidator(_a_zone)]
 Cap = Annotated[Decimal, Field(ge=0, le=4_000_000), AfterValidator(_whole_pico)]
 Instant = Annotated[str, AfterValidator(_an_instant)]
 ModelKey = Annotated[str, AfterValidator(_a_model)]
@@ -297,6 +309,10 @@ class Profile(_Section):
         "stay",
         description="Close to a threshold: stay with the model asked for, or decide as ever.",
     )
+    near_cap: Literal["refuse", "degrade"] = Field(
+        "refuse",
+        description="Where a hard cap has no room: refuse, or take a cheaper model that fits.",
+    )
     system_weight: float = Field(
         0.25, ge=0, le=1, description="What the system prompt counts, beside 1 for the newest turn."
     )
@@ -425,7 +441,9 @@ class Provider(_Section):
 class Tenant(_Section):
     """Who pays: its own keys, budget and keeping of bodies."""
 
-    budget_usd: Cap | None = Field(None, description="Cap per calendar month.")
+    budget_usd: Cap | None = Field(
+        None, description="Hard cap per calendar month (UTC); others go to [budgets.NAME]."
+    )
     keys: tuple[EnvName, ...] = Field(
         (), description="Names of environment variables with its keys."
     )
@@ -458,6 +476,58 @@ class Workflow(_Section):
     rewrite: bool | None = Field(None, description="Overrides rewrite.enabled.")
     profile: Name | None = Field(None, description="The profile that its decisions follow.")
     constraints: Constraints = Field(Constraints(), description="What may be chosen for it.")
+
+
+class Budget(_Section):
+    """A cap in dollars on whatever it names; what would pass it is refused before it is sent."""
+
+    scope: Literal["process", "tenant", "workflow", "session", "key", "model"] = Field(
+        "process", description="What it caps; process is every call of this sidecar."
+    )
+    name: str = Field(
+        "*", min_length=1, max_length=256, description='The one that it caps; "*" is each one.'
+    )
+    cap_usd: Cap | None = Field(None, description="The cap; 0 blocks, left out only counts.")
+    window: WindowText = Field(
+        "month", description="day, week, month, total, or rolling: 24h, 7d, 60s."
+    )
+    zone: Zone = Field("UTC", description="Time zone of day, week and month.")
+    hard: bool = Field(True, description="Refuse what may pass the cap; false only warns.")
+    unpriced: Literal["block", "hold", "allow"] = Field(
+        "block", description="What to do with a call whose worst case is not known."
+    )
+    unpriced_usd: Cap = Field(
+        Decimal(1), description='What such a call holds where unpriced is "hold".'
+    )
+    output_limit: int = Field(
+        16_384, ge=1, description="Tokens of output that a request gets which sets no limit."
+    )
+    slice_usd: Cap | None = Field(
+        None, gt=0, description="Let streams hold their output in slices of so much."
+    )
+    alert_at: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        (50, 80, 100), description="Percent of the cap at which an event tells of it."
+    )
+
+
+class Limit(_Section):
+    """A rule against runaways: too much money a minute, or the same request over and over."""
+
+    scope: Literal["tenant", "session", "key"] = Field("session", description="What it watches.")
+    name: str = Field(
+        "*", min_length=1, max_length=256, description='The one that it watches; "*" is each one.'
+    )
+    usd_per_minute: Cap | None = Field(
+        None, description="Most that may be spent within any 60 seconds."
+    )
+    repeats: int | None = Field(
+        None, ge=2, le=10_000, description="So many times the same request is a loop."
+    )
+    within_s: float = Field(300, gt=0, le=86_400, description="Seconds that repeats count in.")
+    then: Literal["refuse", "kill"] = Field(
+        "refuse",
+        description="refuse: until it has calmed down; kill: also cut its streams, until lifted.",
+    )
 
 
 class View(_Section):
@@ -493,4 +563,6 @@ class Settings(_Section):
     prices: dict[ModelKey, PriceOverride | tuple[PriceOverride, ...]] = {}
     tenants: dict[Name, Tenant] = {}
     workflows: dict[Name, Workflow] = {}
+    budgets: dict[Name, Budget] = {}
+    limits: dict[Name, Limit] = {}
     views: dict[Name, View] = {}

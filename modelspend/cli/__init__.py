@@ -13,6 +13,7 @@ import typer
 from modelspend import __version__
 from modelspend.cli import (
     backtest,
+    budgets,
     cache_misses,
     circuits,
     completions,
@@ -25,6 +26,7 @@ from modelspend.cli import (
     help,
     incidents,
     init,
+    kill,
     prices,
     receipts,
     route,
@@ -56,6 +58,8 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("backtest", backtest.backtest),
     ("cache-misses", cache_misses.cache_misses),
     ("prices", prices.app),
+    ("budgets", budgets.app),
+    ("kill", kill.kill),
     ("eval", eval.app),
     ("simulate", simulate.simulate),
     ("completions", completions.completions),

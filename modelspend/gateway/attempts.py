@@ -5,14 +5,15 @@ gets a second attempt without it at once. That is our own doing, so it asks no c
 budget of retries, and is remembered.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from modelspend.budgets import Hold
 from modelspend.dialects.reader import as_name
 from modelspend.gateway.call import Call
 from modelspend.gateway.headers import afresh, strip_key, upward
-from modelspend.gateway.passage import Passage, asking_for_usage, passage
+from modelspend.gateway.passage import Passage, asking_for_usage, limited, passage
 from modelspend.gateway.target import Target
 from modelspend.gateway.upstream import Reply, Timeouts, Upstream
 from modelspend.gateway.whole import read_whole
@@ -38,7 +39,7 @@ class Attempts:
         Raises Uncarriable, UnpairedToolCall or BadRequest when it cannot be said there.
         """
         provider, model = target.provider, target.model
-        out = passage(*call.said, target)
+        out = limited(passage(*call.said, target), call.output_limit)
         if ask_usage and provider.stream_usage and (provider.name, model) not in self._rejects:
             out = asking_for_usage(out)
         return out
@@ -62,15 +63,23 @@ class Attempts:
         first.permit = None
         first.end(Status.ERROR, FailureClass.CLIENT_ERROR, Delivery.DONE)
         call.out = self.passage(call, first.target, ask_usage=False)
-        call.begin_try(first.target, self.now_ms(), permit)
-        await self.write_hop(call)
+        slices = call.slices
+        again = call.begin_try(first.target, self.now_ms(), permit)
+        again.holds, again.hold_pico = first.holds, first.hold_pico
+        first.holds, first.hold_pico = (), 0
+        if slices is not None:
+            call.slices = slices.taken_over(again)
+        await self.write_hop(call, instead=True)
         reply = await self._send(call)
         if reply.status != 400:  # so it was the option, and not words of the client's own
             self._rejects.add((first.target.provider.name, first.target.model))
         return reply
 
-    async def write_hop(self, call: Call) -> None:
-        """The newest attempt of an open call, durable before its first byte goes out."""
+    async def write_hop(
+        self, call: Call, holds: Sequence[Hold] = (), *, instead: bool = False
+    ) -> None:
+        """The newest attempt of an open call, durable before its first byte goes out, and with it
+        what it holds; `instead` takes over what the one before held. Raises BudgetExceeded."""
         one = call.last
         await self.store.calls.hop(
             call.receipt_id,
@@ -78,6 +87,8 @@ class Attempts:
             one.target.provider.name,
             one.target.model,
             one.started_at_ms,
+            holds,
+            instead=instead,
         )
 
     async def _send(self, call: Call) -> Reply:

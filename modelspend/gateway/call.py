@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from modelspend import answers
+from modelspend.budgets import Hold
 from modelspend.circuits import CircuitKey, Permit
 from modelspend.conversations import Conversation
 from modelspend.dialects.dialect import AnswerNote, RequestView
+from modelspend.errors import ModelspendError
+from modelspend.events import Event
 from modelspend.failovers import Failover
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.headers import Pairs
@@ -37,12 +41,17 @@ from modelspend.receipt import (
     total_cost,
 )
 
+if TYPE_CHECKING:
+    from modelspend.gateway.slices import Slices
+
 
 @dataclass(slots=True, kw_only=True)
 class Try:
     """One attempt while it runs. Times are `perf_counter` seconds, `started_at_ms` UTC.
 
-    `wait_s` and `should_retry` are what the answer said of trying again, if anything.
+    `wait_s` and `should_retry` are what the answer said of trying again, if anything. `holds` is
+    what it holds of budgets, `hold_pico` the most it may cost by that. `sure` tells that its cost
+    is what the provider will bill, so that this is charged and not what was held.
     """
 
     n: int
@@ -65,6 +74,9 @@ class Try:
     permit: Permit | None = None
     wait_s: float | None = None
     should_retry: bool | None = None
+    sure: bool = False
+    holds: Sequence[Hold] = ()
+    hold_pico: int = 0
 
     def begins(self) -> None:
         """The first content has come."""
@@ -173,6 +185,11 @@ class Call:
         self.answer_headers: Pairs = ()
         self.so_far: Conversation | None = None  # what is known of its conversation
         self.savings: Savings | None = None
+        self.output_limit: int | None = None  # put into a request that sets none
+        self.slices: Slices | None = None
+        self.events: list[Event] = []  # to be told with its receipt
+        self.refused_for: ModelspendError | None = None
+        self.kills: str | None = None  # a session or key that this call has run out of bounds
         self.seq: int | None = None  # the number of its receipt, once that is durable
         self.tries: list[Try] = []
         self.chain: Sequence[Target] | None = None  # who may answer, once that had to be asked
@@ -212,6 +229,12 @@ class Call:
         strategy = "panic" if hop.reason == "panic" else "fallback"
         decision = replace(plan.decision, strategy=strategy)
         self._ruling = replace(self.ruling, plan=replace(plan, decision=decision))
+
+    def withdraw(self) -> None:
+        """Take the newest attempt back: it was not sent, and will not be."""
+        one = self.tries.pop()
+        if one.permit is not None:
+            one.permit.cancelled(perf_counter())
 
     @property
     def said(self) -> tuple[Request, RequestView]:
@@ -258,6 +281,7 @@ class Call:
             permit=permit,
         )
         self.tries.append(one)
+        self.slices = None
         return one
 
     def answered(self, data: bytes, keep_up_to: int) -> None:
@@ -307,7 +331,7 @@ class Call:
             added=out.added if out else (),
         )
 
-    def intent(self, hold_pico: int = 0) -> Intent:
+    def intent(self) -> Intent:
         """What must be durable before the first byte goes upstream."""
         caller, one = self.caller, self.last
         return Intent(
@@ -326,7 +350,7 @@ class Call:
             decision=self._ruling.decision if self._ruling else None,
             provider=one.target.provider.name,
             model_id=one.target.model,
-            hold_pico=hold_pico,
+            hold_pico=one.hold_pico,
         )
 
     def receipt(self) -> Receipt:

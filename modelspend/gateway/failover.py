@@ -70,6 +70,12 @@ class Failovers:
         self.repeats.failed(_mark(call), perf_counter())
         return False
 
+    def withdraw(self, call: Call) -> None:
+        """Take back the attempt that was begun last: it shall not be sent."""
+        if call.hops and call.hops[-1].to_provider == call.last.target.provider.name:
+            call.hops.pop()
+        call.withdraw()
+
     async def _lead(self, call: Call) -> GiveUp | None:
         if call.chain is None:
             call.chain = await self._chain(call)

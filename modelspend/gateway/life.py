@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 from modelspend.answers import Kept
 from modelspend.errors import (
+    BudgetExceeded,
     Draining,
     LedgerUnavailable,
     ModelspendError,
     Overloaded,
-    Unsupported,
 )
 from modelspend.gateway.answering import Answer, Answering, tier_of
 from modelspend.gateway.attempts import Attempts
@@ -28,6 +28,7 @@ from modelspend.gateway.conversations import session_of
 from modelspend.gateway.ending import ClientStalled, Endings
 from modelspend.gateway.failover import Failovers
 from modelspend.gateway.passage import Request
+from modelspend.gateway.purse import Purse
 from modelspend.gateway.relay import Relay
 from modelspend.gateway.router import Router
 from modelspend.gateway.settle import Settler
@@ -48,6 +49,7 @@ class Gateway:
     store: Store
     settler: Settler
     thrift: Thrift
+    purse: Purse
     failovers: Failovers
     attempts: Attempts
     answering: Answering
@@ -83,6 +85,7 @@ class Gateway:
         try:
             # Reading what is asked for.
             self._read(call)
+            await self._stop_runaways(call)
 
             # Deciding who answers: what the prompt asks for, then who could do it, and best.
             await self._decide(call)
@@ -96,9 +99,10 @@ class Gateway:
             call.out = self.attempts.passage(call, call.target)
             await self.failovers.first(call)
 
-            # Writing the intent. (The hold joins it in the same transaction.)
+            # Writing the intent, and in the same transaction the hold of what it may cost.
             self.settler.prepare(call)
-            await self.store.calls.begin(call.intent())
+            holds = await self.purse.hold(call)
+            await self.store.calls.begin(call.intent(), holds)
             call.begun = True
 
             # Sending it, and passing the answer on; its receipt is final before its last bytes are.
@@ -154,8 +158,19 @@ class Gateway:
         if caller.fault is not None:
             raise caller.fault
         call.view = view = request.dialect.read(f"{request.path}?{request.query}", request.body)
-        _refuse_what_is_not_there(request)
         call.session_id, call.session_source = session_of(request, view, caller, self.fingerprint)
+
+    async def _stop_runaways(self, call: Call) -> None:
+        try:
+            self.purse.check(call)
+        finally:
+            if call.kills is not None:
+                await self.stop(call.kills, "a rule against runaways has stopped it")
+
+    async def stop(self, name: str, reason: str) -> int:
+        """Refuse the calls of a session or key, and cut its open streams; how many there were."""
+        await self.purse.stop(name, reason, self.now_ms())
+        return self.endings.stop(name)
 
     async def _decide(self, call: Call) -> None:
         """Who answers, and how the request is said there."""
@@ -205,22 +220,24 @@ class Gateway:
             except AttemptFailed as failed:
                 call.last.end(Status.ERROR, failed.failure, failed.delivery)
                 broken = failed
-            if call.last.failure is not None and await self.failovers.after(call):
+            if call.last.failure is not None and await self._goes_on(call):
                 if opened is not None:
                     self.answering.drop(opened)
-                await self.attempts.write_hop(call)
                 continue
             if broken is not None:
                 raise broken
             assert opened is not None
             return await self.answering.answer(call, opened)
 
-
-def _refuse_what_is_not_there(request: Request) -> None:
-    """Features of later versions are refused, never silently left out."""
-    if any(name.lower() == "x-modelspend-max-usd" for name, _ in request.headers):
-        raise Unsupported(
-            "x-modelspend-max-usd asks for a cap, which this version does not have.",
-            "Leave it out; nothing was sent.",
-            field="x-modelspend-max-usd",
-        )
+    async def _goes_on(self, call: Call) -> bool:
+        """Begin one more attempt if there is to be one, and its hold has room as well."""
+        out = call.out
+        if not await self.failovers.after(call):
+            return False
+        try:
+            await self.attempts.write_hop(call, await self.purse.hold(call))
+        except BudgetExceeded:  # what the last one said stands
+            self.failovers.withdraw(call)
+            call.out = out
+            return False
+        return True

@@ -66,6 +66,7 @@ class Question:
     stay: Stay | None
     now_ms: int
     dry: bool
+    session_id: str | None = None
     kept: Target | None = None
     wrote: frozenset[str] = frozenset()
     shut: frozenset[str] = frozenset()
@@ -332,6 +333,7 @@ def inputs_of(asked: Asked, question: Question, unsayable: Unsayable) -> dict[st
         },
         **({"pinned": asked.pinned} if asked.pinned else {}),
         **({"kept": f"{kept.provider.name}/{kept.model}"} if kept is not None else {}),
+        **({"over_cap": sorted(asked.over_cap)} if asked.over_cap else {}),
         **({"unsayable": dict(unsayable)} if unsayable else {}),
         **({"circuit_open": sorted(question.shut)} if question.shut else {}),
         **said_of(question.caller),

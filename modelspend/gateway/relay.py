@@ -11,8 +11,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from time import perf_counter
 
 from modelspend.dialects.dialect import StreamReader
-from modelspend.errors import ModelspendError, StreamTruncated
+from modelspend.errors import ModelspendError, Stopped, StreamTruncated
 from modelspend.gateway.call import Call, Try
+from modelspend.gateway.slices import Slices
 from modelspend.gateway.upstream import AttemptFailed, Reply
 from modelspend.receipt import Delivery, FailureClass, Status
 
@@ -43,6 +44,7 @@ class Relay:
         self._keep_up_to = keep_up_to
         self._trailing = call.out.dialect.usage_may_follow
         self._handed_on: float | None = None
+        self._chunk = b""  # the newest
         self._early = b""
         self._held = b""
         self._closed = False
@@ -73,9 +75,9 @@ class Relay:
 
     async def _step(self) -> bytes:
         """Take in the next bytes; those that may go on to the client now."""
-        chunk = await self._more()
-        if chunk:
-            now, later = self._reader.feed(chunk)
+        self._chunk = await self._more()
+        if self._chunk:
+            now, later = self._reader.feed(self._chunk)
         else:
             self._closed = True
             now, later = self._reader.close()
@@ -84,12 +86,17 @@ class Relay:
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes for the client, the terminal ones only after the receipt is final."""
+        slices = self.call.slices
         if self._early:
             yield self._passing(self._early)
         try:
             if self._broken is not None:
                 raise self._broken
             while not (self._closed or self._over()):
+                if slices is not None and not await slices.go_on(self._chunk, self._reader.note):
+                    now = await self._out_of_money(slices)
+                    yield now
+                    return
                 if now := await self._step():
                     yield self._passing(now)
         except AttemptFailed as failed:
@@ -169,7 +176,19 @@ class Relay:
         )
         return await self._told(error)
 
+    async def _out_of_money(self, slices: Slices) -> bytes:
+        """The next slice does not fit: the provider is cut off before it writes on."""
+        self._reply.close()
+        self._try.end(Status.BUDGET_STOPPED, FailureClass.BUDGET, Delivery.RESPONDING)
+        assert slices.refusal is not None
+        return await self._told(slices.refusal)
+
     async def _broke_off(self, failed: AttemptFailed) -> bytes:
+        if failed.failure is FailureClass.STOPPED:
+            self._try.end(Status.BUDGET_STOPPED, failed.failure, Delivery.RESPONDING)
+            return await self._told(
+                Stopped("This stream was cut: its session or key has been stopped.")
+            )
         status = Status.TRUNCATED if self._reader.note.content else Status.ERROR
         self._try.end(status, failed.failure, Delivery.RESPONDING)
         return await self._told(failed.told())

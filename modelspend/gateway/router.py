@@ -8,7 +8,7 @@ looked up: the call goes as it was asked, and is only classified.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from modelspend import translation
 from modelspend.catalog import Catalog
@@ -49,6 +49,9 @@ from modelspend.routing import Asked, Option, Plan
 from modelspend.settings import BUILT_IN_PROFILE, Profile, Settings
 from modelspend.signals import Weights, classify
 from modelspend.store.stored_answers import StoredAnswers
+
+if TYPE_CHECKING:
+    from modelspend.gateway.purse import Purse
 
 
 @record
@@ -95,6 +98,7 @@ class Router:
     estimator: Estimator
     settings: Settings
     conversations: Conversations
+    purse: "Purse | None" = None
     scores: Scores = NO_SCORES
     answers: StoredAnswers | None = None
     circuits: Circuits | None = None
@@ -161,6 +165,7 @@ class Router:
                 found=found,
                 own=own,
                 stay=stay,
+                session_id=session_id,
                 now_ms=now_ms,
                 dry=dry,
                 kept=kept,
@@ -296,13 +301,27 @@ class Router:
         await options.fetch_prices(self.prices, found, question.now_ms)
         errors = refusals_in(request, view, asked, found)
         unsayable = {dialect: lacking(error) for dialect, error in errors.items()}
-        asked = replace(asked, needs=asked.needs | frozenset(unsayable.values()))
+        asked = replace(
+            asked,
+            needs=asked.needs | frozenset(unsayable.values()),
+            over_cap=await self._over_cap(question, request, view, found),
+        )
         shut = self._shut(found, question.caller, question.dialect)
         question = replace(question, shut=shut) if shut else question
         plan = options.plan(self.known, question, asked, found, unsayable)
         if plan.chosen is None:
             raise nobody(plan, question, errors.values())
         return self._ruled(plan, plan.chosen, asked, question, unsayable)
+
+    async def _over_cap(
+        self, question: Question, request: Request, view: RequestView, found: Sequence[Place]
+    ) -> frozenset[str]:
+        """Who has no room under a hard cap, where the profile rather takes a cheaper model."""
+        if question.profile.near_cap != "degrade" or self.purse is None:
+            return frozenset()
+        there = [(each.provider, each.model) for each in found if each.provider is not None]
+        call = (request, view, question.caller, question.session_id)
+        return await self.purse.over_cap(*call, there, question.now_ms)
 
     def _ruled(
         self, plan: Plan, chosen: Option, asked: Asked, question: Question, unsayable: Unsayable

@@ -20,6 +20,7 @@ from modelspend.estimate import Estimator, Ratio
 from modelspend.failovers import Touched, Trail, extra_cost
 from modelspend.gateway.call import Call, Try
 from modelspend.gateway.conversations import LEAST_CACHED, Conversations, Turn
+from modelspend.gateway.purse import Purse
 from modelspend.gateway.thrift import Thrift
 from modelspend.money import INPUT_BUCKETS, Cost, price_usage
 from modelspend.receipt import NO_USAGE, Delivery, Status, Usage
@@ -47,6 +48,7 @@ class Settler:
         estimator: Estimator,
         conversations: Conversations,
         thrift: Thrift,
+        purse: Purse,
         settings: Settings,
     ) -> None:
         self._store = store
@@ -54,6 +56,7 @@ class Settler:
         self._estimator = estimator
         self._conversations = conversations
         self._thrift = thrift
+        self._purse = purse
         self._settings = settings
         self._turn = 0
 
@@ -87,7 +90,9 @@ class Settler:
                 one.usage = NO_USAGE
                 _charge(one, Cost(inexact=("this version failed to price it",)))
             with suppress(LedgerUnavailable):
-                await self._store.calls.finish(call.receipt(), self._bodies(call))
+                await self._store.calls.finish(
+                    call.receipt(), self._bodies(call), charges=self._purse.charges(call)
+                )
 
     async def _settle(self, call: Call) -> None:
         bills = [(one, self._bill(call, one)) for one in call.tries]
@@ -115,6 +120,8 @@ class Settler:
 
     async def _write(self, call: Call) -> None:
         self._remember(call)
+        self._purse.spent(call)
+        events, firings = self._purse.told(call)
         write = self._store.calls.finish(
             call.receipt(),
             self._bodies(call),
@@ -122,6 +129,9 @@ class Settler:
             advanced=self._advanced(call),
             trail=self._trail(call),
             stored=self._stored(call),
+            events=events,
+            charges=self._purse.charges(call),
+            firings=firings,
         )
         with suppress(LedgerUnavailable):  # it is kept and tried again; no client waits for that
             call.seq = await write
@@ -284,6 +294,11 @@ def _completed(told: Usage, guess: Usage) -> Usage:
 
 
 def _charge(one: Try, cost: Cost) -> None:
-    """What it cost, and what budgets count: the same until holds bound what is unknown."""
+    """What it cost, and what budgets count: the same, or what was held where that is not known."""
     one.cost = cost
-    one.charged_pico = cost.total_pico or 0
+    used = one.usage
+    told = used.source == "provider" and not used.problems
+    priced = all(line.cost_pico is not None for line in cost.lines)
+    one.sure = cost is _FREE_OF_CHARGE or (told and priced and cost.total_pico is not None)
+    known = cost.total_pico or 0
+    one.charged_pico = known if one.sure else max(known, one.hold_pico)

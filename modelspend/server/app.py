@@ -28,6 +28,7 @@ from modelspend.gateway.ending import Endings
 from modelspend.gateway.failover import Failovers
 from modelspend.gateway.life import Gateway
 from modelspend.gateway.models import Models
+from modelspend.gateway.purse import Purse
 from modelspend.gateway.router import Router
 from modelspend.gateway.runs import Runs
 from modelspend.gateway.settle import Settler
@@ -35,7 +36,7 @@ from modelspend.gateway.thrift import Thrift
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
 from modelspend.retries import Repeats, RetryBudget
-from modelspend.server import circuits, control, evals, jobs, models, runs, sla
+from modelspend.server import circuits, control, evals, jobs, kills, models, runs, sla
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
@@ -77,6 +78,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/incidents", control.guarded(circuits.incidents)),
     ("GET", "/v1/sla/failover-audit", control.guarded(sla.failover_audit)),
     ("GET", "/v1/sla/provider-history", control.guarded(sla.provider_history)),
+    ("POST", "/v1/kill", control.guarded(kills.kill)),
     ("POST", "/v1/runs", control.guarded(runs.open_run)),
     ("DELETE", "/v1/runs/{run_id}", control.guarded(runs.close_run)),
 )
@@ -127,6 +129,8 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
     catalog = Catalog.load(settings.providers, env)
     estimator, conversations = Estimator(await store.ratios.load()), Conversations()
     thrift = Thrift(store, estimator, settings, started.now_ms)
+    purse = Purse(store, prices, settings)
+    await purse.refresh(settings, started.now_ms())
     upstream, breakers = Upstream(), Circuits(settings.circuits)
     router = Router(
         catalog,
@@ -134,11 +138,12 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
         estimator,
         settings,
         conversations,
+        purse,
         scores=await store.quality.scores(),
         answers=store.stored_answers,
         circuits=breakers,
     )
-    settler = Settler(store, prices, estimator, conversations, thrift, settings)
+    settler = Settler(store, prices, estimator, conversations, thrift, purse, settings)
     endings = Endings(settler)
     attempts = Attempts(
         upstream,
@@ -152,6 +157,7 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
         store=store,
         settler=settler,
         thrift=thrift,
+        purse=purse,
         failovers=Failovers(
             breakers, router, attempts, RetryBudget(settings.retries), Repeats(), started.now_ms
         ),
@@ -222,6 +228,7 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
     gateway = live.gateway
     gateway.settler.reconfigure(settings)
     gateway.router.configure(catalog, settings)
+    await gateway.purse.refresh(settings, gateway.now_ms())
     gateway.fingerprint = callers.fingerprint
     live.circuits.rules = settings.circuits
     gateway.max_in_flight = settings.server.max_in_flight

@@ -19,6 +19,7 @@ from modelspend.store import files, salvage
 from modelspend.store.answers import Answers
 from modelspend.store.bodies import BodyStore
 from modelspend.store.book import Book
+from modelspend.store.budgets import Budgets
 from modelspend.store.calls import Calls
 from modelspend.store.checkpoint import Checkpoints
 from modelspend.store.circuits import Circuits
@@ -79,6 +80,7 @@ class Store:
         self.conversations = Conversations(readers, writer)
         self.stored_answers = StoredAnswers(readers, writer)
         self.events = Events(readers)
+        self.budgets = Budgets(readers, writer)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)
         self.quality = Quality(readers, writer)

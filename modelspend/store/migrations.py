@@ -330,18 +330,81 @@ CREATE INDEX stored_answers_age ON stored_answers (at)
 """
 
 
-def m005_circuits(db: "Database") -> None:
-    """Circuits that outlive the process, what hands ordered, hops, incidents, health by the minute.
+def m005_budgets(db: "Database") -> None:
+    """What budgets have spent, what open calls hold of them, what was set, told and stopped.
 
-    A circuit's row says which boot wrote it and as which of its moves, so that a move whose commit
-    was in doubt may be written again. `circuit_orders` is how commands reach the daemon, which
-    takes its rows away. `health_samples` follows from `attempts` and may be emptied at any time.
+    What a call holds stands on its intent (`holds`: [budget, start, pico-dollars] for each budget),
+    so that it is there exactly as long as the call is open. `budget_sums` has a row for each
+    window, or for each step of a rolling one; a row is never set back. A firing is kept by the key
+    of its budget, which outlives the row of the budget itself.
     """
     for statement in _M005.split(";\n"):
         db.execute(statement)
 
 
 _M005 = """
+ALTER TABLE intents ADD COLUMN holds TEXT;
+
+ALTER TABLE intent_attempts ADD COLUMN hold_pico INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE intent_attempts ADD COLUMN holds TEXT;
+
+CREATE TABLE budgets (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE,
+  scope TEXT NOT NULL,
+  name TEXT NOT NULL,
+  window_name TEXT NOT NULL,
+  opened_at INTEGER NOT NULL
+);
+
+CREATE TABLE budget_sums (
+  budget INTEGER NOT NULL REFERENCES budgets (id),
+  start INTEGER NOT NULL,
+  spent_pico INTEGER NOT NULL,
+  held_pico INTEGER NOT NULL,
+  PRIMARY KEY (budget, start)
+) WITHOUT ROWID;
+
+CREATE TABLE budget_overrides (
+  scope TEXT NOT NULL,
+  name TEXT NOT NULL,
+  window_text TEXT NOT NULL,
+  zone TEXT NOT NULL,
+  cap_pico INTEGER,
+  hard INTEGER NOT NULL,
+  set_at INTEGER NOT NULL,
+  PRIMARY KEY (scope, name, window_text, zone)
+) WITHOUT ROWID;
+
+CREATE TABLE budget_firings (
+  budget TEXT NOT NULL,
+  start INTEGER NOT NULL,
+  rule TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (budget, start, rule)
+) WITHOUT ROWID;
+
+CREATE TABLE stops (
+  name TEXT PRIMARY KEY,
+  reason TEXT NOT NULL,
+  set_at INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+
+
+def m006_circuits(db: "Database") -> None:
+    """Circuits that outlive the process, what hands ordered, hops, incidents, health by the minute.
+
+    A circuit's row says which boot wrote it and as which of its moves, so that a move whose commit
+    was in doubt may be written again. `circuit_orders` is how commands reach the daemon, which
+    takes its rows away. `health_samples` follows from `attempts` and may be emptied at any time.
+    """
+    for statement in _M006.split(";\n"):
+        db.execute(statement)
+
+
+_M006 = """
 CREATE TABLE v3_provider_circuit_breakers (
   provider TEXT NOT NULL,
   model_id TEXT NOT NULL,
@@ -423,7 +486,14 @@ CREATE INDEX events_circuit ON events (seq)
   WHERE kind IN ('circuit.open', 'circuit.half_open', 'circuit.recovered')
 """
 
-MIGRATIONS = (m001_ledger, m002_conversations, m003_quality, m004_stored_answers, m005_circuits)
+MIGRATIONS = (
+    m001_ledger,
+    m002_conversations,
+    m003_quality,
+    m004_stored_answers,
+    m005_budgets,
+    m006_circuits,
+)
 
 
 def version(conn: sqlite3.Connection) -> int:

@@ -36,8 +36,13 @@ _COPIED = {  # what is not chained is copied as it reads
     "incidents": "incident_id, provider, model_id, key_id, opened_at, resolved_at, reason,"
     " failure_class, resolution, opens, failures, calls_affected, unpriced, extra_cost_pico",
     "health_samples": "minute, provider, model_id, calls, failures, latency, ttft",
-    "intents": "receipt_id, boot_id, created_at, tenant, hold_pico, detail",
-    "intent_attempts": "receipt_id, n, provider, model_id, started_at",
+    "budgets": "id, key, scope, name, window_name, opened_at",
+    "budget_sums": "budget, start, spent_pico, held_pico",
+    "budget_overrides": "scope, name, window_text, zone, cap_pico, hard, set_at",
+    "budget_firings": "budget, start, rule, at",
+    "stops": "name, reason, set_at",
+    "intents": "receipt_id, boot_id, created_at, tenant, hold_pico, detail, holds",
+    "intent_attempts": "receipt_id, n, provider, model_id, started_at, hold_pico, holds",
 }
 
 _OF_RECEIPTS = {  # each row belongs to a receipt that is there by then

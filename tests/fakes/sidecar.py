@@ -52,6 +52,10 @@ class Sidecar:
     def gateway(self) -> Any:
         return self.app[LIVE].gateway
 
+    @property
+    def app_settings(self) -> settings.Settings:
+        return self.app[LIVE].settings
+
     async def stored(self, limit: int = 1000) -> list[Stored]:
         """Every receipt so far, oldest first; waits for calls that are still settling."""
         while self.gateway.in_flight or await self.store.calls.open_count():
@@ -133,6 +137,7 @@ async def sidecar_for(
         "circuits": {"enabled": False},
         **sections,
     }
+    folder.mkdir(exist_ok=True)
     file = folder / "config.toml"
     file.write_text(tomli_w.dumps(tree))
     loaded = settings.load(file, env or {})

@@ -38,6 +38,42 @@ CREATE TABLE bodies (
   data BLOB NOT NULL
 );
 
+CREATE TABLE budget_firings (
+  budget TEXT NOT NULL,
+  start INTEGER NOT NULL,
+  rule TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (budget, start, rule)
+) WITHOUT ROWID;
+
+CREATE TABLE budget_overrides (
+  scope TEXT NOT NULL,
+  name TEXT NOT NULL,
+  window_text TEXT NOT NULL,
+  zone TEXT NOT NULL,
+  cap_pico INTEGER,
+  hard INTEGER NOT NULL,
+  set_at INTEGER NOT NULL,
+  PRIMARY KEY (scope, name, window_text, zone)
+) WITHOUT ROWID;
+
+CREATE TABLE budget_sums (
+  budget INTEGER NOT NULL REFERENCES budgets (id),
+  start INTEGER NOT NULL,
+  spent_pico INTEGER NOT NULL,
+  held_pico INTEGER NOT NULL,
+  PRIMARY KEY (budget, start)
+) WITHOUT ROWID;
+
+CREATE TABLE budgets (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE,
+  scope TEXT NOT NULL,
+  name TEXT NOT NULL,
+  window_name TEXT NOT NULL,
+  opened_at INTEGER NOT NULL
+);
+
 CREATE TABLE cache_misses (
   seq INTEGER PRIMARY KEY REFERENCES receipts (seq),
   session TEXT NOT NULL,
@@ -173,7 +209,7 @@ CREATE TABLE intent_attempts (
   n INTEGER NOT NULL,
   provider TEXT NOT NULL,
   model_id TEXT NOT NULL,
-  started_at INTEGER NOT NULL,
+  started_at INTEGER NOT NULL, hold_pico INTEGER NOT NULL DEFAULT 0, holds TEXT,
   PRIMARY KEY (receipt_id, n)
 ) WITHOUT ROWID;
 
@@ -184,7 +220,7 @@ CREATE TABLE intents (
   tenant TEXT NOT NULL,
   hold_pico INTEGER NOT NULL,
   detail TEXT NOT NULL
-) WITHOUT ROWID;
+, holds TEXT) WITHOUT ROWID;
 
 CREATE TABLE meta (
   key TEXT PRIMARY KEY,
@@ -257,6 +293,13 @@ CREATE TABLE receipts (
 );
 
 CREATE TABLE sqlite_sequence(name,seq);
+
+CREATE TABLE stops (
+  name TEXT PRIMARY KEY,
+  reason TEXT NOT NULL,
+  set_at INTEGER NOT NULL
+) WITHOUT ROWID
+;
 
 CREATE TABLE stored_answers (
   tenant TEXT NOT NULL,
