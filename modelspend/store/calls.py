@@ -8,7 +8,6 @@ of unknown outcome can be tried once more.
 
 import asyncio
 import sqlite3
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,7 +17,6 @@ from typing import Any, NamedTuple
 import orjson
 
 from modelspend.budgets import Hold
-from modelspend.errors import LedgerUnavailable
 from modelspend.estimate import Ratio
 from modelspend.events import Event
 from modelspend.failovers import Trail
@@ -31,13 +29,13 @@ from modelspend.store.conversations import Advanced, write_advanced
 from modelspend.store.events import write_event
 from modelspend.store.failovers import write_trail
 from modelspend.store.holds import Firing, Held, charge, charge_held, fire, release, take
+from modelspend.store.patience import Patience
 from modelspend.store.ratios import add_ratios
 from modelspend.store.readers import Readers
 from modelspend.store.stored_answers import StoredAnswer, write_stored
 from modelspend.store.writer import Writer, needed
 
 _RECOVER_BATCH = 200
-PATIENCE_S = 2.0
 
 
 class Calls:
@@ -45,7 +43,7 @@ class Calls:
         self._writer = writer
         self._readers = readers
         self._boot_id = boot_id
-        self._patience = _Patience()
+        self._patience = Patience()
         self._packing = ThreadPoolExecutor(1, thread_name_prefix="ledger-packer")
 
     async def begin(self, intent: Intent, holds: Sequence[Hold] = ()) -> None:
@@ -180,39 +178,6 @@ class _More(NamedTuple):
     stored: StoredAnswer | None = None
     charges: Sequence[Hold] = ()
     firings: Sequence[Firing] = ()
-
-
-class _Patience:
-    """Lets whoever waits too long for a receipt go; the writer keeps the receipt.
-
-    All wait equally long, so one timer looks at the one that has waited longest.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[float, _Told]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def watch(self, told: "_Told") -> None:
-        loop = asyncio.get_running_loop()
-        self._waiting.append((loop.time() + PATIENCE_S, told))
-        if self._timer is None:
-            self._timer = loop.call_at(self._waiting[0][0], self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        loop = asyncio.get_running_loop()
-        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= loop.time()):
-            told = self._waiting.popleft()[1]
-            if not told.done():
-                told.set_exception(
-                    LedgerUnavailable("The ledger takes long to write.", "See: modelspend doctor")
-                )
-        if self._waiting:
-            self._timer = loop.call_at(self._waiting[0][0], self._look)
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 def _write_intent(book: Book, intent: Intent, boot_id: str, holds: Sequence[Hold]) -> None:
