@@ -55,6 +55,8 @@ WEIGHTS: Mapping[FailureClass, Weight] = {
     FailureClass.SHUTDOWN: Weight.NOTHING,
     FailureClass.PROCESS_DIED: Weight.NOTHING,
     FailureClass.INTERNAL: Weight.NOTHING,
+    FailureClass.BUDGET: Weight.NOTHING,
+    FailureClass.STOPPED: Weight.NOTHING,
 }
 """How each way of failing counts. The caller's own faults and our own never do."""
 

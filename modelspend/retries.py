@@ -42,6 +42,8 @@ AGAIN: Mapping[FailureClass, Again] = {
     FailureClass.SHUTDOWN: "never",
     FailureClass.PROCESS_DIED: "never",
     FailureClass.INTERNAL: "never",
+    FailureClass.BUDGET: "never",
+    FailureClass.STOPPED: "never",
 }
 """Where a call that failed so may be tried again. `caller`: its own fault, the same everywhere."""
 

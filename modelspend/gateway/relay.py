@@ -67,7 +67,9 @@ class Relay:
         if note.content:
             self._try.begins()
         elif self._broken is not None:
-            self._try.end(Status.ERROR, self._broken.failure, Delivery.RESPONDING)
+            stopped = self._broken.failure is FailureClass.STOPPED
+            status = Status.BUDGET_STOPPED if stopped else Status.ERROR
+            self._try.end(status, self._broken.failure, Delivery.RESPONDING)
         elif note.error is not None:
             self._try.end(Status.ERROR, FailureClass.ERROR_IN_STREAM, Delivery.RESPONDING)
         elif not note.ended:
