@@ -220,6 +220,7 @@ class Backtest:
             now_ms=past.created_at_ms,
             dry=True,
             kept=self._kept(past, inputs, own, thread),
+            shut=frozenset(inputs.get("circuit_open") or ()),
         )
         asked = self._asked(past, inputs, read, question)
         known = self.policy
@@ -379,7 +380,8 @@ def _caller(past: Past) -> Caller:
 
 
 def _asked_as_told(question: Question, inputs: Mapping[str, Any]) -> Asked:
-    """What the plan was made from at the time."""
+    """What the plan was made from at the time; caps count where the policy yields to them."""
+    full = inputs.get("over_cap") if question.profile.near_cap == "degrade" else None
     return Asked(
         mode=question.wish.mode,
         any_model=question.wish.any_model,
@@ -388,6 +390,7 @@ def _asked_as_told(question: Question, inputs: Mapping[str, Any]) -> Asked:
         needs=frozenset(inputs.get("needs") or ()),
         pinned=inputs.get("pinned"),
         stay=question.stay,
+        over_cap=frozenset(full or ()),
     )
 
 

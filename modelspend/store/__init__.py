@@ -6,8 +6,10 @@ sqlite_utils is loaded only when a migration is pending.
 """
 
 from modelspend.store.bodies import Bodies
+from modelspend.store.budgets import HeldCall, Stop
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
 from modelspend.store.history import Past, PastTry
+from modelspend.store.holds import Firing
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
 from modelspend.store.meta import Info
@@ -19,6 +21,8 @@ __all__ = [
     "Advanced",
     "Bodies",
     "Filter",
+    "Firing",
+    "HeldCall",
     "Holder",
     "Info",
     "MissTotal",
@@ -26,6 +30,7 @@ __all__ = [
     "MissedSession",
     "Past",
     "PastTry",
+    "Stop",
     "Store",
     "Stored",
     "Totals",

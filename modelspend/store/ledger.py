@@ -19,12 +19,17 @@ from modelspend.store import files, salvage
 from modelspend.store.answers import Answers
 from modelspend.store.bodies import BodyStore
 from modelspend.store.book import Book
+from modelspend.store.budgets import Budgets
 from modelspend.store.calls import Calls
 from modelspend.store.checkpoint import Checkpoints
+from modelspend.store.circuits import Circuits
 from modelspend.store.conversations import Conversations
 from modelspend.store.events import Events, write_event
+from modelspend.store.failovers import Failovers
 from modelspend.store.files import Durability
+from modelspend.store.health import Health
 from modelspend.store.history import History
+from modelspend.store.incidents import Incidents
 from modelspend.store.lock import Gate, Holder, Lock, known_as_ledger, read_lock
 from modelspend.store.meta import Meta, NoWriter
 from modelspend.store.migrations import MIGRATIONS, migrate, version
@@ -75,9 +80,14 @@ class Store:
         self.conversations = Conversations(readers, writer)
         self.stored_answers = StoredAnswers(readers, writer)
         self.events = Events(readers)
+        self.budgets = Budgets(readers, writer)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)
         self.quality = Quality(readers, writer)
+        self.circuits = Circuits(readers, writer, boot_id)
+        self.incidents = Incidents(readers)
+        self.failovers = Failovers(readers)
+        self.health = Health(readers, writer)
         self.meta = Meta(path, readers, writer or NoWriter())
         if writer is not None:
             writer.on_foreign_commit.append(self._noticed)
