@@ -83,7 +83,8 @@ class Bench:
 # What counts.
 
 WHAT_COUNTS = {
-    "nothing": "client_error client_gone client_stalled shutdown process_died internal",
+    "nothing": "client_error client_gone client_stalled shutdown process_died internal budget"
+    " stopped",
     "ours": "auth",
     "cools": "rate_limit",
     "failure": "overloaded server_error connect connect_timeout first_byte_timeout idle_timeout"

@@ -169,7 +169,7 @@ WHERE = {
     "elsewhere": "auth connect_timeout first_byte_timeout idle_timeout protocol",
     "caller_fault": "client_error",
     "client_gone": "client_gone client_stalled",
-    "not_retryable": "total_timeout shutdown process_died internal",
+    "not_retryable": "total_timeout shutdown process_died internal budget stopped",
 }
 CASES = [(FailureClass(name), where) for where, names in WHERE.items() for name in names.split()]
 
