@@ -130,11 +130,20 @@ class Candidate:
 
 
 @record
+class Rewriting:
+    """What was taken out of a prompt; tokens are estimates of the whole prompt."""
+
+    steps: tuple[str, ...]
+    tokens_before: int
+    tokens_after: int
+
+
+@record
 class Decision:
     """The plan. `applied` is false in `observe` and `shadow`: `attempts` say what ran.
 
     `inputs` is what it was made from beside the classification, small enough to make it again
-    after bodies are gone; null where nothing was planned.
+    after bodies are gone; where nothing was planned at most what the caller's headers said of it.
     """
 
     model_id: str
@@ -145,6 +154,7 @@ class Decision:
     applied: bool = False
     fallback_chain: tuple[str, ...] = ()
     prompt_rewritten: bool = False
+    rewriting: Rewriting | None = None
     rationale: tuple[str, ...] = ()
     inputs: Mapping[str, Any] | None = None
 

@@ -35,6 +35,7 @@ from modelspend.receipt import (
     FailureClass,
     Receipt,
     RequestInfo,
+    Rewriting,
     Savings,
     Status,
     Usage,
@@ -187,8 +188,19 @@ def _decision_json(decision: Decision | None) -> dict[str, Any] | None:
         "applied": decision.applied,
         "fallback_chain": list(decision.fallback_chain),
         "prompt_rewritten": decision.prompt_rewritten,
+        "rewriting": _rewriting_json(decision.rewriting),
         "rationale": list(decision.rationale),
         "inputs": decision.inputs,
+    }
+
+
+def _rewriting_json(done: Rewriting | None) -> dict[str, Any] | None:
+    if done is None:
+        return None
+    return {
+        "steps": list(done.steps),
+        "tokens_before": done.tokens_before,
+        "tokens_after": done.tokens_after,
     }
 
 
@@ -373,8 +385,19 @@ def _decision_from(shape: Mapping[str, Any] | None) -> Decision | None:
         applied=shape["applied"],
         fallback_chain=tuple(shape["fallback_chain"]),
         prompt_rewritten=shape["prompt_rewritten"],
+        rewriting=_rewriting_from(shape.get("rewriting")),
         rationale=tuple(shape["rationale"]),
         inputs=shape.get("inputs"),
+    )
+
+
+def _rewriting_from(shape: Mapping[str, Any] | None) -> Rewriting | None:
+    if shape is None:
+        return None
+    return Rewriting(
+        steps=tuple(shape["steps"]),
+        tokens_before=shape["tokens_before"],
+        tokens_after=shape["tokens_after"],
     )
 
 

@@ -59,18 +59,31 @@ class UsageRules:
     omits_zero: bool = False
     output_is_rest: bool = False
     rounds: str = ""
+    flat: frozenset[str] = frozenset()
+    nested: frozenset[str] = frozenset()
+    """Top-level keys of all that is neither input nor output nor total: counts, and objects of
+    counts; see `_plain`."""
 
 
 def rules_from(table: Mapping[str, Any]) -> UsageRules:
     """The rules that a TOML table spells. Raises ValueError for a key that is no rule."""
-    known = {field.name for field in fields(UsageRules)}
+    known = {field.name for field in fields(UsageRules)} - {"flat", "nested"}
     if unknown := table.keys() - known:
         raise ValueError(f"not a usage rule: {', '.join(sorted(unknown))}")
     plain = {"cache", "omits_zero", "output_is_rest", "rounds"}
     spelled: dict[str, Any] = {
         key: value if key in plain else _paths(value) for key, value in table.items()
     }
-    return UsageRules(**spelled)
+    special = [
+        steps
+        for key in spelled.keys() - plain - {"input", "output", "total"}
+        for path in spelled[key]
+        for steps in path
+    ]
+    flat = {str(steps[0]) for steps in special if len(steps) == 1}
+    nested = {str(steps[0]) for steps in special if len(steps) > 1}
+    flat |= {table["rounds"]} if table.get("rounds") else set()
+    return UsageRules(**spelled, flat=frozenset(flat), nested=frozenset(nested - flat))
 
 
 def _paths(spelled: str | list[str]) -> tuple[Path, ...]:
@@ -99,6 +112,8 @@ def read(
     """
     if not isinstance(raw, Mapping):
         return Usage(problems=(_missing(raw),))
+    if not counts and (plain := _plain(rules, raw)) is not None:
+        return plain
     reader = _Reader(raw)
     quantities, reasoning = reader.tokens(rules)
     if reader.seen and rules.rounds:
@@ -111,6 +126,41 @@ def read(
         raw=raw,
         problems=tuple(dict.fromkeys(reader.problems)),
     )
+
+
+def _plain(rules: UsageRules, raw: Mapping[str, Any]) -> Usage | None:
+    """The usage of most calls, in a third of the time: input and output, all else nothing.
+
+    None where anything special is counted, or anything is odd: then the rules are followed.
+    """
+    if not all(map(_nothing, map(raw.get, rules.flat))):
+        return None
+    for value in map(raw.get, rules.nested):
+        if value is not None and not (type(value) is dict and all(map(_nothing, value.values()))):
+            return None
+    given, written = _one(rules.input, raw), _one(rules.output, raw)
+    if given is None or written is None:
+        return None
+    if rules.total:
+        total = _one(rules.total, raw)
+        if total is None or total != given + written:
+            return None
+    quantities = {"input_tokens": given} if given else {}
+    if written:
+        quantities["output_tokens"] = written
+    return Usage(quantities=quantities, source="provider", raw=raw)
+
+
+def _nothing(value: Any) -> bool:
+    return value is None or (value == 0 and type(value) is int)
+
+
+def _one(paths: tuple[Path, ...], raw: Mapping[str, Any]) -> int | None:
+    """A count that stands plainly under a name of its own; None for anything else."""
+    if len(paths) != 1 or len(paths[0]) != 1 or len(paths[0][0]) != 1:
+        return None
+    value = raw.get(paths[0][0][0])  # type: ignore[arg-type]  # a step that is no text finds nothing
+    return value if type(value) is int and 0 <= value <= MAX_COUNT else None
 
 
 def _missing(raw: object) -> str:
@@ -406,7 +456,9 @@ def served_tier(rules: TierRules, raw: Mapping[str, Any] | None, told: str = "")
     price row has such a name, so they make the cost inexact instead of wrong.
     """
     values = [told]
-    if isinstance(raw, Mapping):
+    if isinstance(raw, Mapping) and any(map(raw.get, rules.fields)):
         values += [str(raw[name]) for name in rules.fields if isinstance(raw.get(name), str | int)]
+    if not any(values):
+        return ""
     tiers = (rules.rename.get(value.lower(), value.lower()) for value in values)
     return "+".join(dict.fromkeys(t for t in tiers if t and t not in rules.standard))

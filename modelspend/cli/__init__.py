@@ -12,6 +12,7 @@ import typer
 
 from modelspend import __version__
 from modelspend.cli import (
+    backtest,
     cache_misses,
     completions,
     config,
@@ -46,6 +47,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("receipts", receipts.app),
     ("explain", explain.explain),
     ("route", route.route),
+    ("backtest", backtest.backtest),
     ("cache-misses", cache_misses.cache_misses),
     ("prices", prices.app),
     ("eval", eval.app),

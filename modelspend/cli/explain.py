@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from modelspend.cli.context import here
+from modelspend.cli.explain_plan import carried, planned
 from modelspend.cli.output import Json, clean, write_json
 from modelspend.cli.receipts import ReceiptId
 
@@ -145,7 +146,7 @@ def _timing(receipt: "Receipt") -> str:
 
 
 def _who_and_what(stored: "Stored") -> Iterator[str]:
-    receipt, asked, plan = stored.receipt, stored.receipt.request, stored.receipt.decision
+    receipt, asked = stored.receipt, stored.receipt.request
     session = f", session {receipt.session_id} ({receipt.session_source})"
     yield (
         f"Who pays   tenant {receipt.tenant}"
@@ -160,11 +161,8 @@ def _who_and_what(stored: "Stored") -> Iterator[str]:
         f" {'streamed' if asked.stream else 'whole'}, {asked.size} bytes"
         f" (bodies {'kept' if stored.body_kept else 'not kept'})"
     )
-    yield "Changed    " + (", ".join(asked.splices) or "nothing: the bytes are the client's own")
-    if plan:
-        applied = "applied" if plan.applied else "carried as asked"
-        yield f"Plan       {plan.provider}/{plan.model_id}, {plan.strategy}, {plan.mode}: {applied}"
-        yield from (f"             {reason}" for reason in plan.rationale)
+    yield from carried(asked)
+    yield from planned(receipt)
 
 
 def _attempt(attempt: "Attempt", prices: Prices) -> Iterator[str]:

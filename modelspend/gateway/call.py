@@ -4,12 +4,15 @@ This is the only mutable record on the request path. It turns into a `Receipt` o
 `receipt()`, from what it holds at that moment; whoever ends the call first wins.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from time import perf_counter
 
+from modelspend import answers
+from modelspend.conversations import Conversation
 from modelspend.dialects.dialect import AnswerNote, RequestView
 from modelspend.gateway.caller import Caller
+from modelspend.gateway.headers import Pairs
 from modelspend.gateway.passage import Passage, Request
 from modelspend.gateway.router import Ruling
 from modelspend.gateway.target import Target
@@ -24,6 +27,8 @@ from modelspend.receipt import (
     Intent,
     Receipt,
     RequestInfo,
+    Rewriting,
+    Savings,
     Status,
     Usage,
     total_cost,
@@ -129,6 +134,13 @@ class Call:
         self.session_source = "header" if caller.session else None
         self._ruling: Ruling | None = None
         self._out: Passage | None = None
+        self._said: tuple[Request, RequestView] | None = None
+        self.cache = answers.OFF
+        self.cache_key: bytes | None = None
+        self.answer_headers: Pairs = ()
+        self.so_far: Conversation | None = None  # what is known of its conversation
+        self.savings: Savings | None = None
+        self.seq: int | None = None  # the number of its receipt, once that is durable
         self.tries: list[Try] = []
         self.reply: Reply | None = None
         self.begun = False  # its intent is durable
@@ -148,6 +160,23 @@ class Call:
 
     def decided(self, ruling: Ruling) -> None:
         self._ruling = ruling
+
+    def says(self, request: Request, view: RequestView, rewriting: Rewriting) -> None:
+        """Send this instead of what the client sent: it means the same."""
+        self._said = (request, view)
+        plan = self.ruling.plan
+        decision = replace(plan.decision, prompt_rewritten=True, rewriting=rewriting)
+        self._ruling = replace(self.ruling, plan=replace(plan, decision=decision))
+
+    @property
+    def said(self) -> tuple[Request, RequestView]:
+        """The request to send: the client's own, or the shorter one that says the same."""
+        assert self.view is not None, "the request has not been read"
+        return self._said or (self.request, self.view)
+
+    @property
+    def sent_view(self) -> RequestView | None:
+        return self._said[1] if self._said else self.view
 
     @property
     def ruling(self) -> Ruling:
@@ -202,6 +231,11 @@ class Call:
         """The answer as the client got it; None when there is none, or no room for it."""
         return b"".join(self._kept) if self._kept else None
 
+    def kept_whole(self) -> bytes | None:
+        """The answer as the client got it; None unless all of it was kept."""
+        whole = self._kept_size == self._answer_size and self._answer_size > 0
+        return self.kept_answer() if whole else None
+
     def overhead_ms(self, now: float | None = None) -> float:
         """Our own time so far: all but the waiting for the provider and for the client."""
         return _ms((now or perf_counter()) - self.started - self.waited)
@@ -220,7 +254,7 @@ class Call:
             answer_size=self._answer_size,
             splices=out.splices if out else (),
             translated_to=out.dialect.name if out and out.translated else None,
-            dropped=tuple(dict.fromkeys((*out.dropped, *lost))) if out and out.translated else (),
+            dropped=tuple(dict.fromkeys((*out.dropped, *lost))) if out else (),
             added=out.added if out else (),
         )
 
@@ -273,9 +307,10 @@ class Call:
             candidates=ruling.plan.candidates if ruling else (),
             decision=ruling.decision if ruling else None,
             attempts=attempts,
+            savings=self.savings,
             execution=Execution(
                 status=status,
-                actual_cost_pico=total_cost(attempts).total_pico,
+                actual_cost_pico=0 if status is Status.CACHED else total_cost(attempts).total_pico,
                 charged_pico=sum(attempt.charged_pico for attempt in attempts),
                 actual_latency_ms=_ms(now - self.started),
                 ttft_ms=ttft,

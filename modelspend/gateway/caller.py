@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from hashlib import blake2b, sha256
 
+from modelspend import answers
 from modelspend.errors import BadRequest, ConfigInvalid, ModelspendError, NotAuthorised
 from modelspend.gateway.headers import OWN_PREFIX, key_in
 from modelspend.gateway.runs import Runs
@@ -40,6 +41,7 @@ class Caller:
     mode: str | None = None
     profile: str | None = None
     explain: bool = False
+    cache: answers.Word | None = None
     key_id: str | None = None
     own_key: str | None = field(default=None, repr=False)
     own_bearer: bool = False
@@ -119,6 +121,15 @@ class Callers:
         return found
 
 
+def supposed(headers: Sequence[tuple[str, str]], query: str, *, keyed: bool) -> Caller:
+    """The caller that a dry run supposes: a provider's key counts as it would in a call, a tenant's
+    key is not needed. Raises BadRequest."""
+    said = {name.lower(): value for name, value in headers}
+    key, bearer = _credential(said, query)
+    own = None if keyed or not key or key.lower() in _NO_KEYS else key
+    return described(Caller(own_key=own, own_bearer=bearer), said, None)
+
+
 def described(caller: Caller, said: Mapping[str, str], tenant: str | None) -> Caller:
     """With what the caller says of itself in our headers. Raises BadRequest."""
     if not any(name.startswith(OWN_PREFIX) for name in said):
@@ -131,6 +142,7 @@ def described(caller: Caller, said: Mapping[str, str], tenant: str | None) -> Ca
         tags={**_tags(said.get("x-modelspend-tags", "")), **caller.tags},
         mode=_short(said, "x-modelspend-mode"),
         profile=_short(said, "x-modelspend-profile"),
+        cache=answers.word(said.get(answers.HEADER)),
         explain=_short(said, "x-modelspend-explain") in ("1", "true", "yes"),
     )
 

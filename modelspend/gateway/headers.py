@@ -150,6 +150,8 @@ def strip_key(query: str) -> str:
 
     What stays keeps its bytes; a name counts however it is escaped.
     """
+    if not query:
+        return ""
     kept = [part for part in query.split("&") if _name(part) not in _IN_QUERY]
     return "&".join(kept)
 

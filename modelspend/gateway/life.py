@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from modelspend.answers import Kept
 from modelspend.dialects import jsonbody
 from modelspend.dialects.dialect import StreamReader
 from modelspend.dialects.reader import as_name
@@ -33,6 +34,7 @@ from modelspend.gateway.passage import Passage, Request, asking_for_usage, passa
 from modelspend.gateway.relay import Relay
 from modelspend.gateway.router import Router
 from modelspend.gateway.settle import Settler
+from modelspend.gateway.thrift import Thrift
 from modelspend.gateway.upstream import AttemptFailed, Reply, Timeouts, Upstream
 from modelspend.gateway.whole import METERED_BOUND, WHOLE_BOUND, WholeReader, read_whole
 from modelspend.ids import Ids
@@ -62,6 +64,7 @@ class Gateway:
     store: Store
     upstream: Upstream
     settler: Settler
+    thrift: Thrift
     ids: Ids
     now_ms: Callable[[], int]
     random: Callable[[int], bytes]
@@ -103,6 +106,12 @@ class Gateway:
 
             # Deciding who answers: what the prompt asks for, then who could do it, and best.
             await self._decide(call)
+
+            # Spending less: the very same answer once more, or a shorter prompt.
+            if kept := await self._thrifty(call):
+                yield await self._again(call, kept)
+                return
+            call.out = self._passage(call)
 
             # Writing the intent. (The hold joins it in the same transaction.)
             call.begin_try(call.target, self.now_ms())
@@ -184,13 +193,37 @@ class Gateway:
             now_ms=call.created_at_ms,
         )
         call.decided(ruling)
-        call.out = self._passage(call)
+
+    async def _thrifty(self, call: Call) -> Kept | None:
+        """The kept answer of the very same request; without one, the prompt is made shorter."""
+        bodies_kept = bool(self.settler.keep_up_to(call.caller.tenant))
+        if kept := await self.thrift.kept(call, bodies_kept=bodies_kept):
+            return kept
+        await self.thrift.recall(call)
+        self.thrift.shorten(call)
+        return None
+
+    async def _again(self, call: Call, kept: Kept) -> Answer:
+        """A kept answer, given once more; its receipt says what that saves."""
+        self.thrift.take(call, kept)
+        call.answered(kept.body, self.settler.keep_up_to(call.caller.tenant))
+        await self._endings.settle(call)
+        headers = [
+            *kept.headers,
+            ("x-modelspend-receipt", call.receipt_id),
+            ("x-modelspend-model", kept.model),
+            ("x-modelspend-provider", kept.provider),
+            ("x-modelspend-tier", _tier(call)),
+            ("x-modelspend-cache", f"hit; kept={kept.receipt_id}"),
+            ("x-modelspend-overhead-ms", f"{call.overhead_ms():.3f}"),
+            ("x-modelspend-cost-usd", "0"),
+        ]
+        return Answer(kept.status, headers, body=kept.body)
 
     def _passage(self, call: Call, *, ask_usage: bool = True) -> Passage:
         """The client's own bytes with at most the stated splices, or their translation."""
-        assert call.view is not None
         provider, model = call.target.provider, call.target.model
-        out = passage(call.request, call.view, call.target)
+        out = passage(*call.said, call.target)
         if ask_usage and provider.stream_usage and (provider.name, model) not in self._rejects:
             out = asking_for_usage(out)
         return out
@@ -270,6 +303,7 @@ class Gateway:
         relay = Relay(call, reply, reader, self._endings.settle, keep_up_to)
         self._endings.relays.add(relay)
         call.http_status = reply.status
+        call.answer_headers = self._head(call, reply, good=True)
         return relay
 
     async def _whole(self, call: Call, reply: Reply) -> Answer:
@@ -315,23 +349,30 @@ class Gateway:
                 body = _explained(call, body)
         else:
             body = out.refusal(body, call.http_status, reader.note)
+        call.answer_headers = self._head(call, reply, good=status is Status.SUCCESS)
         call.answered(body, self.settler.keep_up_to(call.caller.tenant))
         await self._endings.settle(call)
         return self._answer(call, reply, body=body)
+
+    def _head(self, call: Call, reply: Reply, *, good: bool) -> list[tuple[str, str]]:
+        """The provider's headers as the client gets them."""
+        headers = downward(reply.headers, encoding_kept=not reply.decoded)
+        if call.out.translated:
+            headers = [pair for pair in headers if pair[0].lower() != "content-type"]
+            headers.append(("content-type", call.out.content_type(good=good)))
+            headers += call.out.advice(call.last.note, headers)
+        return headers
 
     def _answer(
         self, call: Call, reply: Reply, *, body: bytes | None = None, relay: Relay | None = None
     ) -> Answer:
         one, ruling = call.last, call.ruling
-        headers = downward(reply.headers, encoding_kept=not reply.decoded)
-        if call.out.translated:
-            headers = [pair for pair in headers if pair[0].lower() != "content-type"]
-            headers.append(("content-type", call.out.content_type(stream=body is None)))
-        headers += [
+        headers = [
+            *call.answer_headers,
             ("x-modelspend-receipt", call.receipt_id),
             ("x-modelspend-model", one.note.model or one.target.model),
             ("x-modelspend-provider", one.target.provider.name),
-            ("x-modelspend-tier", ruling.found.tier if ruling.found else "unclassified"),
+            ("x-modelspend-tier", _tier(call)),
             ("x-modelspend-overhead-ms", f"{call.overhead_ms():.3f}"),
         ]
         if ruling.found is not None:
@@ -341,6 +382,10 @@ class Gateway:
         if body is not None and one.cost.total_pico is not None:
             headers.append(("x-modelspend-cost-usd", usd_text(one.cost.total_pico)))
         return Answer(call.http_status or reply.status, headers, body=body, relay=relay)
+
+
+def _tier(call: Call) -> str:
+    return call.ruling.found.tier if call.ruling.found else "unclassified"
 
 
 def _explained(call: Call, body: bytes) -> bytes:

@@ -19,10 +19,12 @@ from modelspend.errors import LedgerUnavailable
 from modelspend.estimate import Estimator, Ratio
 from modelspend.gateway.call import Call, Try
 from modelspend.gateway.conversations import LEAST_CACHED, Conversations, Turn
+from modelspend.gateway.thrift import Thrift
 from modelspend.money import INPUT_BUCKETS, Cost
 from modelspend.receipt import NO_USAGE, Delivery, Status, Usage
 from modelspend.settings import Settings
-from modelspend.store import Bodies, Store
+from modelspend.store import Advanced, Bodies, Store
+from modelspend.store.stored_answers import StoredAnswer
 
 log = logging.getLogger("modelspend")
 
@@ -43,18 +45,21 @@ class Settler:
         prices: PriceBook,
         estimator: Estimator,
         conversations: Conversations,
+        thrift: Thrift,
         settings: Settings,
     ) -> None:
         self._store = store
         self._prices = prices
         self._estimator = estimator
         self._conversations = conversations
+        self._thrift = thrift
         self._settings = settings
         self._turn = 0
 
     def reconfigure(self, settings: Settings) -> None:
         """Take new settings; calls that are settling keep what they began with."""
         self._prices.configure(settings)
+        self._thrift.reconfigure(settings)
         self._settings = settings
 
     def prepare(self, call: Call) -> None:
@@ -110,10 +115,29 @@ class Settler:
     async def _write(self, call: Call) -> None:
         self._remember(call)
         write = self._store.calls.finish(
-            call.receipt(), self._bodies(call), ratios=self._lessons(call)
+            call.receipt(),
+            self._bodies(call),
+            ratios=self._lessons(call),
+            advanced=self._advanced(call),
+            stored=self._stored(call),
         )
         with suppress(LedgerUnavailable):  # it is kept and tried again; no client waits for that
-            await write
+            call.seq = await write
+            self._thrift.keep(call)
+
+    def _advanced(self, call: Call) -> Advanced | None:
+        """What its conversation's next turn must know; a fault in that costs no receipt."""
+        if not call.tries:
+            return None
+        one = call.last
+        found = self._prices.find(
+            one.target.provider, one.target.model, call.created_at_ms, served=one.note.model
+        )
+        try:
+            return self._thrift.advanced(call, None if found is MISSING else found.price)
+        except Exception as fault:
+            log.error("%s left its conversation alone: %s", call.receipt_id, type(fault).__name__)
+            return None
 
     def _remember(self, call: Call) -> None:
         """Where the conversation is now, and what its provider has probably cached of it."""
@@ -132,6 +156,24 @@ class Settler:
             cached_tokens=cached,
         )
         self._conversations.took(call.caller.tenant, call.session_id, turn)
+
+    def _stored(self, call: Call) -> StoredAnswer | None:
+        """An answer that its provider keeps: a later request may go on from it by its id."""
+        one = call.tries[-1] if call.tries else None
+        if one is None or one.status is not Status.SUCCESS or call.view is None:
+            return None
+        keeps = one.target.dialect == call.request.dialect.name == "openai.responses"
+        if not keeps or call.view.body.get("store") is False or not one.note.answer_id:
+            return None
+        stored = StoredAnswer(
+            tenant=call.caller.tenant,
+            answer_id=one.note.answer_id,
+            provider=one.target.provider.name,
+            model=one.target.model,
+            at_ms=call.created_at_ms,
+        )
+        self._store.stored_answers.remember(stored)
+        return stored
 
     def _bodies(self, call: Call) -> Bodies | None:
         if not self.keep_up_to(call.caller.tenant):

@@ -26,6 +26,7 @@ from modelspend.gateway.models import Models
 from modelspend.gateway.router import Router
 from modelspend.gateway.runs import Runs
 from modelspend.gateway.settle import Settler
+from modelspend.gateway.thrift import Thrift
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
 from modelspend.server import control, evals, jobs, models, runs
@@ -114,6 +115,7 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
     callers = Callers(settings.tenants, env, await store.secret("fingerprint"), Runs())
     catalog = Catalog.load(settings.providers, env)
     estimator, conversations = Estimator(await store.ratios.load()), Conversations()
+    thrift = Thrift(store, estimator, settings, started.now_ms)
     gateway = Gateway(
         router=Router(
             catalog,
@@ -122,10 +124,12 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
             settings,
             conversations,
             scores=await store.quality.scores(),
+            answers=store.stored_answers,
         ),
         store=store,
         upstream=Upstream(),
-        settler=Settler(store, prices, estimator, conversations, settings),
+        settler=Settler(store, prices, estimator, conversations, thrift, settings),
+        thrift=thrift,
         ids=Ids(started.now_ms, random),
         now_ms=started.now_ms,
         random=random,

@@ -59,8 +59,16 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
 
     async def forget_conversations() -> None:
         await store.conversations.expire(live.gateway.now_ms())
+        await store.stored_answers.expire(live.gateway.now_ms())
+
+    async def learn_prices() -> None:
+        """Of the models that may be routed to: a first call shall not wait for the price table."""
+        settings = live.settings
+        if settings.routing.mode != "observe" or settings.profiles:
+            await live.gateway.router.learn_prices(live.gateway.now_ms())
 
     return (
+        Job("learn-prices", 2.0, learn_prices),
         Job("notice-overrides", 1.0, notice_overrides),
         Job("expire-bodies", 600.0, expire_bodies),
         Job("expire-answers", 300.0, expire_answers),

@@ -18,11 +18,14 @@ from typing import NamedTuple, cast
 from modelspend.dialects import DIALECTS
 from modelspend.dialects.dialect import Dialect
 from modelspend.errors import ModelspendError
+from modelspend.gateway.caller import Caller, Callers
 from modelspend.gateway.headers import Pairs
 from modelspend.gateway.passage import Request
+from modelspend.gateway.runs import RUN_TAG
 from modelspend.server import door
 from modelspend.server.chat import carry
 from modelspend.server.keys import Live
+from modelspend.settings import Settings
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _HEAD = re.compile(
@@ -32,7 +35,10 @@ _FIELD = re.compile(r"([^:\r\n]++):[\t ]*+([^\r\n]*+)\r\n")
 _GEMINI = re.compile(
     r"(?:/v1|/v1beta)?/(?:models|tunedModels)/.+:(?:generateContent|streamGenerateContent)"
 )
-_NOT_PLAIN = frozenset({"transfer-encoding", "content-encoding", "expect", "upgrade", "connection"})
+_LENGTH = re.compile(rb"(?:\A|(?<=\n))(?i:content-length):[\t ]*+([0-9]{1,7})[\t ]*+\r\n")
+_NOT_PLAIN = frozenset(
+    {"content-length", "transfer-encoding", "content-encoding", "expect", "upgrade", "connection"}
+)
 _STILL_PLAIN = frozenset(
     {
         ("connection", "keep-alive"),
@@ -40,9 +46,9 @@ _STILL_PLAIN = frozenset(
         ("content-encoding", "identity"),
     }
 )
-_SPACE = (" ", "\t")
 _LONGEST_HEAD = 16 * 1024
 _MOST_HEADERS = 100
+_MOST_HEADS = 256
 _AHEAD = 64 * 1024
 """Bytes that a client may send on before it has its answer."""
 _LARGEST_BODY = 1024 * 1024
@@ -64,6 +70,7 @@ class Lanes:
         self._lanes: set[Lane] = set()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._heads: dict[tuple[bytes, bytes], _Head] = {}
         self._date = (0.0, "")
         self._retired = False
 
@@ -78,7 +85,35 @@ class Lanes:
     def left(self, lane: "Lane") -> None:
         self._lanes.discard(lane)
 
-    def dialect(self, path: str) -> Dialect | None:
+    def head(self, target: bytes, fields: bytes) -> "_Head | None":
+        """A head without the line of its length; None when it is not plain."""
+        known = self._heads.get((target, fields))
+        if known is None:
+            known = self._read(target.decode(), fields)
+            if len(self._heads) >= _MOST_HEADS:
+                self._heads.clear()
+            if known is not None:
+                self._heads[target, fields] = known
+        return known
+
+    def _read(self, target: str, fields: bytes) -> "_Head | None":
+        if not fields.isascii():
+            return None
+        headers: list[tuple[str, str]] = []
+        names: set[str] = set()
+        last = False
+        for name, told in _FIELD.findall(fields.decode()):
+            low, value = name.lower(), told.rstrip("\t ")
+            if low in _NOT_PLAIN and (low, value.lower()) not in _STILL_PLAIN:
+                return None
+            last = last or (low == "connection" and value.lower() == "close")
+            names.add(low)
+            headers.append((name, value))
+        dialect = self._dialect(target.partition("?")[0])
+        plain = len(names) == len(headers) < _MOST_HEADERS and "host" in names
+        return _Head(dialect, target, headers, last=last) if plain and dialect else None
+
+    def _dialect(self, path: str) -> Dialect | None:
         """What is spoken on a path; None on paths that are not calls."""
         found = self._dialects.get(path)
         if found is None and _GEMINI.fullmatch(path):
@@ -117,15 +152,41 @@ class Lanes:
         self._timer = self._loop.call_later(_LOOK_S, self._look) if self._lanes else None
 
 
+class _Head:
+    """The head of a plain request but for its length; clients send the same one for ever.
+
+    `admitted` is who it comes from, for as long as the settings that let it in hold.
+    """
+
+    __slots__ = ("admitted", "dialect", "headers", "last", "path", "query", "target")
+
+    def __init__(self, dialect: Dialect, target: str, headers: Pairs, *, last: bool) -> None:
+        self.dialect = dialect
+        self.target = target
+        self.path, _, self.query = target.partition("?")
+        self.headers = headers
+        self.last = last
+        self.admitted: tuple[Callers, Settings, Caller] | None = None
+
+    def caller(self, live: Live) -> Caller:
+        """Who asks. Raises what the door and the caller's key raise."""
+        if self.admitted is not None:
+            callers, settings, caller = self.admitted
+            if callers is live.callers and settings is live.settings:
+                return caller
+        door.check(live, self.target, self.headers)
+        caller = live.callers.identify(self.headers, self.query)
+        if RUN_TAG not in caller.tags:  # the key of a run ends with it
+            self.admitted = (live.callers, live.settings, caller)
+        return caller
+
+
 class _Asked(NamedTuple):
     """A plain request; `size` is how many bytes of the connection it took."""
 
-    dialect: Dialect
-    target: str
-    headers: Pairs
+    head: _Head
     body: bytes
     size: int
-    last: bool
 
 
 class Lane(asyncio.Protocol):
@@ -212,7 +273,7 @@ class Lane(asyncio.Protocol):
         asked = self._plain()
         if isinstance(asked, _Asked):
             self._waiting = self._waiting[asked.size :]
-            self._last = self._last or asked.last
+            self._last = self._last or asked.head.last
             self._begun = False
             self._task = self._loop.create_task(self._serve(asked))
         elif not asked:
@@ -224,36 +285,18 @@ class Lane(asyncio.Protocol):
         if found is None:
             whole = b"\r\n\r\n" in self._waiting or len(self._waiting) > _LONGEST_HEAD
             return not whole and self._waiting.startswith(b"POST /"[: len(self._waiting)])
-        length, last = -1, False
-        if not found[2].isascii():
+        told = _LENGTH.search(found[2])
+        if told is None or found.end() > _LONGEST_HEAD:
             return False
-        headers: list[tuple[str, str]] = _FIELD.findall(found[2].decode())
-        names: set[str] = set()
-        for n, (name, value) in enumerate(headers):
-            if value.endswith(_SPACE):
-                value = value.rstrip("\t ")
-                headers[n] = name, value
-            low = name.lower()
-            names.add(low)
-            if low == "content-length":
-                if not value.isdigit() or len(value) > 7:
-                    return False
-                length = int(value)
-            elif low in _NOT_PLAIN:
-                if (low, value.lower()) not in _STILL_PLAIN:
-                    return False
-                last = last or value.lower() == "close"
-        if len(names) != len(headers) or len(names) > _MOST_HEADERS or "host" not in names:
-            return False
+        length = int(told[1])
+        head = self._lanes.head(found[1], found[2][: told.start()] + found[2][told.end() :])
         limit = min(_LARGEST_BODY, self._lanes.live.settings.server.max_body_mib * 1024 * 1024)
-        target = found[1].decode()
-        dialect = self._lanes.dialect(target.partition("?")[0])
-        if dialect is None or not 0 <= length <= limit or found.end() > _LONGEST_HEAD:
+        if head is None or length > limit:
             return False
         end = found.end() + length
         if len(self._waiting) < end:
             return True
-        return _Asked(dialect, target, headers, self._waiting[found.end() : end], end, last)
+        return _Asked(head, self._waiting[found.end() : end], end)
 
     def _hand_over(self) -> None:
         """Give the connection to aiohttp, with all that has come in and was not served."""
@@ -269,27 +312,25 @@ class Lane(asyncio.Protocol):
             other.data_received(waiting)
 
     async def _serve(self, asked: _Asked) -> None:
-        live = self._lanes.live
-        path, _, query = asked.target.partition("?")
+        live, head = self._lanes.live, asked.head
         try:
-            door.check(live, asked.target, asked.headers)
-            caller = live.callers.identify(asked.headers, query)
+            caller = head.caller(live)
             request = Request(
-                dialect=asked.dialect,
-                path=path,
-                query=query,
-                headers=asked.headers,
+                dialect=head.dialect,
+                path=head.path,
+                query=head.query,
+                headers=head.headers,
                 body=asked.body,
             )
             await carry(live, request, caller, self)
         except ModelspendError as error:
-            self._tell(path, error)
+            self._tell(head.path, error)
         except asyncio.CancelledError:  # the client has left, or we are stopping
             if self.transport is not None:
                 self.transport.abort()
             return
         except Exception as error:
-            self._tell(path, door.our_fault(error))
+            self._tell(head.path, door.our_fault(error))
         finally:
             self._task = None
         self._after()

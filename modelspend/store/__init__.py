@@ -7,6 +7,7 @@ sqlite_utils is loaded only when a migration is pending.
 
 from modelspend.store.bodies import Bodies
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
+from modelspend.store.history import Past, PastTry
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
 from modelspend.store.meta import Info
@@ -23,6 +24,8 @@ __all__ = [
     "MissTotal",
     "Missed",
     "MissedSession",
+    "Past",
+    "PastTry",
     "Store",
     "Stored",
     "Totals",

@@ -1,6 +1,6 @@
 """A receipt's canonical bytes in as little room as possible, and back, bit by bit.
 
-Raw deflate with a preset dictionary: a typical receipt (`detail_v1.txt`) followed by the row's own
+Raw deflate with a preset dictionary: a typical receipt (`detail_v2.txt`) followed by the row's own
 columns, so that what a column holds already costs a few bits here. A reader would not guess that
 a column edited behind our back makes its detail unreadable; that is meant.
 """
@@ -16,7 +16,12 @@ import orjson
 from modelspend.receipt import Receipt
 from modelspend.receipt_json import from_json
 
-_V1 = Path(__file__).with_name("detail_v1.txt").read_bytes()
+_DICTIONARIES = {
+    number: Path(__file__).with_name(f"detail_v{number}.txt").read_bytes() for number in (1, 2)
+}
+"""By the number that begins a detail. One that was ever written with is never changed."""
+
+_NEWEST = max(_DICTIONARIES)
 _LEVEL, _WINDOW, _MEMORY = 6, -13, 6  # tables that fit a cache beside everything else
 _ANY_WINDOW = -15
 
@@ -27,16 +32,22 @@ Columns = tuple[str | None, ...]
 def pack(canonical: bytes, columns: Columns) -> bytes:
     """The detail column; its first byte is the number of the dictionary."""
     packer = zlib.compressobj(
-        _LEVEL, zlib.DEFLATED, _WINDOW, _MEMORY, zlib.Z_DEFAULT_STRATEGY, _dictionary(columns)
+        _LEVEL,
+        zlib.DEFLATED,
+        _WINDOW,
+        _MEMORY,
+        zlib.Z_DEFAULT_STRATEGY,
+        _dictionary(_NEWEST, columns),
     )
-    return b"\x01" + packer.compress(canonical) + packer.flush()
+    return bytes((_NEWEST,)) + packer.compress(canonical) + packer.flush()
 
 
 def unpack(detail: bytes, columns: Columns) -> bytes:
     """The canonical bytes. Raises ValueError when they cannot be what was packed."""
-    if detail[:1] != b"\x01":
+    number = detail[0] if detail else 0
+    if number not in _DICTIONARIES:
         raise ValueError("its detail is in a form that this version does not know")
-    unpacker = zlib.decompressobj(_ANY_WINDOW, zdict=_dictionary(columns))
+    unpacker = zlib.decompressobj(_ANY_WINDOW, zdict=_dictionary(number, columns))
     try:
         canonical = unpacker.decompress(detail[1:]) + unpacker.flush()
     except zlib.error:
@@ -46,8 +57,8 @@ def unpack(detail: bytes, columns: Columns) -> bytes:
     return canonical
 
 
-def _dictionary(columns: Columns) -> bytes:
-    return _V1 + '","'.join(filter(None, columns)).encode()
+def _dictionary(number: int, columns: Columns) -> bytes:
+    return _DICTIONARIES[number] + '","'.join(filter(None, columns)).encode()
 
 
 def thaw(canonical: bytes) -> Receipt:

@@ -24,6 +24,7 @@ from modelspend.store.checkpoint import Checkpoints
 from modelspend.store.conversations import Conversations
 from modelspend.store.events import Events, write_event
 from modelspend.store.files import Durability
+from modelspend.store.history import History
 from modelspend.store.lock import Gate, Holder, Lock, known_as_ledger, read_lock
 from modelspend.store.meta import Meta, NoWriter
 from modelspend.store.migrations import MIGRATIONS, migrate, version
@@ -32,6 +33,7 @@ from modelspend.store.quality import Quality
 from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
+from modelspend.store.stored_answers import StoredAnswers
 from modelspend.store.writer import Writer, needed
 
 _READERS = 2
@@ -67,9 +69,11 @@ class Store:
         self._outside = self._closed = False
         self.calls = Calls(writer, readers, boot_id)
         self.receipts = Receipts(readers)
+        self.history = History(readers)
         self.bodies = BodyStore(readers, writer)
         self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)
+        self.stored_answers = StoredAnswers(readers, writer)
         self.events = Events(readers)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)

@@ -1,5 +1,6 @@
 """The interpreter of usage objects: inclusion undone, odd objects survived and named."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -323,6 +324,17 @@ def test_no_object_of_any_shape_raises_or_yields_a_negative_bucket(raw: Any, cou
             reported = reported_pico(own, raw)
             assert reported is None or reported >= 0
         served_tier(PROVIDERS[provider].tier, raw)
+
+
+@settings(max_examples=400, deadline=None)
+@given(OBJECTS | JSON)
+def test_the_quick_way_through_a_plain_usage_says_what_the_rules_say(raw: Any) -> None:
+    for provider in PROVIDERS.values():
+        for own in provider.usage.values():
+            slow = dataclasses.replace(own, flat=frozenset({"\0"}), nested=frozenset())
+            told = {**raw, "\0": 1} if isinstance(raw, dict) else raw
+            followed = dataclasses.replace(read(slow, told), raw=None)
+            assert dataclasses.replace(read(own, raw), raw=None) == followed
 
 
 def test_a_problem_never_repeats_what_a_stranger_wrote() -> None:

@@ -42,6 +42,7 @@ async def test_a_fault_of_ours_does_not_blame_the_client(
 
         def __init__(self, settler: Any) -> None:
             self.settle = settler.settle
+            self.keep_up_to = settler.keep_up_to
 
         def prepare(self, _: object) -> None:
             raise KeyError("a prompt")

@@ -245,6 +245,34 @@ async def test_a_line_that_is_cut_ends_no_answer(
         assert await came(upstream, server.url) == LOST
 
 
+@pytest.mark.parametrize("said", [True, False])
+async def test_an_end_that_comes_while_the_client_reads_slowly_is_told_apart_too(
+    upstream: Upstream, authority: trustme.CA, said: bool
+) -> None:
+    """Reading is paused when the end comes."""
+    size = 300 * 1024
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request(reader)
+        writer.write(OK + b"\r\n" + bytes(size))
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        if said:
+            writer.close()
+            await writer.wait_closed()
+
+    async with secure(script, context_for(authority)) as server:
+        reply = await upstream.send("sim", server.url, headers=[], body=b"{}", timeouts=LIMITS)
+        await asyncio.sleep(0.3)
+        if said:
+            assert len(await rest(reply)) == size
+        else:
+            with pytest.raises(AttemptFailed) as failed:
+                await rest(reply)
+            assert failed.value.failure is FailureClass.DISCONNECTED
+        reply.close()
+
+
 async def test_a_connection_that_the_server_has_closed_is_not_used_again(
     upstream: Upstream, authority: trustme.CA
 ) -> None:

@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from modelspend.gateway.caller import Callers
+from modelspend.gateway.runs import Runs
+from modelspend.server.keys import LIVE
+from modelspend.settings import Tenant
 from tests.fakes.provider import CHAT, whole
 from tests.loops import on_both_loops, on_one_loop
 from tests.server.doors import Doors, Said, doors
@@ -355,3 +359,24 @@ async def test_each_call_through_the_lane_has_its_receipt(both: Doors) -> None:
     named = {one.receipt for one in said if one.status not in (401, 403, 421)}
     assert "" not in named
     assert named == {one.receipt_id for one in await both.sidecar.receipts()}
+
+
+async def test_a_caller_that_was_let_in_is_looked_at_anew_when_the_settings_change(
+    both: Doors,
+) -> None:
+    """The same head, byte for byte: what it may do is what holds now."""
+    mine = ask(b"authorization: Bearer sk-tenant")
+    live = both.sidecar.app[LIVE]
+    assert [one.status for one in await both.say(both.plain, mine, mine, wanted=2)] == [200] * 2
+    keys = {"KEY_OF_T": "sk-other"}
+    live.callers = Callers({"t": Tenant(keys=("KEY_OF_T",))}, keys, b"k" * 32, Runs())
+    assert [one.status for one in await both.say(both.plain, mine, wanted=1)] == [401]
+
+
+async def test_the_key_of_a_run_lets_nobody_in_after_its_end(both: Doors) -> None:
+    runs = both.sidecar.app[LIVE].callers.runs
+    run, key = runs.open(1, None, None, {})
+    by_run = ask(b"authorization: Bearer " + key.encode())
+    assert [one.status for one in await both.say(both.plain, by_run, by_run, wanted=2)] == [200] * 2
+    runs.close(run.run_id)
+    assert [one.status for one in await both.say(both.plain, by_run, wanted=1)] == [401]

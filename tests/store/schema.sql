@@ -219,6 +219,15 @@ CREATE TABLE receipts (
   detail BLOB NOT NULL
 );
 
+CREATE TABLE stored_answers (
+  tenant TEXT NOT NULL,
+  answer_id TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  model TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (tenant, answer_id)
+) WITHOUT ROWID;
+
 CREATE TABLE tags (
   tag TEXT NOT NULL,
   seq INTEGER NOT NULL REFERENCES receipts (seq),
@@ -247,3 +256,6 @@ CREATE INDEX receipts_replay ON receipts (replay_of) WHERE replay_of IS NOT NULL
 CREATE INDEX receipts_session ON receipts (session_id, created_at) WHERE session_id IS NOT NULL;
 
 CREATE INDEX receipts_time ON receipts (created_at, facet_id, cost_pico, latency_ms);
+
+CREATE INDEX stored_answers_age ON stored_answers (at)
+;
