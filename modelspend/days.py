@@ -57,8 +57,11 @@ class Shift:
     after_pico: int
 
 
-def whole(days: Iterable[Day]) -> Series:
-    """The days in order without gaps; several of one date are added up. Raises ValueError."""
+def whole(days: Iterable[Day], within: tuple[date, date] | None = None) -> Series:
+    """The days in order without gaps; several of one date are added up. Raises ValueError.
+
+    `within` is the first and the last day of the series where those may have cost nothing.
+    """
     found: dict[date, int | None] = {}
     for day in days:
         if day.cost_pico is not None and day.cost_pico < 0:
@@ -67,10 +70,11 @@ def whole(days: Iterable[Day]) -> Series:
         found[day.date] = sum(known) if known else None
     if not found:
         raise ValueError("there is no day")
-    first = min(found)
-    length = (max(found) - first).days + 1
+    first, last = within or (min(found), max(found))
+    length = (last - first).days + 1
     costs = [found.get(first + timedelta(days=n), 0) for n in range(length)]
-    return Series(first, _filled(costs), length - len(found), costs.count(None))
+    missing = sum(first + timedelta(days=n) not in found for n in range(length))
+    return Series(first, _filled(costs), missing, costs.count(None))
 
 
 def anomalies(series: Series) -> tuple[Anomaly, ...]:

@@ -92,9 +92,9 @@ class Forecast:
 class Exhaustion:
     """When what is left of a budget is gone.
 
-    `probability` is that of its being gone by the end of `until`; `reached_on` is when the
-    projection reaches it, `earliest_on` the first day by which that happens with a probability of 10 %. None is
-    beyond the days that were forecast.
+    `probability` is that of its being gone by the end of `until`, or of the last day forecast if
+    that is sooner; `reached_on` is when the projection reaches it, `earliest_on` the first day by
+    which it is gone with a probability of 10 %. None is beyond the days that were forecast.
     """
 
     left_pico: int
@@ -104,14 +104,18 @@ class Exhaustion:
     earliest_on: date | None
 
 
-def project(days: Iterable[Day], horizons: Sequence[int] = HORIZONS) -> Forecast:
-    """The projection of a daily series, the same for the same days.
+def project(
+    days: Iterable[Day],
+    horizons: Sequence[int] = HORIZONS,
+    within: tuple[date, date] | None = None,
+) -> Forecast:
+    """The projection of a daily series, the same for the same days; `within` is as for `whole`.
 
     Raises TooLittleHistory, and ValueError for a horizon that is not among 1 to 90 days.
     """
     if not all(1 <= horizon <= WINDOWS[-1] for horizon in horizons):
         raise ValueError(f"a horizon is 1 to {WINDOWS[-1]} days, not {horizons}")
-    series = _enough(days)
+    series = _enough(days, within)
     past = Past(series.costs, series.first.weekday())
     view = past.at(len(series.costs))
     ahead = _ahead(series, view, max(horizons))
@@ -148,10 +152,10 @@ def exhaustion(forecast: Forecast, left_pico: int, until: date) -> Exhaustion:
 _SOON = 0.1
 
 
-def _enough(days: Iterable[Day]) -> Series:
+def _enough(days: Iterable[Day], within: tuple[date, date] | None) -> Series:
     """The series, if it is long enough to say anything."""
     known = list(days)
-    series = whole(known) if known else None
+    series = whole(known, within) if known else None
     found = len(series.costs) if series else 0
     if series is None or found < LEAST_DAYS:
         raise TooLittleHistory(

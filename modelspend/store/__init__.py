@@ -7,6 +7,7 @@ sqlite_utils is loaded only when a migration is pending.
 
 from modelspend.store.bodies import Bodies
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
+from modelspend.store.daily import ConversationSum, Daily, DaySum
 from modelspend.store.history import Past, PastTry
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
@@ -18,6 +19,9 @@ __all__ = [
     "ALL",
     "Advanced",
     "Bodies",
+    "ConversationSum",
+    "Daily",
+    "DaySum",
     "Filter",
     "Holder",
     "Info",

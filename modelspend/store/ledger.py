@@ -22,6 +22,7 @@ from modelspend.store.book import Book
 from modelspend.store.calls import Calls
 from modelspend.store.checkpoint import Checkpoints
 from modelspend.store.conversations import Conversations
+from modelspend.store.daily import Daily
 from modelspend.store.events import Events, write_event
 from modelspend.store.files import Durability
 from modelspend.store.history import History
@@ -70,6 +71,7 @@ class Store:
         self.calls = Calls(writer, readers, boot_id)
         self.receipts = Receipts(readers)
         self.history = History(readers)
+        self.daily = Daily(readers)
         self.bodies = BodyStore(readers, writer)
         self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)
