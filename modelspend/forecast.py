@@ -8,7 +8,7 @@ model; here it becomes dates and whole pico-dollars, in which the days add up to
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from fractions import Fraction
 from statistics import median
 
@@ -147,6 +147,17 @@ def exhaustion(forecast: Forecast, left_pico: int, until: date) -> Exhaustion:
         reached_on=next(passed, None),
         earliest_on=next(soon, None),
     )
+
+
+def of_month(forecast: Forecast, budget_pico: int) -> Exhaustion:
+    """When a budget for a calendar month is gone: the month of the first day ahead, of which the
+    days before it are spent."""
+    series = forecast.series
+    first = series.date(len(series.costs))
+    until = (first.replace(day=1) + timedelta(days=31)).replace(day=1) - timedelta(days=1)
+    before = min(first.day - 1, len(series.costs))
+    spent = sum(series.costs[len(series.costs) - before :])
+    return exhaustion(forecast, budget_pico - spent, until)
 
 
 _SOON = 0.1

@@ -192,7 +192,7 @@ class Past:
         before = (self._sums[origin - 28] - self._sums[origin - 56]) / 28 + floor
         slope = max(-_STEEPEST, min(_STEEPEST, math.log(now / before) / 28))
         reach = 14 + days  # from the middle of the four weeks
-        steps = _DAMPING * (1 - _DAMPING**reach) / (1 - _DAMPING)
+        steps = _DAMPING * (1 - math.pow(_DAMPING, reach)) / (1 - _DAMPING)
         return math.log(now) + slope * steps
 
     def _last_year(self, origin: int, begin: int, end: int, floor: float) -> float | None:

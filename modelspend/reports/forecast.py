@@ -8,9 +8,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
+from modelspend import forecast_json
 from modelspend.days import Day
 from modelspend.forecast import Forecast, project
+from modelspend.money import usd
 from modelspend.store import DaySum, Filter, Store
 from modelspend.store.daily import DAY, Name
 
@@ -56,6 +59,29 @@ async def forecast(
         receipts=sum(each.receipts for each in sums),
         unpriced=sum(each.unpriced for each in sums),
     )
+
+
+def to_json(found: Projected, by: str | None) -> dict[str, Any]:
+    """Each part's totals without its days; the costs of a horizon's parts and `difference_usd`
+    add up to its total."""
+    said = {**forecast_json.to_json(found.forecast), "unpriced_receipts": found.unpriced}
+    if by is None:
+        return said
+    said["by"] = by
+    said["parts"] = [
+        {
+            "name": part.name,
+            "base_daily_cost_usd": usd(part.forecast.base_daily_pico),
+            "horizons": [forecast_json.total_json(each) for each in part.forecast.horizons],
+        }
+        for part in found.parts
+    ]
+    for n, (horizon, each) in enumerate(
+        zip(found.forecast.horizons, said["horizons"], strict=True)
+    ):
+        parts = sum(part.forecast.horizons[n].cost_pico for part in found.parts)
+        each["difference_usd"] = usd(horizon.cost_pico - parts)
+    return said
 
 
 def over(where: Sequence[Filter], now_ms: int) -> list[Filter]:

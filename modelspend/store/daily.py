@@ -59,7 +59,10 @@ class Daily:
                 f" FROM receipts WHERE {terms} GROUP BY 1, 2 ORDER BY 1, 2",
                 terms.values,
             )
-            return [DaySum(*row[:4], whole(row[4], row[5])) for row in rows]
+            return [
+                DaySum(day, named, receipts, unpriced, whole(high, low))
+                for day, named, receipts, unpriced, high, low in rows
+            ]
 
         return await self._readers.ask(ask)
 
