@@ -93,7 +93,7 @@ def forecast(
             "Leave out --from or the other options.",
         )
     horizons = (horizon,) if horizon else None
-    bad: "list[BadLine]" = []
+    bad: list[BadLine] = []
     if source is None:
         found = _from_ledger(at, asked, horizons, by)
     else:

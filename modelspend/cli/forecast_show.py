@@ -31,8 +31,8 @@ def show(found: "Projected", by: str | None, gone: "tuple[Exhaustion, int] | Non
     if terminal:
         typer.echo("\n".join(_chart(found.forecast)) + "\n")
     if by is None:
-        rows = [_total(each) for each in found.forecast.horizons]
-        columns = TOTALS
+        rows: list[tuple[str, ...]] = [_total(each) for each in found.forecast.horizons]
+        columns: tuple[str, ...] = TOTALS
     else:
         rows = list(_parts(found))
         columns = (by, *TOTALS)

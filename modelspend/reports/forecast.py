@@ -12,7 +12,8 @@ from typing import Any
 
 from modelspend import forecast_json
 from modelspend.days import Day
-from modelspend.forecast import Forecast, project
+from modelspend.errors import TooLittleHistory
+from modelspend.forecast import Forecast, Horizon, project
 from modelspend.money import usd
 from modelspend.store import DaySum, Filter, Store
 from modelspend.store.daily import DAY, Name
@@ -94,6 +95,38 @@ def over(where: Sequence[Filter], now_ms: int) -> list[Filter]:
         )
         for each in where
     ]
+
+
+async def horizon_of(
+    store: Store, where: Sequence[Filter], now_ms: int, days: int
+) -> Horizon | None:
+    """The total of so many days ahead; null with too little history."""
+    try:
+        return (await forecast(store, where, now_ms, (days,))).forecast.horizons[0]
+    except TooLittleHistory:
+        return None
+
+
+async def recent(
+    store: Store, where: Sequence[Filter], now_ms: int, days: int
+) -> tuple[list[Filter], int]:
+    """Filters for the last so many whole days, fewer where the ledger is younger; and how many.
+
+    With a start of their own the filters keep it. Raises TooLittleHistory.
+    """
+    whole = over(where, now_ms)
+    span = _span(await store.daily.sums(whole), where, now_ms)
+    if span is None:
+        raise TooLittleHistory(
+            "There is no whole day with receipts to price again.",
+            "Wait for the end of the day (UTC), or name others: --since, --until",
+        )
+    length = (span[1] - span[0]).days + 1
+    if any(each.since_ms is not None for each in where):
+        return whole, length
+    days = min(days, length)
+    last = max(each.until_ms or 0 for each in whole)
+    return [replace(each, since_ms=last - days * DAY) for each in whole], days
 
 
 def _span(sums: Sequence[DaySum], where: Sequence[Filter], now_ms: int) -> Span | None:
