@@ -119,4 +119,4 @@ def dollars(pico: float) -> str:
         return f"${value:,.0f}"
     if value >= 1:
         return f"${value:.2f}"
-    return f"${value:.2g}" if value >= 0.0001 else f"${value:.0e}"
+    return f"${value:.2g}" if value >= 0.0001 or not value else f"${value:.0e}"
