@@ -92,7 +92,8 @@ class Tally:
     """Past calls under a change, added up.
 
     `costs` are those in the ledger and after each of the steps. `stuck` calls were to move and
-    could not, since nobody there speaks their dialect or no price is known; they stay.
+    could not, since nobody there speaks their dialect or no price is known; they stay. `unseen` are
+    models of the mix that no receipt is of.
     """
 
     calls: int = 0
@@ -101,6 +102,7 @@ class Tally:
     costs: list[int] = field(default_factory=lambda: [0] * (len(STEPS) + 1))
     moves: dict[tuple[Step, str, str], Move] = field(default_factory=lambda: defaultdict(Move))
     stuck: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    unseen: list[str] = field(default_factory=list)
     deep_pico: int = 0
     shifted_pico: int = 0
     prompt: int = 0
@@ -190,6 +192,7 @@ def to_json(
             for (step, before, after), move in moves_in_order(tally)
         ],
         "stuck": [{"reason": why, "calls": calls} for why, calls in sorted(tally.stuck.items())],
+        "unseen_models": tally.unseen,
         "projection": None if ahead is None else _projection(ahead, base, adjusted),
     }
 

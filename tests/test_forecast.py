@@ -1,4 +1,4 @@
-"""A forecast's laws: sums are exact, bands widen, nothing is peeked at, budgets run out on a day."""
+"""A forecast's laws: sums are exact, bands widen, nothing is peeked at, budgets run out."""
 
 from collections.abc import Sequence
 from dataclasses import replace

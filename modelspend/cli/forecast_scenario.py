@@ -155,6 +155,8 @@ def _talk(tally: "Tally", said: Mapping[str, Any]) -> None:
         rates = reached["cache_hit_rate"], reached["cache_hit_rate_after"]
         note(f"{100 * rates[0]:.1f} % of prompt tokens are read from caches, {100 * rates[1]:.1f} %"
              " after it.")  # fmt: skip
+    for model in tally.unseen:
+        note(f"No receipt is of {model}, so nothing of it moves.")
     if tally.unpriced:
         note(f"{tally.unpriced} receipts have no known cost and are left out.")
     for why, calls in sorted(tally.stuck.items()):

@@ -85,6 +85,8 @@ class Scenario:
         for source, targets in self.change.mix.items():
             left = _weights(each for each in sums if source in _names(each))
             total = sum(left.values())
+            if not left:
+                self.tally.unseen.append(source)
             for target, share in targets.items():
                 taken = chosen(left, Fraction(share) * total / 100, f"mix:{source}:{target}")
                 for conversation in taken:
@@ -146,7 +148,7 @@ class Scenario:
         mixed = same
         if self.change.mix:
             mixed = await self._again(past, was, self._mixed, mix or own, same)
-        if mix is not None and mix != own:
+        if mix is not None and _said(mix) != _said(own):
             self.tally.moved("mix", _said(own), _said(mix), cost, _cost(mixed))
         shift, shifted = None, mixed
         if deep and conversation in self._deep:
@@ -154,7 +156,7 @@ class Scenario:
             shift = await self._shift(past)
         if self._deep:
             shifted = await self._again(past, was, self._shifted, shift or mix or own, mixed)
-        if shift is not None and shift != (mix or own):
+        if shift is not None and _said(shift) != _said(mix or own):
             costs = _cost(mixed), _cost(shifted)
             self.tally.moved("routing", _said(mix or own), _said(shift), *costs)
         self.tally.inexact += not shifted.exact
