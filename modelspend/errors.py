@@ -242,6 +242,12 @@ class NotFound(ModelspendError):
     code, status, exit_code = "not_found", 404, ExitCode.NOT_FOUND
 
 
+class TooLittleHistory(ModelspendError):
+    """Too few days to say anything about those to come."""
+
+    code, status = "too_little_history", 422
+
+
 class Usage(ModelspendError):
     """A command or query that was typed wrong."""
 

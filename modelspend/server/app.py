@@ -36,7 +36,7 @@ from modelspend.gateway.thrift import Thrift
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
 from modelspend.retries import Repeats, RetryBudget
-from modelspend.server import circuits, control, evals, jobs, kills, models, runs, sla
+from modelspend.server import circuits, control, evals, forecast, jobs, kills, models, runs, sla
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
@@ -71,6 +71,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/receipts", control.guarded(control.receipts)),
     ("GET", "/v1/receipts/{receipt_id}", control.guarded(control.receipt)),
     ("POST", "/v1/route", control.guarded(control.route)),
+    ("GET", "/v1/reports/forecast", control.guarded(forecast.report)),
+    ("POST", "/v1/forecast/scenario", control.guarded(forecast.post_scenario)),
     ("POST", "/v1/reload", control.guarded(control.reload)),
     ("POST", "/v1/evals/evidence", control.guarded(evals.add_evidence)),
     ("POST", "/v1/evals/results", control.guarded(evals.keep_result)),
@@ -113,6 +115,7 @@ async def build(started: Started, store: Store) -> web.Application:
         settings=settings,
     )
     app[STORE] = store
+    forecast.prepare(app)
     app[LIVE] = await _live(started, store, prices)
     await circuits.take_up(app[LIVE], store)
     app[RELOAD] = lambda: _reload(app, started)

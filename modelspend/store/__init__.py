@@ -8,6 +8,7 @@ sqlite_utils is loaded only when a migration is pending.
 from modelspend.store.bodies import Bodies
 from modelspend.store.budgets import HeldCall, Stop
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
+from modelspend.store.daily import ConversationSum, Daily, DaySum
 from modelspend.store.history import Past, PastTry
 from modelspend.store.holds import Firing
 from modelspend.store.ledger import Store
@@ -20,6 +21,9 @@ __all__ = [
     "ALL",
     "Advanced",
     "Bodies",
+    "ConversationSum",
+    "Daily",
+    "DaySum",
     "Filter",
     "Firing",
     "HeldCall",

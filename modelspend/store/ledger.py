@@ -24,6 +24,7 @@ from modelspend.store.calls import Calls
 from modelspend.store.checkpoint import Checkpoints
 from modelspend.store.circuits import Circuits
 from modelspend.store.conversations import Conversations
+from modelspend.store.daily import Daily
 from modelspend.store.events import Events, write_event
 from modelspend.store.failovers import Failovers
 from modelspend.store.files import Durability
@@ -75,6 +76,7 @@ class Store:
         self.calls = Calls(writer, readers, boot_id)
         self.receipts = Receipts(readers)
         self.history = History(readers)
+        self.daily = Daily(readers)
         self.bodies = BodyStore(readers, writer)
         self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)

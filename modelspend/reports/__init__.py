@@ -1,0 +1,1 @@
+"""Questions asked of the ledger: one file each, drawn by every surface."""
