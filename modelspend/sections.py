@@ -285,6 +285,17 @@ class Rewrite(_Section):
     )
 
 
+class Savings(_Section):
+    """What savings are measured against."""
+
+    baseline_model: str | None = Field(
+        None,
+        min_length=1,
+        description="Model that routed calls are compared with, as a name or provider/model;"
+        " without one, the model that each call asked for.",
+    )
+
+
 class Rates(_Section):
     """Prices in USD per million tokens (searches and requests: USD per thousand)."""
 
@@ -411,6 +422,7 @@ class Settings(_Section):
     routing: Routing = Routing()
     cache: Cache = Cache()
     rewrite: Rewrite = Rewrite()
+    savings: Savings = Savings()
     profiles: dict[Name, Profile] = {}
     providers: dict[Name, Provider] = {}
     models: dict[ModelKey, ModelFacts] = {}

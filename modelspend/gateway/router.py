@@ -46,6 +46,7 @@ class Ruling:
     target: Target | None
     found: Classification | None = None
     asked: Asked | None = None
+    baseline: tuple[Provider, str] | None = None  # what an applied decision is compared with
 
     @property
     def decision(self) -> Decision:
@@ -90,6 +91,9 @@ class Router:
                 continue
             if self.prices.find(provider, model, now_ms) is MISSING:
                 await self.prices.fetch(provider, model, now_ms)
+        baseline = self._baseline(None)
+        if baseline is not None and self.prices.find(*baseline, now_ms) is MISSING:
+            await self.prices.fetch(*baseline, now_ms)
 
     async def decide(
         self,
@@ -230,8 +234,24 @@ class Router:
         decision = replace(plan.decision, applied=applied, inputs=_inputs(asked, own))
         target = own if own is not None and not applied else self._target(plan.chosen, question)
         return Ruling(
-            plan=replace(plan, decision=decision), target=target, found=question.found, asked=asked
+            plan=replace(plan, decision=decision),
+            target=target,
+            found=question.found,
+            asked=asked,
+            baseline=self._baseline(own) if applied else None,
         )
+
+    def _baseline(self, own: Target | None) -> tuple[Provider, str] | None:
+        """The configured baseline; else the model asked for, if any was."""
+        named = self.settings.savings.baseline_model
+        if named is None:
+            return None if own is None else (own.provider, own.model)
+        first, slash, rest = named.partition("/")
+        provider = self.catalog.known.get(first) if slash else self.catalog.owner(named)
+        if provider is None:
+            listed = [each for each in self.catalog.providers.values() if named in each.models]
+            return (listed[0], named) if listed else None
+        return provider, rest if slash else named
 
     def _target(self, chosen: Option, question: "_Question") -> Target | None:
         own = question.own

@@ -60,6 +60,9 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
     async def forget_conversations() -> None:
         await store.conversations.expire(live.gateway.now_ms())
 
+    async def roll_up_days() -> None:
+        await store.days.roll()
+
     async def learn_prices() -> None:
         """Of the models that may be routed to: a first call shall not wait for the price table."""
         settings = live.settings
@@ -69,6 +72,7 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
     return (
         Job("learn-prices", 2.0, learn_prices),
         Job("notice-overrides", 1.0, notice_overrides),
+        Job("roll-up-days", 5.0, roll_up_days),
         Job("expire-bodies", 600.0, expire_bodies),
         Job("expire-answers", 300.0, expire_answers),
         Job("forget-conversations", 3600.0, forget_conversations),

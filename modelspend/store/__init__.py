@@ -7,6 +7,8 @@ sqlite_utils is loaded only when a migration is pending.
 
 from modelspend.store.bodies import Bodies
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
+from modelspend.store.days import DAY_MS, Key, Sum
+from modelspend.store.latencies import Durations, LatencyKey, Part, Took
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
 from modelspend.store.meta import Info
@@ -15,16 +17,23 @@ from modelspend.store.search import ALL, Filter
 
 __all__ = [
     "ALL",
+    "DAY_MS",
     "Advanced",
     "Bodies",
+    "Durations",
     "Filter",
     "Holder",
     "Info",
+    "Key",
+    "LatencyKey",
     "MissTotal",
     "Missed",
     "MissedSession",
+    "Part",
     "Store",
     "Stored",
+    "Sum",
+    "Took",
     "Totals",
     "read_lock",
 ]

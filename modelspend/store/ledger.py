@@ -22,8 +22,10 @@ from modelspend.store.book import Book
 from modelspend.store.calls import Calls
 from modelspend.store.checkpoint import Checkpoints
 from modelspend.store.conversations import Conversations
+from modelspend.store.days import Days
 from modelspend.store.events import Events, write_event
 from modelspend.store.files import Durability
+from modelspend.store.latencies import Latencies
 from modelspend.store.lock import Gate, Holder, Lock, known_as_ledger, read_lock
 from modelspend.store.meta import Meta, NoWriter
 from modelspend.store.migrations import MIGRATIONS, migrate, version
@@ -74,6 +76,8 @@ class Store:
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)
         self.quality = Quality(readers, writer)
+        self.days = Days(readers, writer)
+        self.latencies = Latencies(readers)
         self.meta = Meta(path, readers, writer or NoWriter())
         if writer is not None:
             writer.on_foreign_commit.append(self._noticed)

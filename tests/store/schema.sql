@@ -60,6 +60,27 @@ CREATE TABLE conversations (
   PRIMARY KEY (tenant, session)
 );
 
+CREATE TABLE days (
+  day INTEGER NOT NULL,
+  facet_id INTEGER NOT NULL REFERENCES facets (id),
+  receipts INTEGER NOT NULL,
+  cost_high INTEGER NOT NULL,
+  cost_low INTEGER NOT NULL,
+  saved INTEGER NOT NULL,
+  unknown INTEGER NOT NULL,
+  routing_high INTEGER NOT NULL,
+  routing_low INTEGER NOT NULL,
+  caching_high INTEGER NOT NULL,
+  caching_low INTEGER NOT NULL,
+  compression_high INTEGER NOT NULL,
+  compression_low INTEGER NOT NULL,
+  failover_high INTEGER NOT NULL,
+  failover_low INTEGER NOT NULL,
+  retry_high INTEGER NOT NULL,
+  retry_low INTEGER NOT NULL,
+  PRIMARY KEY (day, facet_id)
+) WITHOUT ROWID;
+
 CREATE TABLE eval_results (
   item_key TEXT NOT NULL,
   model TEXT NOT NULL,
@@ -122,7 +143,7 @@ CREATE TABLE facets (
   unpriced INTEGER NOT NULL,
   max_cost_pico INTEGER NOT NULL DEFAULT 0,
   max_latency_ms INTEGER NOT NULL DEFAULT 0
-);
+, region TEXT);
 
 CREATE TABLE head (
   id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -219,15 +240,32 @@ CREATE TABLE receipts (
   detail BLOB NOT NULL
 );
 
+CREATE TABLE rolled (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  seq INTEGER NOT NULL
+);
+
+CREATE TABLE savings (
+  seq INTEGER PRIMARY KEY REFERENCES receipts (seq),
+  routing_pico INTEGER,
+  caching_pico INTEGER,
+  compression_pico INTEGER,
+  failover_pico INTEGER,
+  retry_pico INTEGER
+);
+
 CREATE TABLE tags (
   tag TEXT NOT NULL,
-  seq INTEGER NOT NULL REFERENCES receipts (seq),
+  seq INTEGER NOT NULL REFERENCES receipts (seq), created_at INTEGER NOT NULL DEFAULT 0, facet_id INTEGER NOT NULL DEFAULT 0, cost_pico INTEGER,
   PRIMARY KEY (tag, seq)
 ) WITHOUT ROWID;
 
 CREATE INDEX answer_cache_age ON answer_cache (created_at, size);
 
 CREATE INDEX answer_cache_end ON answer_cache (expires_at)
+;
+
+CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1
 ;
 
 CREATE INDEX evidence_counted ON evidence (category, model, source, suite, task, n, score)
@@ -240,10 +278,11 @@ CREATE INDEX facets_tenant ON facets (tenant, workflow, model);
 CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
     ON "_sqlite_migrations" ("migration_set", "name");
 
-CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms);
+CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, ttft_ms, latency_ms);
 
 CREATE INDEX receipts_replay ON receipts (replay_of) WHERE replay_of IS NOT NULL;
 
-CREATE INDEX receipts_session ON receipts (session_id, created_at) WHERE session_id IS NOT NULL;
+CREATE INDEX receipts_session ON receipts (session_id, created_at, facet_id, cost_pico)
+  WHERE session_id IS NOT NULL;
 
 CREATE INDEX receipts_time ON receipts (created_at, facet_id, cost_pico, latency_ms);

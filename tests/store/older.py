@@ -1,0 +1,42 @@
+"""A ledger as an older version left it: what later steps of the schema added is taken out again."""
+
+import sqlite3
+
+_BEFORE = {
+    4: """
+DROP INDEX attempts_hops;
+DROP INDEX receipts_facet;
+CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms);
+DROP INDEX receipts_session;
+CREATE INDEX receipts_session ON receipts (session_id, created_at) WHERE session_id IS NOT NULL;
+DROP TABLE rolled;
+DROP TABLE days;
+DROP TABLE savings;
+ALTER TABLE tags DROP COLUMN created_at;
+ALTER TABLE tags DROP COLUMN facet_id;
+ALTER TABLE tags DROP COLUMN cost_pico;
+UPDATE receipts SET facet_id = (SELECT min(g.id) FROM facets f, facets g
+  WHERE f.id = receipts.facet_id AND g.tenant = f.tenant AND g.workflow IS f.workflow
+  AND g.model IS f.model AND g.provider IS f.provider AND g.category IS f.category
+  AND g.status = f.status AND g.unpriced = f.unpriced);
+UPDATE facets SET (max_cost_pico, max_latency_ms) = (SELECT max(g.max_cost_pico),
+  max(g.max_latency_ms) FROM facets g WHERE g.tenant = facets.tenant
+  AND g.workflow IS facets.workflow AND g.model IS facets.model
+  AND g.provider IS facets.provider AND g.category IS facets.category
+  AND g.status = facets.status AND g.unpriced = facets.unpriced);
+DELETE FROM facets WHERE id NOT IN (SELECT facet_id FROM receipts);
+ALTER TABLE facets DROP COLUMN region;
+""",
+    3: "DROP TABLE eval_results; DROP TABLE evidence;",
+    2: "DROP TABLE answer_cache; DROP TABLE cache_misses; DROP TABLE conversations;",
+}
+
+
+def back_to(conn: sqlite3.Connection, version: int) -> None:
+    """Undo every step after `version`; the receipts stay."""
+    conn.execute("PRAGMA foreign_keys = OFF")
+    for step in sorted(_BEFORE, reverse=True):
+        if step > version:
+            conn.executescript(_BEFORE[step])
+    conn.execute("DELETE FROM _sqlite_migrations WHERE id > ?", (version,))
+    conn.execute(f"PRAGMA user_version = {version}")
