@@ -24,6 +24,7 @@ from modelspend.errors import (
     Unsupported,
 )
 from modelspend.estimate import Estimator
+from modelspend.gateway import target
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.conversations import Conversations
 from modelspend.gateway.passage import Request, passage
@@ -244,14 +245,9 @@ class Router:
     def _baseline(self, own: Target | None) -> tuple[Provider, str] | None:
         """The configured baseline; else the model asked for, if any was."""
         named = self.settings.savings.baseline_model
-        if named is None:
-            return None if own is None else (own.provider, own.model)
-        first, slash, rest = named.partition("/")
-        provider = self.catalog.known.get(first) if slash else self.catalog.owner(named)
-        if provider is None:
-            listed = [each for each in self.catalog.providers.values() if named in each.models]
-            return (listed[0], named) if listed else None
-        return provider, rest if slash else named
+        if named is not None:
+            return target.owner_of(self.catalog, named)
+        return None if own is None else (own.provider, own.model)
 
     def _target(self, chosen: Option, question: "_Question") -> Target | None:
         own = question.own
