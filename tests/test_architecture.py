@@ -186,6 +186,7 @@ COMMAND_NEIGHBOURS = {
     "filters",
     "output",
     "reading",
+    "report",
     "slip",
 }
 """What commands share; no commands themselves."""

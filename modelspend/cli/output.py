@@ -6,8 +6,10 @@ terminal, a tab never splits a cell, and no CSV cell can become a spreadsheet's 
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal
 
 import typer
 
@@ -22,6 +24,26 @@ Row = Sequence[str]
 def on_terminal() -> bool:
     """Whether a person reads stdout; pipes and files get plain, steady text."""
     return sys.stdout.isatty()
+
+
+def write_aside(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, readable by this user alone."""
+    with aside(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes its name only when all of it is there and on the disk."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def one_form(json: bool, csv: bool) -> None:

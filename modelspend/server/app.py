@@ -29,7 +29,7 @@ from modelspend.gateway.settle import Settler
 from modelspend.gateway.thrift import Thrift
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
-from modelspend.server import control, evals, jobs, models, runs
+from modelspend.server import control, evals, jobs, models, reports, runs
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
@@ -63,6 +63,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/status", control.guarded(control.status)),
     ("GET", "/v1/receipts", control.guarded(control.receipts)),
     ("GET", "/v1/receipts/{receipt_id}", control.guarded(control.receipt)),
+    ("GET", "/v1/reports/{name}", control.guarded(reports.report)),
     ("POST", "/v1/route", control.guarded(control.route)),
     ("POST", "/v1/reload", control.guarded(control.reload)),
     ("POST", "/v1/evals/evidence", control.guarded(evals.add_evidence)),

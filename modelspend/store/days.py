@@ -189,7 +189,7 @@ class _Source:
 
 def _of_facets_alone(where: Filter) -> bool:
     """Whether every receipt of a facet and a time matches, or none."""
-    least = where.min_cost_pico, where.min_latency_ms, where.session, where.tag
+    least = where.min_cost_pico, where.min_latency_ms, where.session, where.tag, where.hopped
     return all(each is None for each in least)
 
 
@@ -291,7 +291,7 @@ def _by_tag(
         chosen = Terms()
     else:
         chosen = Terms(("t.tag >= ?", "t.tag < ?"), (f"{name}=", f"{name}={_LAST}"))
-    direct = all(w.session is None and w.min_latency_ms is None and w.tag is None for w in wheres)
+    direct = all(w.session is None and w.min_latency_ms is None for w in wheres)
     source = (
         f"tags WHERE {matching}"  # tags have these columns themselves
         if direct

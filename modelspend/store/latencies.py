@@ -109,6 +109,7 @@ def _ranges(where: Filter) -> Filter:
     return Filter(
         session=where.session,
         tag=where.tag,
+        hopped=where.hopped,
         min_cost_pico=where.min_cost_pico,
         min_latency_ms=where.min_latency_ms,
         since_ms=where.since_ms,

@@ -22,7 +22,8 @@ class Filter:
 
     `status` holds any of several. Times are those of `created_at`, `until_ms` excluded. Latency is
     compared in whole milliseconds. An empty name asks for receipts without one; a tag is
-    `name=value`, and `!name` asks for receipts without a tag of that name.
+    `name=value`, and `!name` asks for receipts without a tag of that name. `hopped` ones had more
+    than one attempt.
     """
 
     tenant: str | None = None
@@ -37,6 +38,7 @@ class Filter:
     unpriced: bool | None = None
     region: str | None = None
     tag: str | None = None
+    hopped: bool | None = None
     since_ms: int | None = None
     until_ms: int | None = None
 
@@ -64,7 +66,7 @@ _NEWEST_FIRST = "ORDER BY created_at DESC, seq DESC LIMIT ?"
 
 def conditions(where: Filter) -> Terms:
     """Every condition of a filter, for a statement that may choose its own way."""
-    return _range(where) + _in_facets(where) + _session(where) + _tag(where)
+    return _range(where) + _in_facets(where) + _session(where) + _beside(where)
 
 
 def newest(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None) -> list[int]:
@@ -72,13 +74,13 @@ def newest(conn: sqlite3.Connection, where: Filter, limit: int, before: int | No
     of_facets = _of_facets(where)
     ranges = _range(where) + _page(before) + _session(where)
     if where.session:
-        terms = ranges + _in_facets(where) + _tag(where)
+        terms = ranges + _in_facets(where) + _beside(where)
         return _walk(conn, "receipts_session", terms, limit)
-    if where.tag is not None:
+    if _beside(where) != _NOTHING:
         recent = _recent(conn, where, before, limit)
         if len(recent) == limit:
             return recent
-        return _walk(conn, "", _tag(where) + ranges + _in_facets(where), limit)
+        return _walk(conn, "", _beside(where) + ranges + _in_facets(where), limit)
     if of_facets == _NOTHING:
         return _walk(conn, "receipts_time", ranges, limit)
     facets = _facets(conn, of_facets)
@@ -109,7 +111,7 @@ def _walk(conn: sqlite3.Connection, index: str, terms: Terms, limit: int) -> lis
 def _recent(conn: sqlite3.Connection, where: Filter, before: int | None, limit: int) -> list[int]:
     """What matches among the newest few thousand: for a filter that most receipts pass."""
     times = _times(where) + _page(before)
-    others = _least(where) + _in_facets(where) + _tag(where) + _session(where)
+    others = _least(where) + _in_facets(where) + _beside(where) + _session(where)
     also = ", session_id" if where.session is not None else ""  # no index but its own has it
     rows = conn.execute(
         f"SELECT seq FROM (SELECT seq, facet_id, cost_pico, latency_ms, created_at{also}"
@@ -169,7 +171,7 @@ def matching(conn: sqlite3.Connection, text: str, where: Filter, limit: int) -> 
     Names and tags are compared without regard to case.
     """
     facets = _facets(conn, Terms((_HAS_TEXT,), (text.lower(),)) + _of_facets(where))
-    ranges = _range(where) + _session(where) + _tag(where)
+    ranges = _range(where) + _session(where) + _beside(where)
     found = set(_by_facet(conn, facets, ranges, limit))
     rest = conditions(where)
     for source in (
@@ -252,7 +254,19 @@ def _session(where: Filter) -> Terms:
     return _named("session_id", where.session)
 
 
-def _tag(where: Filter) -> Terms:
+def _beside(where: Filter) -> Terms:
+    """What only a receipt's rows in other tables tell: its tags, further attempts."""
+    return _tagged(where) + _hopped(where)
+
+
+def _hopped(where: Filter) -> Terms:
+    if where.hopped is None:
+        return _NOTHING
+    how = "IN" if where.hopped else "NOT IN"
+    return Terms((f"seq {how} (SELECT seq FROM attempts INDEXED BY attempts_hops WHERE n > 1)",))
+
+
+def _tagged(where: Filter) -> Terms:
     if where.tag is None:
         return _NOTHING
     if where.tag.startswith("!"):
