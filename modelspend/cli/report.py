@@ -137,15 +137,12 @@ def _show(found: "Report") -> None:
         said = [_seen(table, row.cells) for row in rows]
         kept = _told(table, said)
         columns = [_HEADS.get(name, name) for name in names(table)]
+        shown = {names(table)[n] for n in kept}
         draw(
             [columns[n] for n in kept],
             [[row[n] for n in kept] for row in said],
             right=[_HEADS.get(name, name) for name in numbers],
-            spare=[
-                _HEADS.get(n, n)
-                for n in _SPARE
-                if n in names(table) and names(table).index(n) in kept
-            ],
+            spare=[_HEADS.get(name, name) for name in _SPARE if name in shown],
         )
     first = next((row for row in found.main.rows if row.receipts is not None), None)
     if first is not None:
@@ -165,28 +162,35 @@ _HEADS = {
     "top_model": "top model",
     "top_category": "top category",
     "attempts": "tries",
+    **{f"p{n}_ms": f"p{n} ms" for n in (50, 95, 99)},
+    **{f"ttft_p{n}_ms": f"ttft p{n}" for n in (50, 95, 99)},
+    **{f"{name}_usd": name for name in ("routing", "caching", "compression", "failover", "retry")},
+    "max_ms": "max ms",
 }
 _SPARE = (
     "max_ms",
     "ttft_p99_ms",
     "ttft_p95_ms",
+    "ttft_p50_ms",
     "baseline_usd",
-    "retry_usd",
-    "failover_usd",
-    "compression_usd",
     "decided",
     "top_category",
     "first_seen",
-    "p50_ms",
     "before_usd",
+    "unpriced",
     "top_model",
     "went_wrong",
+    "unknown",
+    "requests",
     "requests_share",
+    "saved",
+    "retry_usd",
+    "failover_usd",
+    "compression_usd",
+    "p50_ms",
+    "saved_usd",
     "trend",
     "p95_ms",
-    "saved",
-    "requests",
-    "caching_usd",
 )
 """What a narrow terminal does without, first to go first."""
 
@@ -216,7 +220,7 @@ def _look(column: "Column", cell: "Cell") -> str:
         case "share":
             return "-" if not isinstance(cell, float) else f"{bar(cell, 6)}{_percent(cell):>7}"
         case "change":
-            return "-" if not isinstance(cell, float) else f"{cell:+.0%}"
+            return "-" if not isinstance(cell, float) else f"{cell:+.1%}"
         case "trend":
             return sparkline(cell, 14) if isinstance(cell, tuple) else ""
         case "time":

@@ -16,7 +16,7 @@ def spend(
     csv: Csv = False,
     plot: Plot = None,
 ) -> None:
-    """Show where the money went: by tenant, workflow, category, model, provider, session, tag or day.
+    """Show where the money went, by tenant, workflow, category, model, session, tag, day and more.
 
     Month to date beside the same days of the month before, unless --since says otherwise.
     """

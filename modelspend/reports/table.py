@@ -105,7 +105,12 @@ class Asked:
         if len(self.wheres) == 1:
             said |= options_of(replace(self.wheres[0], since_ms=None, until_ms=None))
         said |= {name: value or "" for name, value in names.items()}
-        return said | {"since": iso(since_ms), "until": iso(until_ms)}
+        return said | {"since": _instant(since_ms), "until": _instant(until_ms)}
+
+
+def _instant(ms: int) -> str:
+    """An instant as an option takes it, without a fraction that says nothing."""
+    return iso(ms).replace(".000Z", "Z")
 
 
 def options_of(where: Filter) -> dict[str, str]:
@@ -121,7 +126,7 @@ def options_of(where: Filter) -> dict[str, str]:
         elif each.name == "unpriced":
             said["unpriced" if value else "priced"] = ""
         elif each.name in ("since_ms", "until_ms"):
-            said[name] = iso(value)
+            said[name] = _instant(value)
         elif each.name == "min_cost_pico":
             said[name] = format(usd(value), "f")
         else:
