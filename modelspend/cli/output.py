@@ -125,13 +125,21 @@ def clean(cell: str) -> str:
 
 
 def write_csv(columns: Row, rows: Iterable[Row]) -> None:
-    """RFC 4180 on stdout; a cell that a spreadsheet would run gets an apostrophe before it."""
-    import csv
+    """RFC 4180 on stdout."""
+    for row in (columns, *rows):
+        sys.stdout.write(csv_line(row).decode())
 
-    writer = csv.writer(sys.stdout, lineterminator="\r\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_harmless(cell) for cell in row])
+
+def csv_line(row: Iterable[str]) -> bytes:
+    """One line of RFC 4180; a cell that a spreadsheet would run gets an apostrophe before it."""
+    return (",".join([_cell(cell) for cell in row]) + "\r\n").encode()
+
+
+def _cell(cell: str) -> str:
+    safe = _harmless(cell)
+    if any(mark in safe for mark in ',"\r\n'):
+        return '"' + safe.replace('"', '""') + '"'
+    return safe
 
 
 def _harmless(cell: str) -> str:

@@ -34,6 +34,7 @@ from modelspend.store.quality import Quality
 from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
+from modelspend.store.walk import Walk
 from modelspend.store.writer import Writer, needed
 
 _READERS = 2
@@ -78,6 +79,7 @@ class Store:
         self.quality = Quality(readers, writer)
         self.days = Days(readers, writer)
         self.latencies = Latencies(readers)
+        self.walk = Walk(readers)
         self.meta = Meta(path, readers, writer or NoWriter())
         if writer is not None:
             writer.on_foreign_commit.append(self._noticed)
