@@ -5,10 +5,10 @@ _modelspend() {
     for ((index = 1; index < COMP_CWORD; index++)); do
         word="${COMP_WORDS[index]}"
         case "$word" in
-            --after|--at|--body|--by|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--file|--from|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--model|--models|--output|--output-audio|--output-image|--plot|--port|--price|--profile|--provider|--region|--request-per-1k|--seed|--session|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--workflow|-n) ((index++)) ;;
+            --after|--at|--body|--by|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--fail-if|--file|--format|--from|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--model|--models|--out|--output|--output-audio|--output-image|--period|--plot|--policy|--port|--price|--profile|--provider|--region|--request-per-1k|--seed|--session|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--workflow|-n) ((index++)) ;;
             -*) ;;
             *) case " $path/$word " in
-                " /demo "|" /serve "|" /run "|" /status "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /route "|" /spend "|" /savings "|" /mix "|" /latency "|" /tenants "|" /cache-misses "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /eval "|" /eval/import "|" /eval/scores "|" /eval/run "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
+                " /demo "|" /serve "|" /run "|" /status "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /route "|" /backtest "|" /spend "|" /savings "|" /mix "|" /latency "|" /tenants "|" /cache-misses "|" /export "|" /export/ledger "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /eval "|" /eval/import "|" /eval/scores "|" /eval/run "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
             esac ;;
         esac
     done
@@ -21,11 +21,11 @@ _modelspend() {
             return ;;
         --view) COMPREPLY=($(compgen -W "on-call finance security" -- "$current"))
             return ;;
-        --body|--config|--file|--json|--log|--plot) COMPREPLY=($(compgen -f -- "$current")); return ;;
-        --after|--at|--body|--by|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--file|--from|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--model|--models|--output|--output-audio|--output-image|--plot|--port|--price|--profile|--provider|--region|--request-per-1k|--seed|--session|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--workflow|-n) return ;;
+        --body|--config|--file|--json|--log|--out|--plot|--policy) COMPREPLY=($(compgen -f -- "$current")); return ;;
+        --after|--at|--body|--by|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--fail-if|--file|--format|--from|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--model|--models|--out|--output|--output-audio|--output-image|--period|--plot|--policy|--port|--price|--profile|--provider|--region|--request-per-1k|--seed|--session|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--workflow|-n) return ;;
     esac
     case "$path" in
-        "") words="demo serve run status doctor init config tail receipts explain route spend savings mix latency tenants cache-misses prices eval simulate completions help" options="--config --version -h --help" ;;
+        "") words="demo serve run status doctor init config tail receipts explain route backtest spend savings mix latency tenants cache-misses export prices eval simulate completions help" options="--config --version -h --help" ;;
         /demo) words="" options="--port --once --keep --real --json --config -h --help" ;;
         /serve) words="" options="--host --port --log-level --config -h --help" ;;
         /run) words="" options="--tag --tenant --workflow --json --config -h --help" ;;
@@ -44,12 +44,15 @@ _modelspend() {
         /receipts/path) words="" options="--json --config -h --help" ;;
         /explain) words="" options="--json --config -h --help" ;;
         /route) words="" options="--body --file --dialect --profile --tenant --json --config -h --help" ;;
+        /backtest) words="" options="--policy --fail-if --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /spend) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /savings) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /mix) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /latency) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /tenants) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /cache-misses) words="" options="--by -n --limit --json --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
+        /export) words="ledger" options="-h --help" ;;
+        /export/ledger) words="" options="--format --period --by --out --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /prices) words="list show set quote" options="-h --help" ;;
         /prices/list) words="" options="--provider --model --json --config -h --help" ;;
         /prices/show) words="" options="--at --json --config -h --help" ;;
@@ -61,7 +64,7 @@ _modelspend() {
         /eval/run) words="" options="--suite --models --judge --max-usd --resume --limit --jobs --json --config -h --help" ;;
         /simulate) words="" options="--port --log --sync --latency --seed --price --list --json --config -h --help" ;;
         /completions) words="bash zsh fish" options="--config -h --help" ;;
-        /help) words="quickstart clients config durability eval exit-codes http prices privacy receipts simulate" options="--json --config -h --help" ;;
+        /help) words="quickstart backtest clients config durability eval exit-codes http prices privacy receipts routing simulate" options="--json --config -h --help" ;;
     esac
     [[ "$current" == -* ]] && words="$options"
     COMPREPLY=($(compgen -W "$words" -- "$current"))

@@ -44,7 +44,7 @@ _BLOCK = 128  # automatic caches count in blocks of so many tokens, and from a l
 _LEAST = {"gemini.generate": 4096}
 _LEAST_ELSEWHERE = 1024
 _NOISE = 2 * _BLOCK  # so little missing of an unchanged prefix is a matter of blocks
-_FIVE_MINUTES, _HOUR, _DAY = 300_000, 3_600_000, 86_400_000
+FIVE_MINUTES_MS, HOUR_MS, _DAY = 300_000, 3_600_000, 86_400_000
 _WRITES = ("cache_write_5m_tokens", "cache_write_1h_tokens")
 _CACHED_KINDS = ("cache_read_tokens", *_WRITES)
 
@@ -64,7 +64,7 @@ class Turn:
     segments: Segments
     input_tokens: int = 0
     cached_tokens: int = 0
-    lifetime_ms: int = _FIVE_MINUTES
+    lifetime_ms: int = FIVE_MINUTES_MS
     rest: int = 0
     rest_digest: bytes = b""
 
@@ -114,7 +114,7 @@ def turn_of(
     """
     total = sum(quantities.get(bucket, 0) for bucket in INPUT_BUCKETS)
     known = sum(quantities.get(bucket, 0) for bucket in _CACHED_KINDS)
-    automatic = total // _BLOCK * _BLOCK if total >= _LEAST.get(dialect, _LEAST_ELSEWHERE) else 0
+    automatic = kept_unasked(dialect, total)
     kept, beyond = segments[:_MOST_SEGMENTS], segments[_MOST_SEGMENTS:]
     return Turn(
         dialect=dialect,
@@ -130,15 +130,25 @@ def turn_of(
     )
 
 
+def kept_unasked(dialect: str, tokens: int) -> int:
+    """What a cache that works by itself holds of a prompt: whole blocks, from a least size on."""
+    return tokens // _BLOCK * _BLOCK if tokens >= least_kept(dialect) else 0
+
+
+def least_kept(dialect: str) -> int:
+    """Prompts below this many tokens are kept by no provider of a dialect."""
+    return _LEAST.get(dialect, _LEAST_ELSEWHERE)
+
+
 def _lifetime(fields: Mapping[str, Any], quantities: Mapping[str, int], before: Turn | None) -> int:
     """How long a cache holds what it was given: as asked, else as it was written, else the
     shortest time that providers state (five minutes; as of 2026-11)."""
     if fields.get("prompt_cache_retention") == "24h":
         return _DAY
     if quantities.get("cache_write_1h_tokens"):
-        return _HOUR
+        return HOUR_MS
     written = quantities.get("cache_write_5m_tokens")
-    return before.lifetime_ms if before and not written else _FIVE_MINUTES
+    return before.lifetime_ms if before and not written else FIVE_MINUTES_MS
 
 
 def thread_of(conversation: Conversation | None, segments: Segments) -> Turn | None:

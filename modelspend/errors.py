@@ -177,6 +177,12 @@ class NoCandidate(ModelspendError):
     code, status, exit_code = "no_candidate", 400, ExitCode.REFUSED
 
 
+class UnknownAnswer(ModelspendError):
+    """A stored answer that a request goes on from, and that we know of no provider for."""
+
+    code, status, exit_code = "previous_response_not_found", 400, ExitCode.NOT_FOUND
+
+
 class StreamTruncated(UpstreamFailed):
     """A stream that ended without its terminal event."""
 

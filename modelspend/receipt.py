@@ -143,7 +143,7 @@ class Decision:
     """The plan. `applied` is false in `observe` and `shadow`: `attempts` say what ran.
 
     `inputs` is what it was made from beside the classification, small enough to make it again
-    after bodies are gone; null where nothing was planned.
+    after bodies are gone; where nothing was planned at most what the caller's headers said of it.
     """
 
     model_id: str

@@ -3,11 +3,11 @@
 `plan` takes values and returns a `Plan`; the gateway, `POST /v1/route`, `modelspend route` and the
 back-test all come here, so a dry run is the live decision. Two things that a reader would not
 guess: without evidence a profile's own order of models decides, whatever the weights say; and the
-model that a conversation is on stays unless leaving it saves more than the cached prompt that
-would be thrown away.
+model that a conversation is on stays unless leaving it saves, over the turns that are likely to
+come, more than the cached prompt that would be thrown away.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import field
 from typing import Literal
 
@@ -23,6 +23,10 @@ TIERS: tuple[Tier, ...] = ("simple", "standard", "deep_reasoning")
 EXPECTED_OUTPUT: Mapping[str, int] = {"simple": 200, "standard": 600, "deep_reasoning": 1500}
 """Tokens of output that an estimate reckons with where the request sets no lower limit."""
 
+LEAST_AHEAD, MOST_AHEAD = 4, 12
+"""Turns that a conversation is expected to go on for: as many as it has had, within these. Without
+such a look ahead a dear model keeps a conversation, each turn a little cheaper than a switch."""
+
 _SCORE_DIGITS = 4
 
 
@@ -32,7 +36,8 @@ class Option:
 
     `context` is tokens of input and output together. `lacks` names what it cannot do: `tools`,
     `vision`, `audio`, `json_schema`, …, and what cannot be said in its dialect. `quality` is the
-    lower bound of what evals showed in this category, in [0, 1].
+    lower bound of what evals showed in this category, in [0, 1]. `caches` is false where nothing of
+    this request would be kept: the provider waits for marks that a translation leaves out.
     """
 
     provider: str
@@ -46,6 +51,7 @@ class Option:
     circuit_open: bool = False
     quality: float | None = None
     latency_ms: float | None = None
+    caches: bool = True
 
     @property
     def name(self) -> str:
@@ -101,11 +107,24 @@ class Policy:
 
 @record
 class Stay:
-    """The model that a conversation is on, and what of its prompt is probably cached there."""
+    """The model that a conversation is on, and what of its prompt is probably cached there.
+
+    `turns` is how many it has had; `elsewhere` what other models that it was on have probably
+    cached, by `provider/model`.
+    """
 
     provider: str
     model: str
     cached_tokens: int
+    turns: int = 1
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+    def cached_at(self, name: str) -> int:
+        return self.cached_tokens if name == self.name else self.elsewhere.get(name, 0)
 
 
 @record
@@ -141,11 +160,12 @@ class Plan:
 
 @record
 class _Seen:
-    """An option with what it would cost and how good it looks."""
+    """An option with what it would cost, now and with the turns to come, and how good it looks."""
 
     option: Option
     rank: int
     cost_pico: int | None
+    ahead_pico: int | None
     score: float = 0.0
     out: str | None = None
     reasons: tuple[str, ...] = field(default=())
@@ -163,16 +183,21 @@ def plan(
     what carrying the request as asked would use, null for `auto`; `incumbent` is the model that
     the conversation is on, when it is good enough for this tier.
     """
-    if own is not None and (asked.mode == "observe" or asked.pinned):
-        return _as_asked(asked, own, policy)
-    everybody = merged(options, incumbent, own)
+    if own is not None and asked.mode == "observe":
+        return _as_asked(own)
+    pinned = asked.pinned if own is not None else None
+    everybody = merged((), own) if pinned else merged(options, incumbent, own)
     looked = [_look(asked, found, policy, n, each) for n, each in enumerate(everybody)]
     seen = _scored(looked, policy)
     accepted = [each for each in seen if each.out is None]
-    if not accepted:
-        return _nobody(asked, own, policy, seen)
-    best = _best(accepted, policy)
-    chosen, strategy, why = _settle(asked, found, policy, own, accepted, best)
+    why: tuple[str, ...]
+    if pinned and not _forbidden(seen[0], policy):
+        chosen, strategy, why = seen[0], "pinned", (pinned,)
+    elif not accepted:
+        return _nobody(asked, found, own, policy, seen)
+    else:
+        listed = {each.name for each in merged(options, incumbent)}
+        chosen, strategy, why = _settle(asked, found, policy, own, seen, listed)
     chain = sorted((each for each in accepted if each is not chosen), key=_cheapest_first)
     return Plan(
         decision=Decision(
@@ -222,19 +247,9 @@ def estimate_pico(option: Option, asked: Asked, tier: str, cached_tokens: int = 
     return (asked.input_tokens - cached) * fresh_rate + cached * cached_rate + output * out_rate
 
 
-def _as_asked(asked: Asked, own: Option, policy: Policy) -> Plan:
-    pinned = asked.pinned is not None and asked.mode != "observe"
+def _as_asked(own: Option) -> Plan:
     return Plan(
-        decision=Decision(
-            model_id=own.model,
-            provider=own.provider,
-            mode=asked.mode,
-            profile=policy.profile if asked.mode != "observe" else None,
-            strategy="pinned" if pinned else "single",
-            rationale=(asked.pinned,) if pinned and asked.pinned else (),
-        ),
-        candidates=(),
-        chosen=own,
+        decision=Decision(model_id=own.model, provider=own.provider), candidates=(), chosen=own
     )
 
 
@@ -249,13 +264,37 @@ def _look(asked: Asked, found: Classification, policy: Policy, rank: int, option
         reasons.append("cached")
     if option.quality is not None:
         reasons.append(f"evals>={option.quality:.3f}")
-    return _Seen(option=option, rank=rank, cost_pico=cost, out=out, reasons=tuple(reasons))
+    return _Seen(
+        option=option,
+        rank=rank,
+        cost_pico=cost,
+        ahead_pico=_ahead(asked, option, found.tier, cost),
+        out=out,
+        reasons=tuple(reasons),
+    )
 
 
 def _cached(asked: Asked, option: Option) -> int:
+    return asked.stay.cached_at(option.name) if asked.stay is not None else 0
+
+
+def _ahead(asked: Asked, option: Option, tier: str, cost: int | None) -> int | None:
+    """This turn and those that are likely to follow, as if they were all like this one.
+
+    They read from the cache what is cached where the conversation is now: a switch costs once, and
+    what it saves it saves each time.
+    """
     stay = asked.stay
-    here = stay is not None and (stay.provider, stay.model) == (option.provider, option.model)
-    return stay.cached_tokens if stay is not None and here else 0
+    if stay is None or cost is None:
+        return cost
+    warm = stay.cached_tokens if option.caches else 0
+    later = estimate_pico(option, asked, tier, max(warm, _cached(asked, option)))
+    return None if later is None else cost + turns_ahead(stay) * later
+
+
+def turns_ahead(stay: Stay) -> int:
+    """Turns that a conversation is expected to have after this one."""
+    return min(max(stay.turns, LEAST_AHEAD), MOST_AHEAD)
 
 
 def _ruled_out(
@@ -315,6 +354,7 @@ def _with_score(seen: _Seen, many: int, policy: Policy, cheapest: int, quickest:
         option=option,
         rank=seen.rank,
         cost_pico=cost,
+        ahead_pico=seen.ahead_pico,
         score=round(min(max(score, 0.0), 1.0), _SCORE_DIGITS),
         out=seen.out,
         reasons=seen.reasons,
@@ -333,64 +373,92 @@ def _settle(
     found: Classification,
     policy: Policy,
     own: Option | None,
-    accepted: Sequence[_Seen],
-    best: _Seen,
+    seen: Sequence[_Seen],
+    listed: Set[str],
 ) -> tuple[_Seen, str, tuple[str, ...]]:
-    """(who answers, by which strategy, why): the best, unless staying is better."""
-    mine = _named(accepted, own.name) if own is not None else None
-    if mine is not None and policy.near == "stay" and found.risk_signals.get("nearThreshold"):
-        return mine, "single", ("near the threshold: stays with the model asked for",)
+    """(who answers, by which strategy, why): the best, unless staying is better.
+
+    A conversation stays only on a model that is `listed` as good enough; a prompt that has become
+    too hard for it moves on, whatever that costs.
+    """
+    accepted = [each for each in seen if each.out is None]
+    best = _best(accepted, policy)
     why: tuple[str, ...] = ()
-    if mine is not None and found.tier != "deep_reasoning" and _dearer(best, mine):
-        best, why = mine, ("stays with the model asked for: it costs less",)
+    mine = _named(seen, own.name) if own is not None else None
+    may = mine is not None and mine.out in _UNPROVEN and not _forbidden(mine, policy)
+    near = policy.near == "stay" and found.risk_signals.get("nearThreshold")
+    if mine is not None and near and (mine.out is None or may):
+        return mine, "single", ("near the threshold: stays with the model asked for",)
+    if mine is not None and found.tier != "deep_reasoning":
+        if mine.out == "unpriced" and may:
+            return mine, "single", ("stays with the model asked for: its price is not known",)
+        if mine.out is None and _dearer(best, mine):
+            best, why = mine, ("stays with the model asked for: it costs less",)
     stay = asked.stay
-    here = _named(accepted, f"{stay.provider}/{stay.model}") if stay is not None else None
+    here = _named(accepted, stay.name) if stay is not None and stay.name in listed else None
     if here is best:
         return best, "sticky", why
-    if here is not None and (reason := _worth_staying(here, best)):
+    if stay is not None and here is not None and (reason := _worth_staying(stay, here, best)):
         return here, "sticky", (reason,)
     return best, "single", why
 
 
-def _named(accepted: Sequence[_Seen], name: str) -> _Seen | None:
-    return next((each for each in accepted if each.option.name == name), None)
+_UNPROVEN = frozenset({"unpriced", "quality_floor"})
+"""What we do not know of a model. A caller who asked for it by name has decided that already."""
+
+
+def _forbidden(seen: _Seen, policy: Policy) -> bool:
+    """Whether a rule forbids it; all else that rules a candidate out is what we believe of it."""
+    unproven = seen.out == "unpriced" and policy.constraints.max_pico is not None
+    return unproven or seen.out in ("provider_denied", "privacy", "budget")
+
+
+def _named(among: Sequence[_Seen], name: str) -> _Seen | None:
+    return next((each for each in among if each.option.name == name), None)
 
 
 def _dearer(one: _Seen, other: _Seen) -> bool:
     return (
-        one.cost_pico is not None
-        and other.cost_pico is not None
-        and one.cost_pico > other.cost_pico
+        one.ahead_pico is not None
+        and other.ahead_pico is not None
+        and one.ahead_pico > other.ahead_pico
     )
 
 
-def _worth_staying(here: _Seen, best: _Seen) -> str | None:
+def _worth_staying(stay: Stay, here: _Seen, best: _Seen) -> str | None:
     """Why a conversation stays where it is: leaving must save more than its cache is worth.
 
     The incumbent is priced with what it has cached, every other candidate with nothing cached, so
     the difference already holds what a switch throws away.
     """
-    if here.cost_pico is None or best.cost_pico is None:
+    if here.ahead_pico is None or best.ahead_pico is None:
         return "stays: the saving of a switch is not known"
-    if best.cost_pico < here.cost_pico:
+    if best.ahead_pico < here.ahead_pico:
         return None
-    lost = best.cost_pico - here.cost_pico
-    return f"stays: a switch costs {usd_text(lost)} USD more with the cache it throws away"
+    lost, turns = usd_text(best.ahead_pico - here.ahead_pico), 1 + turns_ahead(stay)
+    return f"stays: a switch costs {lost} USD more in {turns} turns, with the cache it throws away"
 
 
-def _nobody(asked: Asked, own: Option | None, policy: Policy, seen: list[_Seen]) -> Plan:
-    """Nobody in the profile may answer: a model that was asked for by name still may."""
-    own_out = next((e.out for e in seen if own is not None and e.option.name == own.name), None)
-    chosen = own if own is not None and own_out in (None, "unpriced", "quality_floor") else None
-    reasons = sorted({each.out or "" for each in seen})
+def _nobody(
+    asked: Asked, found: Classification, own: Option | None, policy: Policy, seen: list[_Seen]
+) -> Plan:
+    """Nobody may answer. A model that was asked for by name still may, where it is not forbidden;
+    in `shadow` it does so in any case, for nothing is refused there."""
+    mine = _named(seen, own.name) if own is not None else None
+    may = mine is not None and not _forbidden(mine, policy)
+    chosen = own if may or asked.mode == "shadow" else None
+    reasons = ", ".join(sorted({each.out or "" for each in seen}))
+    why = [f"no candidate: {reasons}" if seen else "the profile is empty"]
+    if chosen is not None:
+        why.append("as asked" if may else "as asked: route would refuse it")
     return Plan(
         decision=Decision(
             model_id=chosen.model if chosen else "",
             provider=chosen.provider if chosen else "",
             mode=asked.mode,
             profile=policy.profile,
-            strategy="single",
-            rationale=(f"no candidate: {', '.join(reasons)}" if seen else "the profile is empty",),
+            strategy="single" if asked.pinned is None else "pinned",
+            rationale=(*_rationale(found), *why),
         ),
         candidates=_told(seen),
         chosen=chosen,

@@ -7,7 +7,7 @@ Python that reads a file.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -87,10 +87,13 @@ def load(
     path: Path | None = None,
     env: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    policy: Path | None = None,
 ) -> Loaded:
     """The settings from a file, variables and flags (`overrides`: dotted key → value).
 
     Without `path`, `MODELSPEND_CONFIG` names the file, else the platform's folder may hold one.
+    `policy` is a second file: what it says about decisions and prices wins over all others, and
+    the rest of it is checked and left out.
     Raises ConfigInvalid with every problem found, each with its place and what to write instead.
     """
     env = os.environ if env is None else env
@@ -98,11 +101,14 @@ def load(
     read = [_file(found)] if found else []
     read += _variables(env, read[0].tree if read else {})
     read += _flags(overrides or {})
+    read += [_file(policy)] if policy else []
     problems = [problem for layer in read for problem in layer.problems]
     for layer in read:
         textual = layer.origin in env
         problems += layers.check(Settings, layer, textual=textual)
     _refuse(problems)
+    if policy:
+        read[-1] = _about_decisions(read[-1])
     settings, origins = _merge(read, found)
     _refuse(_contradictions(settings, read))
     return Loaded(settings=settings, path=found, origins=origins, notes=_notes(settings))
@@ -128,6 +134,15 @@ def _file(path: Path) -> Layer:
     except OSError as error:
         problem = Problem(str(path), "", f"cannot be read: {error.strerror}.")
     return Layer(str(path), {}, problems=(problem,))
+
+
+_DECIDING = ("routing", "profiles", "providers", "models", "prices", "tenants", "workflows")
+
+
+def _about_decisions(layer: Layer) -> Layer:
+    """The layer without the sections that no decision and no price depends on."""
+    tree = {name: table for name, table in layer.tree.items() if name in _DECIDING}
+    return replace(layer, tree=tree)
 
 
 _PREFIX = "MODELSPEND_"

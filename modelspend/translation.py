@@ -127,9 +127,12 @@ def _same_dialect(asked: chat.Request, same_provider: bool) -> Prepared:
     def stays(part: chat.Part) -> bool:
         return not isinstance(part, chat.Reasoning) or (same_provider and part.sealed is not None)
 
+    def told(part: chat.Part) -> chat.Part:
+        return part if same_provider else _without_seal(part)
+
     messages: list[chat.Message] = []
     for message in asked.messages:
-        parts = tuple(filter(stays, message.parts))
+        parts = tuple(map(told, filter(stays, message.parts)))
         extra = message.extra
         if not same_provider and "reasoning_details" in extra:  # OpenRouter's, with signatures
             extra = {name: kept for name, kept in extra.items() if name != "reasoning_details"}
@@ -138,6 +141,17 @@ def _same_dialect(asked: chat.Request, same_provider: bool) -> Prepared:
     if tuple(messages) == asked.messages:
         return Prepared(asked)
     return Prepared(replace(asked, messages=tuple(messages)), ("thinking",))
+
+
+def _without_seal(part: chat.Part) -> chat.Part:
+    """Google signs calls and text as well, and its chat completions do so in `extra_content`."""
+    if not isinstance(part, chat.Text | chat.ToolCall) or not part.extra.keys() & _SEALS:
+        return part
+    extra = {name: kept for name, kept in part.extra.items() if name not in _SEALS}
+    return replace(part, extra=extra)
+
+
+_SEALS = frozenset({"thoughtSignature", "extra_content"})
 
 
 # Fields and tools.

@@ -170,13 +170,18 @@ def test_every_command_is_run(machine: Machine) -> None:
 
 
 def test_the_headers_shown_are_those_of_the_answer(machine: Machine) -> None:
-    (typed,) = (line for line in machine.outputs if line.startswith("curl"))
+    (typed,) = (line for line in machine.outputs if "first-call' " in line)
     assert BEHAVE_HEADER not in typed
     told = machine.outputs[typed]
     for line in blocks("text")[0].splitlines():
         name, _, value = line.partition(": ")
         (found,) = re.findall(rf"^{name}: (\S+)", told, re.M)
         assert found == value or name == "x-modelspend-receipt"
+
+
+def test_auto_is_answered_by_a_model_of_the_profile(machine: Machine) -> None:
+    (typed,) = (line for line in machine.outputs if '"model": "auto"' in line)
+    assert json.loads(machine.outputs[typed])["choices"]
 
 
 def test_the_receipt_shown_is_the_one_that_the_request_leaves(machine: Machine) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from modelspend import __version__
 from modelspend.cli import (
+    backtest,
     cache_misses,
     completions,
     config,
@@ -52,6 +53,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("receipts", receipts.app),
     ("explain", explain.explain),
     ("route", route.route),
+    ("backtest", backtest.backtest),
     ("spend", spend.spend),
     ("savings", savings.savings),
     ("mix", mix.mix),

@@ -33,11 +33,13 @@ class Here:
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     errors_as_json: bool = False
 
-    def load(self, overrides: Mapping[str, Any] | None = None) -> "Loaded":
+    def load(
+        self, overrides: Mapping[str, Any] | None = None, policy: Path | None = None
+    ) -> "Loaded":
         """The settings, checked whole; notes about them go to stderr. Raises ConfigInvalid."""
         from modelspend import settings
 
-        loaded = settings.load(self.config, self.env, overrides)
+        loaded = settings.load(self.config, self.env, overrides, policy)
         for text in loaded.notes:
             note(text)
         return loaded

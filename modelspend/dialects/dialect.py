@@ -37,10 +37,14 @@ class RequestView:
 
 @dataclass(frozen=True, slots=True)
 class ProviderError:
-    """An error that the provider told us, inside a stream or as a body."""
+    """An error that the provider told us, inside a stream or as a body.
+
+    `retry_after_s` is the wait that its body advises, where it does not use the header for that.
+    """
 
     kind: str
     message: str
+    retry_after_s: float | None = None
 
 
 @dataclass(slots=True)

@@ -57,7 +57,7 @@ def encode(asked: chat.Request, model: str) -> Encoded:
         model=model,
         stream=asked.stream,
         body=fields_of(body),
-        operation="streamGenerateContent" if asked.stream else "generateContent",
+        operation="streamGenerateContent?alt=sse" if asked.stream else "generateContent",
         max_output=asked.max_output,
     )
     return Encoded(view=view, body=body, dropped=tuple(notes.dropped), added=tuple(notes.added))

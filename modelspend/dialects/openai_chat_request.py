@@ -51,11 +51,14 @@ def encode(asked: chat.Request, model: str) -> Encoded:
             notes.drop(name)
     if asked.stream:
         body["stream"] = True
-        options = body.get("stream_options")
-        body["stream_options"] = {**(options if isinstance(options, dict) else {})}
-        body["stream_options"]["include_usage"] = True
+    told = body.get("stream_options")
+    wants_usage = isinstance(told, dict) and told.get("include_usage") is True
     view = RequestView(
-        model=model, stream=asked.stream, body=body, max_output=asked.max_output, wants_usage=True
+        model=model,
+        stream=asked.stream,
+        body=body,
+        max_output=asked.max_output,
+        wants_usage=wants_usage or not asked.stream,
     )
     return Encoded(view=view, body=body_of(body), dropped=tuple(notes.dropped))
 

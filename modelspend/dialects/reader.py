@@ -6,6 +6,7 @@ receipt can be final before the client sees the end.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -211,7 +212,18 @@ def error_of(told: object) -> ProviderError:
     names = [told.get(key) for key in ("type", "status", "code")]
     words = (name for name in map(as_name, names) if name and name != "error")
     number = next((str(name) for name in names if isinstance(name, int)), "error")
-    return ProviderError(next(words, number), str(told.get("message") or ""))
+    message = str(told.get("message") or "")
+    return ProviderError(next(words, number), message, _advised(told.get("details")))
+
+
+def _advised(details: object) -> float | None:
+    """Google's `RetryInfo` among the details of an error: `"retryDelay": "34.4s"`."""
+    delays = (as_text(as_object(each).get("retryDelay")) for each in as_list(details))
+    found = next((_DELAY.fullmatch(delay) for delay in delays if delay), None)
+    return float(found[1]) if found else None
+
+
+_DELAY = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
 
 
 def count_chars(value: object) -> int:

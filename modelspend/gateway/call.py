@@ -254,7 +254,7 @@ class Call:
             answer_size=self._answer_size,
             splices=out.splices if out else (),
             translated_to=out.dialect.name if out and out.translated else None,
-            dropped=tuple(dict.fromkeys((*out.dropped, *lost))) if out and out.translated else (),
+            dropped=tuple(dict.fromkeys((*out.dropped, *lost))) if out else (),
             added=out.added if out else (),
         )
 

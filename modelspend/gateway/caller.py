@@ -121,6 +121,15 @@ class Callers:
         return found
 
 
+def supposed(headers: Sequence[tuple[str, str]], query: str, *, keyed: bool) -> Caller:
+    """The caller that a dry run supposes: a provider's key counts as it would in a call, a tenant's
+    key is not needed. Raises BadRequest."""
+    said = {name.lower(): value for name, value in headers}
+    key, bearer = _credential(said, query)
+    own = None if keyed or not key or key.lower() in _NO_KEYS else key
+    return described(Caller(own_key=own, own_bearer=bearer), said, None)
+
+
 def described(caller: Caller, said: Mapping[str, str], tenant: str | None) -> Caller:
     """With what the caller says of itself in our headers. Raises BadRequest."""
     if not any(name.startswith(OWN_PREFIX) for name in said):

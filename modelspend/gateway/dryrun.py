@@ -12,9 +12,9 @@ import orjson
 
 from modelspend.dialects import DIALECTS
 from modelspend.errors import BadRequest
-from modelspend.gateway.caller import Caller, described
+from modelspend.gateway.caller import supposed
 from modelspend.gateway.conversations import session_of
-from modelspend.gateway.passage import Request
+from modelspend.gateway.passage import Request, passage
 from modelspend.gateway.router import Router, Ruling
 from modelspend.receipt_json import explanation
 
@@ -41,11 +41,14 @@ async def decide(
     headers = _headers(said)
     request = _request(said, headers)
     view = request.dialect.read(f"{request.path}?{request.query}", request.body)
-    caller = described(Caller(), {name.lower(): value for name, value in headers}, None)
+    keyed = any(tenant.keys for tenant in router.settings.tenants.values())
+    caller = supposed(headers, request.query, keyed=keyed)
     session_id, _ = session_of(request, view, caller, fingerprint)
     ruling = await router.decide(
         request, view, caller, session_id=session_id, now_ms=now_ms, dry=True
     )
+    if ruling.target is not None:
+        passage(request, view, ruling.target)  # what cannot be said there is refused here, too
     return _told(ruling, view.model)
 
 

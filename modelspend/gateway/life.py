@@ -303,7 +303,7 @@ class Gateway:
         relay = Relay(call, reply, reader, self._endings.settle, keep_up_to)
         self._endings.relays.add(relay)
         call.http_status = reply.status
-        call.answer_headers = self._head(call, reply, stream=True)
+        call.answer_headers = self._head(call, reply, good=True)
         return relay
 
     async def _whole(self, call: Call, reply: Reply) -> Answer:
@@ -349,17 +349,18 @@ class Gateway:
                 body = _explained(call, body)
         else:
             body = out.refusal(body, call.http_status, reader.note)
-        call.answer_headers = self._head(call, reply, stream=False)
+        call.answer_headers = self._head(call, reply, good=status is Status.SUCCESS)
         call.answered(body, self.settler.keep_up_to(call.caller.tenant))
         await self._endings.settle(call)
         return self._answer(call, reply, body=body)
 
-    def _head(self, call: Call, reply: Reply, *, stream: bool) -> list[tuple[str, str]]:
+    def _head(self, call: Call, reply: Reply, *, good: bool) -> list[tuple[str, str]]:
         """The provider's headers as the client gets them."""
         headers = downward(reply.headers, encoding_kept=not reply.decoded)
         if call.out.translated:
             headers = [pair for pair in headers if pair[0].lower() != "content-type"]
-            headers.append(("content-type", call.out.content_type(stream=stream)))
+            headers.append(("content-type", call.out.content_type(good=good)))
+            headers += call.out.advice(call.last.note, headers)
         return headers
 
     def _answer(

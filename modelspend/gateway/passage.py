@@ -8,14 +8,23 @@ its end is judged in the words in which it was told.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import ceil
 
 from modelspend import chat, translation
+from modelspend.catalog import Provider
 from modelspend.delivery import Delivery, deliver
 from modelspend.dialects import CHAT_DIALECTS
 from modelspend.dialects.dialect import AnswerNote, Dialect, RequestView, StreamReader
-from modelspend.errors import ModelspendError, ProviderSaid, UpstreamFailed
+from modelspend.errors import (
+    BadRequest,
+    ModelspendError,
+    ProviderSaid,
+    Uncarriable,
+    UnpairedToolCall,
+    UpstreamFailed,
+)
 from modelspend.gateway.headers import Pairs
-from modelspend.gateway.target import Target
+from modelspend.gateway.target import Target, spoken_with
 from modelspend.receipt import FailureClass
 from modelspend.record import record
 
@@ -38,8 +47,8 @@ USAGE_SPLICE = "stream_options.include_usage"
 class Passage:
     """A call as it goes to one target, in the dialect that is spoken there.
 
-    `splices` names what was changed in the client's own bytes; `dropped` and `added` what a
-    translation left out and put in.
+    `splices` names what was changed in the client's own bytes; `dropped` and `added` what was left
+    out and put in where they had to be written anew.
     """
 
     client: Dialect
@@ -61,9 +70,9 @@ class Passage:
         """What the provider's dialect wants to be told beside the body."""
         return CHAT_DIALECTS[self.dialect.name].required_headers
 
-    def content_type(self, *, stream: bool) -> str:
-        """Of a translated answer."""
-        events = stream and self.asked.framing == "events"
+    def content_type(self, *, good: bool) -> str:
+        """Of a translated answer; what is not good is told as one JSON object."""
+        events = good and self.asked.stream and self.asked.framing == "events"
         return "text/event-stream" if events else "application/json"
 
     def reader(self) -> StreamReader:
@@ -73,7 +82,8 @@ class Passage:
         return self.dialect.reader(self.view, hide_usage=self.asks_usage)
 
     def answer(self, body: bytes) -> tuple[bytes, tuple[str, ...]]:
-        """A whole, successful answer for the client, and what it went without.
+        """A whole, successful answer for the client, and what it went without; as a stream where
+        it asked for one and the provider gave none.
 
         Raises UpstreamFailed when the provider's answer cannot be understood.
         """
@@ -88,7 +98,17 @@ class Passage:
                 failure_class=FailureClass.PROTOCOL,
             ) from None
         said, dropped = deliver(told, to=self.client.name)
+        if self.asked.stream:
+            writer = CHAT_DIALECTS[self.client.name].writer(self.asked)
+            return b"".join(writer.write(chat.unfold(said))), dropped
         return self.client.encode_answer(said), dropped
+
+    def advice(self, note: AnswerNote, headers: Pairs) -> list[tuple[str, str]]:
+        """The header that the client's dialect wants for what the provider said in its body."""
+        wait = note.error.retry_after_s if self.translated and note.error else None
+        if wait is None or any(name.lower() == "retry-after" for name, _ in headers):
+            return []
+        return [("retry-after", str(ceil(wait)))]
 
     def refusal(self, body: bytes, status: int, note: AnswerNote) -> bytes:
         """A provider's refusal for the client, under the status that it goes with."""
@@ -106,12 +126,42 @@ def passage(request: Request, view: RequestView, target: Target) -> Passage:
     client = request.dialect
     if target.dialect != client.name and not _counts_there(client, target):
         return _translated(client, view, target)
+    if target.newcomer and (unsealed := _unsealed(request, view, target)) is not None:
+        return unsealed
     straight = Passage(client=client, asked=view, dialect=client, view=view, body=request.body)
     if target.model != view.model:
         renamed = client.with_model(request.body, view, target.model)
         if renamed != request.body:
             return replace(straight, body=renamed, splices=("model",))
     return straight
+
+
+def unsayables(
+    request: Request, view: RequestView, there: Iterable[tuple[Provider, str]]
+) -> dict[str, ModelspendError]:
+    """The dialects of some providers that a request cannot be said in, and why."""
+    spoken = {spoken_with(provider, request.dialect): (provider, name) for provider, name in there}
+    found: dict[str, ModelspendError] = {}
+    for dialect, (provider, model) in spoken.items():
+        if dialect == request.dialect.name:
+            continue
+        target = Target(provider=provider, model=model, dialect=dialect, credential=())
+        try:
+            passage(request, view, target)
+        except (Uncarriable, UnpairedToolCall, BadRequest) as error:
+            found[dialect] = error
+    return found
+
+
+def lacking(error: ModelspendError) -> str:
+    """The capability that a dialect lacks in which a request cannot be said."""
+    match error:
+        case Uncarriable():
+            return error.capability
+        case UnpairedToolCall():
+            return "unpaired_tools"
+        case _:
+            return "request"
 
 
 def asking_for_usage(out: Passage) -> Passage:
@@ -121,6 +171,37 @@ def asking_for_usage(out: Passage) -> Passage:
         return out
     splices = out.splices if out.translated else (*out.splices, USAGE_SPLICE)
     return replace(out, body=body, splices=splices, asks_usage=True)
+
+
+_SEALS = (b"thinking", b"reasoning", b"hought")
+"""Some of these stand in every body with reasoning: `thoughtSignature` and `"thought"` too."""
+
+UNSEALED = "reasoning"
+"""The splice that leaves out what another provider of the same dialect has sealed."""
+
+
+def _unsealed(request: Request, view: RequestView, target: Target) -> Passage | None:
+    """The same dialect without reasoning that another provider wrote; null where there is none.
+
+    It would be refused there, and is not for others to read.
+    """
+    client = CHAT_DIALECTS.get(request.dialect.name)
+    if client is None or not any(mark in request.body for mark in _SEALS):
+        return None
+    prepared = translation.prepare(client.neutral(view), to=client.name, same_provider=False)
+    if not prepared.dropped:
+        return None
+    encoded = client.encode_request(prepared.request, target.model)
+    return Passage(
+        client=client,
+        asked=view,
+        dialect=client,
+        view=replace(encoded.view, operation=view.operation, framing=view.framing),
+        body=encoded.body,
+        splices=(UNSEALED,),
+        dropped=tuple(dict.fromkeys((*prepared.dropped, *encoded.dropped))),
+        added=encoded.added,
+    )
 
 
 def _counts_there(client: Dialect, target: Target) -> bool:

@@ -25,6 +25,7 @@ from modelspend.money import INPUT_BUCKETS, Cost
 from modelspend.receipt import NO_USAGE, Delivery, Savings, Status, Usage
 from modelspend.settings import Settings
 from modelspend.store import Advanced, Bodies, Store
+from modelspend.store.stored_answers import StoredAnswer
 
 log = logging.getLogger("modelspend")
 
@@ -123,6 +124,7 @@ class Settler:
             self._bodies(call),
             ratios=self._lessons(call),
             advanced=self._advanced(call),
+            stored=self._stored(call),
         )
         with suppress(LedgerUnavailable):  # it is kept and tried again; no client waits for that
             call.seq = await write
@@ -167,6 +169,24 @@ class Settler:
             cached_tokens=cached,
         )
         self._conversations.took(call.caller.tenant, call.session_id, turn)
+
+    def _stored(self, call: Call) -> StoredAnswer | None:
+        """An answer that its provider keeps: a later request may go on from it by its id."""
+        one = call.tries[-1] if call.tries else None
+        if one is None or one.status is not Status.SUCCESS or call.view is None:
+            return None
+        keeps = one.target.dialect == call.request.dialect.name == "openai.responses"
+        if not keeps or call.view.body.get("store") is False or not one.note.answer_id:
+            return None
+        stored = StoredAnswer(
+            tenant=call.caller.tenant,
+            answer_id=one.note.answer_id,
+            provider=one.target.provider.name,
+            model=one.target.model,
+            at_ms=call.created_at_ms,
+        )
+        self._store.stored_answers.remember(stored)
+        return stored
 
     def _bodies(self, call: Call) -> Bodies | None:
         if not self.keep_up_to(call.caller.tenant):

@@ -19,13 +19,16 @@ from modelspend.record import record
 @record
 class Target:
     """Who answers: a provider, its name for the model, the dialect that is spoken with it, and
-    the credential meant for it."""
+    the credential meant for it. `newcomer` where others have written in the conversation so far."""
 
     provider: Provider
     model: str
     dialect: str
     credential: Sequence[tuple[str, str]] = field(repr=False)
-    key_id: str | None = None
+    newcomer: bool = False
+
+    def at(self, provider: str, model: str) -> bool:
+        return (self.provider.name, self.model) == (provider, model)
 
 
 def choose(catalog: Catalog, dialect: Dialect, model: str, caller: Caller) -> Target:

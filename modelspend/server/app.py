@@ -125,6 +125,7 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
             settings,
             conversations,
             scores=await store.quality.scores(),
+            answers=store.stored_answers,
         ),
         store=store,
         upstream=Upstream(),

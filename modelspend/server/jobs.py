@@ -59,6 +59,7 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
 
     async def forget_conversations() -> None:
         await store.conversations.expire(live.gateway.now_ms())
+        await store.stored_answers.expire(live.gateway.now_ms())
 
     async def roll_up_days() -> None:
         await store.days.roll()

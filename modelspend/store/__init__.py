@@ -8,6 +8,7 @@ sqlite_utils is loaded only when a migration is pending.
 from modelspend.store.bodies import Bodies
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
 from modelspend.store.days import DAY_MS, Key, Sum
+from modelspend.store.history import Past, PastTry
 from modelspend.store.latencies import Durations, LatencyKey, Part, Took
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
@@ -30,6 +31,8 @@ __all__ = [
     "Missed",
     "MissedSession",
     "Part",
+    "Past",
+    "PastTry",
     "Store",
     "Stored",
     "Sum",

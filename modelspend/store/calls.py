@@ -29,6 +29,7 @@ from modelspend.store.conversations import Advanced, write_advanced
 from modelspend.store.events import write_event
 from modelspend.store.ratios import add_ratios
 from modelspend.store.readers import Readers
+from modelspend.store.stored_answers import StoredAnswer, write_stored
 from modelspend.store.writer import Writer, needed
 
 _RECOVER_BATCH = 200
@@ -72,6 +73,7 @@ class Calls:
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
         advanced: Advanced | None = None,
+        stored: StoredAnswer | None = None,
     ) -> int:
         """The final receipt; its number once all of it is durable.
 
@@ -79,7 +81,7 @@ class Calls:
         kept and tried again all the same.
         """
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._put(receipt, bodies, events, ratios, advanced, told)
+        self._put(receipt, bodies, events, ratios, advanced, stored, told)
         self._patience.watch(told)
         return await told
 
@@ -90,9 +92,10 @@ class Calls:
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
         advanced: Advanced | None = None,
+        stored: StoredAnswer | None = None,
     ) -> None:
         """The same for a context that may not wait: a hang-up, a shutdown."""
-        self._put(receipt, bodies, events, ratios, advanced, None)
+        self._put(receipt, bodies, events, ratios, advanced, stored, None)
 
     def _put(
         self,
@@ -101,13 +104,16 @@ class Calls:
         events: Sequence[Event],
         ratios: Sequence[Ratio],
         advanced: Advanced | None,
+        stored: StoredAnswer | None,
         told: "asyncio.Future[int] | None",
     ) -> None:
         """On its way when this returns: nobody's cancellation can lose it from here on."""
         writer = needed(self._writer)
 
         def put(kept: Bodies | Packed | None) -> None:
-            writer.keep(lambda book: _finish(book, receipt, kept, events, ratios, advanced), told)
+            writer.keep(
+                lambda book: _finish(book, receipt, kept, events, ratios, advanced, stored), told
+            )
 
         if bodies is not None and bodies.size > LARGE:
             self._packing.submit(pack, bodies).add_done_callback(
@@ -217,6 +223,7 @@ def _finish(
     events: Sequence[Event],
     ratios: Sequence[Ratio],
     advanced: Advanced | None,
+    stored: StoredAnswer | None,
 ) -> int:
     seq = write_receipt(book, receipt)
     if seq is None:
@@ -233,6 +240,8 @@ def _finish(
         add_ratios(book, ratios)
     if advanced is not None:
         write_advanced(book, seq, advanced)
+    if stored is not None:
+        write_stored(book, stored)
     return seq
 
 

@@ -25,6 +25,7 @@ from modelspend.store.conversations import Conversations
 from modelspend.store.days import Days
 from modelspend.store.events import Events, write_event
 from modelspend.store.files import Durability
+from modelspend.store.history import History
 from modelspend.store.latencies import Latencies
 from modelspend.store.lock import Gate, Holder, Lock, known_as_ledger, read_lock
 from modelspend.store.meta import Meta, NoWriter
@@ -34,6 +35,7 @@ from modelspend.store.quality import Quality
 from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
+from modelspend.store.stored_answers import StoredAnswers
 from modelspend.store.walk import Walk
 from modelspend.store.writer import Writer, needed
 
@@ -70,9 +72,11 @@ class Store:
         self._outside = self._closed = False
         self.calls = Calls(writer, readers, boot_id)
         self.receipts = Receipts(readers)
+        self.history = History(readers)
         self.bodies = BodyStore(readers, writer)
         self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)
+        self.stored_answers = StoredAnswers(readers, writer)
         self.events = Events(readers)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)

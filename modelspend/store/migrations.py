@@ -306,6 +306,30 @@ CREATE TABLE eval_results (
 """
 
 
+def m004_stored_answers(db: "Database") -> None:
+    """Who keeps an answer that a later request may go on from by its id alone.
+
+    Its writing joins that of the receipt, and no receipt says the id, so it follows from nothing
+    else. The index is for forgetting: a row is of no use once its provider has deleted the answer.
+    """
+    for statement in _M004.split(";\n"):
+        db.execute(statement)
+
+
+_M004 = """
+CREATE TABLE stored_answers (
+  tenant TEXT NOT NULL,
+  answer_id TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  model TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (tenant, answer_id)
+) WITHOUT ROWID;
+
+CREATE INDEX stored_answers_age ON stored_answers (at)
+"""
+
+
 def m007_reports(db: "Database") -> None:
     """What reports over a million receipts need: sums by day, savings, and covering indexes.
 
@@ -418,7 +442,7 @@ def _savings_of_old(db: "Database") -> None:
             )
 
 
-MIGRATIONS = (m001_ledger, m002_conversations, m003_quality, m007_reports)
+MIGRATIONS = (m001_ledger, m002_conversations, m003_quality, m004_stored_answers, m007_reports)
 
 
 def version(conn: sqlite3.Connection) -> int:

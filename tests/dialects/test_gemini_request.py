@@ -24,7 +24,7 @@ def written(request: chat.Request, model: str = OLD) -> Encoded:
     assert (again.model, again.stream, again.operation, again.max_output) == (
         model,
         request.stream,
-        encoded.view.operation,
+        encoded.view.operation.removesuffix("?alt=sse"),
         encoded.view.max_output,
     )
     return encoded
@@ -40,7 +40,7 @@ def config(request: chat.Request, model: str = OLD) -> Any:
 
 def test_a_stream_has_an_operation_of_its_own() -> None:
     view = written(asked(stream=True)).view
-    assert GEMINI.target(view, OLD) == f"/models/{OLD}:streamGenerateContent"
+    assert GEMINI.target(view, OLD) == f"/models/{OLD}:streamGenerateContent?alt=sse"
 
 
 CONVERSATION = (

@@ -2,8 +2,10 @@
 
 import sqlite3
 
-_BEFORE = {
-    4: """
+from modelspend.store.migrations import MIGRATIONS
+
+_UNDO = {
+    "reports": """
 DROP INDEX attempts_hops;
 DROP INDEX receipts_facet;
 CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms);
@@ -27,16 +29,21 @@ UPDATE facets SET (max_cost_pico, max_latency_ms) = (SELECT max(g.max_cost_pico)
 DELETE FROM facets WHERE id NOT IN (SELECT facet_id FROM receipts);
 ALTER TABLE facets DROP COLUMN region;
 """,
-    3: "DROP TABLE eval_results; DROP TABLE evidence;",
-    2: "DROP TABLE answer_cache; DROP TABLE cache_misses; DROP TABLE conversations;",
+    "stored_answers": "DROP TABLE stored_answers;",
+    "quality": "DROP TABLE eval_results; DROP TABLE evidence;",
+    "conversations": "DROP TABLE answer_cache; DROP TABLE cache_misses; DROP TABLE conversations;",
 }
 
 
 def back_to(conn: sqlite3.Connection, version: int) -> None:
     """Undo every step after `version`; the receipts stay."""
     conn.execute("PRAGMA foreign_keys = OFF")
-    for step in sorted(_BEFORE, reverse=True):
-        if step > version:
-            conn.executescript(_BEFORE[step])
+    for step in reversed(MIGRATIONS[version:]):
+        conn.executescript(_UNDO[step.__name__.partition("_")[2]])
     conn.execute("DELETE FROM _sqlite_migrations WHERE id > ?", (version,))
     conn.execute(f"PRAGMA user_version = {version}")
+
+
+def before(name: str) -> int:
+    """The version of a ledger right before the step of that name."""
+    return [step.__name__.partition("_")[2] for step in MIGRATIONS].index(name)

@@ -254,6 +254,15 @@ CREATE TABLE savings (
   retry_pico INTEGER
 );
 
+CREATE TABLE stored_answers (
+  tenant TEXT NOT NULL,
+  answer_id TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  model TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (tenant, answer_id)
+) WITHOUT ROWID;
+
 CREATE TABLE tags (
   tag TEXT NOT NULL,
   seq INTEGER NOT NULL REFERENCES receipts (seq), created_at INTEGER NOT NULL DEFAULT 0, facet_id INTEGER NOT NULL DEFAULT 0, cost_pico INTEGER,
@@ -286,3 +295,6 @@ CREATE INDEX receipts_session ON receipts (session_id, created_at, facet_id, cos
   WHERE session_id IS NOT NULL;
 
 CREATE INDEX receipts_time ON receipts (created_at, facet_id, cost_pico, latency_ms);
+
+CREATE INDEX stored_answers_age ON stored_answers (at)
+;

@@ -13,8 +13,8 @@ from modelspend.errors import LedgerCorrupt, LedgerHeld, NotFound
 from modelspend.money import Band, Price
 from modelspend.receipt import Receipt, Savings, Status
 from modelspend.store import Store, files, migrations, read_lock
+from tests.store import older
 from tests.store.conftest import outside
-from tests.store.older import back_to
 from tests.store.synthetic import Traffic, with_bodies
 from tests.store.test_conversations import missing
 
@@ -224,7 +224,7 @@ async def test_a_ledger_of_version_1_gets_what_later_ones_add_and_keeps_its_rece
 ) -> None:
     receipts = await _filled(ledger, 20)
     with outside(ledger) as conn:
-        back_to(conn, 1)
+        older.back_to(conn, 1)
         assert conn.execute("PRAGMA user_version").fetchone() == (1,)
         tables = {row[0] for row in conn.execute("SELECT name FROM sqlite_master")}
         assert not tables & {"conversations", "cache_misses", "answer_cache"}
@@ -264,7 +264,7 @@ async def test_what_reports_need_is_made_for_the_receipts_that_are_there_already
     tagged = await store.days.by_tag(None)
     await store.close()
     with outside(ledger) as conn:
-        back_to(conn, 3)
+        older.back_to(conn, older.before("reports"))
     again = await Store.open(ledger, durability="normal")
     assert await again.meta.check() == []
     assert await again.days.sums(("day", "region", "model")) == before

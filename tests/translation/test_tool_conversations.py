@@ -44,7 +44,7 @@ SAID = "Köln: 5 °C and rain | Paris: 7 °C and sun"
 
 def weather(city: str) -> str:
     """Weather of a city."""
-    return {"Köln": "5 °C and rain", "Paris": "7 °C and sun"}[city]
+    return {"Köln": "5 °C and rain", "Paris": "7 °C and sun"}.get(city, "dry")
 
 
 class Provider:
@@ -158,10 +158,10 @@ async def translating(provider: Provider) -> AsyncIterator[str]:
 
 # One conversation for each client: it gives the last words.
 
-Talk = Callable[[str, bool], Awaitable[str]]
+Talk = Callable[..., Awaitable[str]]
 
 
-async def talk_chat(url: str, stream: bool) -> str:
+async def talk_chat(url: str, stream: bool, model: str = "m") -> str:
     plain_http = openai.DefaultAsyncHttpxClient(verify=False)
     async with openai.AsyncOpenAI(
         base_url=f"{url}/v1", api_key="k", max_retries=0, http_client=plain_http
@@ -173,7 +173,7 @@ async def talk_chat(url: str, stream: bool) -> str:
         ]
         while True:
             asked: Any = {
-                "model": "m",
+                "model": model,
                 "messages": messages,
                 "tools": [{"type": "function", "function": function}],
                 "max_completion_tokens": 500,
@@ -200,7 +200,7 @@ async def talk_chat(url: str, stream: bool) -> str:
                 messages.append({"role": "tool", "tool_call_id": call.id, "content": said})
 
 
-async def talk_responses(url: str, stream: bool) -> str:
+async def talk_responses(url: str, stream: bool, model: str = "m") -> str:
     plain_http = openai.DefaultAsyncHttpxClient(verify=False)
     async with openai.AsyncOpenAI(
         base_url=f"{url}/v1", api_key="k", max_retries=0, http_client=plain_http
@@ -208,7 +208,12 @@ async def talk_responses(url: str, stream: bool) -> str:
         said: list[Any] = [{"role": "user", "content": "Weather in Köln and Paris?"}]
         tool = {"type": "function", "name": "weather", "parameters": PARAMETERS, "strict": False}
         while True:
-            asked: Any = {"model": "m", "input": said, "tools": [tool], "instructions": "Be brief."}
+            asked: Any = {
+                "model": model,
+                "input": said,
+                "tools": [tool],
+                "instructions": "Be brief.",
+            }
             if stream:
                 async with client.responses.stream(**asked) as events_:
                     async for _ in events_:
@@ -230,7 +235,7 @@ async def talk_responses(url: str, stream: bool) -> str:
             ]
 
 
-async def talk_messages(url: str, stream: bool) -> str:
+async def talk_messages(url: str, stream: bool, model: str = "m") -> str:
     plain_http = anthropic.DefaultAsyncHttpxClient(verify=False)
     async with anthropic.AsyncAnthropic(
         base_url=url, api_key="k", max_retries=0, http_client=plain_http
@@ -239,7 +244,7 @@ async def talk_messages(url: str, stream: bool) -> str:
         tool = {"name": "weather", "description": "Weather", "input_schema": PARAMETERS}
         while True:
             asked: Any = {
-                "model": "m",
+                "model": model,
                 "max_tokens": 500,
                 "system": [{"type": "text", "text": "Be brief.", "cache_control": EPHEMERAL}],
                 "messages": messages,
@@ -251,7 +256,7 @@ async def talk_messages(url: str, stream: bool) -> str:
             else:
                 answer = await client.messages.create(**asked)
             if answer.stop_reason != "tool_use":
-                return "".join(block.text for block in answer.content)
+                return "".join(block.text for block in answer.content if block.type == "text")
             messages.append({"role": "assistant", "content": answer.content})
             results = [
                 {"type": "tool_result", "tool_use_id": block.id, "content": weather(**block.input)}
@@ -264,14 +269,14 @@ async def talk_messages(url: str, stream: bool) -> str:
 EPHEMERAL = {"type": "ephemeral"}
 
 
-async def talk_google(url: str, stream: bool) -> str:
+async def talk_google(url: str, stream: bool, model: str = "m") -> str:
     """Google's client calls the Python function by itself, and keeps the conversation."""
     options = types.HttpOptions(base_url=url, retry_options=types.HttpRetryOptions(attempts=1))
     client = genai.Client(api_key="k", http_options=options).aio
     config = types.GenerateContentConfig(
         system_instruction="Be brief.", tools=[weather], max_output_tokens=500
     )
-    talk = client.chats.create(model="m", config=config)
+    talk = client.chats.create(model=model, config=config)
     try:
         if not stream:
             return (await talk.send_message("Weather in Köln and Paris?")).text or ""
