@@ -4,7 +4,7 @@ One row is what one tenant and workflow used of one meter (input, cached input, 
 model on one day (UTC) at one price. The columns and their rules are those of the specification
 (focus.finops.org, version 1.2 of 2025-05-29); what a rule leaves open is said beside the column.
 A reader would not guess that what has no known price has no row: a cost may not be empty there,
-and an unknown one is not 0.
+and an unknown one is not 0. `InvoiceId` is empty, for nobody has sent an invoice yet.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,6 +31,11 @@ COLUMNS = (
     "ChargeFrequency",
     "ChargePeriodEnd",
     "ChargePeriodStart",
+    "CommitmentDiscountCategory",
+    "CommitmentDiscountId",
+    "CommitmentDiscountName",
+    "CommitmentDiscountStatus",
+    "CommitmentDiscountType",
     "ConsumedQuantity",
     "ConsumedUnit",
     "ContractedCost",
@@ -146,7 +151,6 @@ def _row(use: Use, quantity: int, provider: str) -> dict[str, str]:
         "ContractedCost": cost,
         "ContractedUnitPrice": unit,
         "EffectiveCost": cost,
-        "InvoiceId": f"prov-{month:%Y-%m}-{use.provider}",  # provisional: an invoice is theirs
         "InvoiceIssuerName": provider,
         "ListCost": cost,
         "ListUnitPrice": unit,

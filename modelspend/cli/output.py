@@ -5,6 +5,7 @@ terminal, a tab never splits a cell, and no CSV cell can become a spreadsheet's 
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -143,13 +144,8 @@ def _cell(cell: str) -> str:
 
 
 def _harmless(cell: str) -> str:
-    dangerous = cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) and not _is_number(cell)
-    return f"'{cell}" if dangerous else cell
+    dangerous = cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    return f"'{cell}" if dangerous and not _NUMBER.fullmatch(cell) else cell
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "n" not in cell.lower()  # not nan or inf
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
