@@ -5,10 +5,10 @@ _modelspend() {
     for ((index = 1; index < COMP_CWORD; index++)); do
         word="${COMP_WORDS[index]}"
         case "$word" in
-            --after|--at|--body|--by|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--fail-if|--file|--format|--from|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--model|--models|--out|--output|--output-audio|--output-image|--period|--plot|--policy|--port|--price|--profile|--provider|--region|--request-per-1k|--seed|--session|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--workflow|-n) ((index++)) ;;
+            --after|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--each|--fail-if|--file|--for|--format|--from|--growth|--horizon|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--name|--out|--output|--output-audio|--output-image|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--scope|--seed|--session|--shift-deep|--shift-to|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--window|--workflow|--zone|-n) ((index++)) ;;
             -*) ;;
             *) case " $path/$word " in
-                " /demo "|" /serve "|" /run "|" /status "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /route "|" /backtest "|" /spend "|" /savings "|" /mix "|" /latency "|" /tenants "|" /cache-misses "|" /export "|" /export/ledger "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /eval "|" /eval/import "|" /eval/scores "|" /eval/run "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
+                " /demo "|" /serve "|" /run "|" /status "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /route "|" /circuits "|" /circuits/list "|" /circuits/history "|" /circuits/trip "|" /circuits/reset "|" /incidents "|" /failovers "|" /backtest "|" /spend "|" /savings "|" /mix "|" /latency "|" /tenants "|" /forecast "|" /cache-misses "|" /export "|" /export/ledger "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /budgets "|" /budgets/list "|" /budgets/set "|" /budgets/holds "|" /budgets/history "|" /kill "|" /eval "|" /eval/import "|" /eval/scores "|" /eval/run "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
             esac ;;
         esac
     done
@@ -21,14 +21,14 @@ _modelspend() {
             return ;;
         --view) COMPREPLY=($(compgen -W "on-call finance security" -- "$current"))
             return ;;
-        --body|--config|--file|--json|--log|--out|--plot|--policy) COMPREPLY=($(compgen -f -- "$current")); return ;;
-        --after|--at|--body|--by|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--fail-if|--file|--format|--from|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--model|--models|--out|--output|--output-audio|--output-image|--period|--plot|--policy|--port|--price|--profile|--provider|--region|--request-per-1k|--seed|--session|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--workflow|-n) return ;;
+        --body|--config|--file|--from|--json|--log|--out|--plot|--policy) COMPREPLY=($(compgen -f -- "$current")); return ;;
+        --after|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--each|--fail-if|--file|--for|--format|--from|--growth|--horizon|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--name|--out|--output|--output-audio|--output-image|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--scope|--seed|--session|--shift-deep|--shift-to|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--window|--workflow|--zone|-n) return ;;
     esac
     case "$path" in
-        "") words="demo serve run status doctor init config tail receipts explain route backtest spend savings mix latency tenants cache-misses export prices eval simulate completions help" options="--config --version -h --help" ;;
+        "") words="demo serve run status doctor init config tail receipts explain route circuits incidents failovers backtest spend savings mix latency tenants forecast cache-misses export prices budgets kill eval simulate completions help" options="--config --version -h --help" ;;
         /demo) words="" options="--port --once --keep --real --json --config -h --help" ;;
         /serve) words="" options="--host --port --log-level --config -h --help" ;;
-        /run) words="" options="--tag --tenant --workflow --json --config -h --help" ;;
+        /run) words="" options="--tag --tenant --workflow --json --max-usd --config -h --help" ;;
         /status) words="" options="--json --config -h --help" ;;
         /doctor) words="" options="--full --json --config -h --help" ;;
         /init) words="" options="--yes --json --config -h --help" ;;
@@ -44,12 +44,20 @@ _modelspend() {
         /receipts/path) words="" options="--json --config -h --help" ;;
         /explain) words="" options="--json --config -h --help" ;;
         /route) words="" options="--body --file --dialect --profile --tenant --json --config -h --help" ;;
+        /circuits) words="list history trip reset" options="-h --help" ;;
+        /circuits/list) words="" options="--provider --json --config -h --help" ;;
+        /circuits/history) words="" options="--provider --since --until -n --limit --json --config -h --help" ;;
+        /circuits/trip) words="" options="--for --json --config -h --help" ;;
+        /circuits/reset) words="" options="--json --config -h --help" ;;
+        /incidents) words="" options="--open --provider --since --until -n --limit --json --config -h --help" ;;
+        /failovers) words="" options="--tenant --provider --since --until -n --limit --after --json --config -h --help" ;;
         /backtest) words="" options="--policy --fail-if --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /spend) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /savings) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /mix) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /latency) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /tenants) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
+        /forecast) words="" options="--horizon --by --from --budget --plot --shift-deep --shift-to --cache-hit --growth --mix --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /cache-misses) words="" options="--by -n --limit --json --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
         /export) words="ledger" options="-h --help" ;;
         /export/ledger) words="" options="--format --period --by --out --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
@@ -58,13 +66,19 @@ _modelspend() {
         /prices/show) words="" options="--at --json --config -h --help" ;;
         /prices/set) words="" options="--input --output --cache-read --cache-write-5m --cache-write-1h --input-audio --output-audio --cached-audio --input-image --output-image --web-search-per-1k --tool-call-per-1k --request-per-1k --from --until --clear --json --config -h --help" ;;
         /prices/quote) words="" options="--file --provider --model --input --output --cache-read --cache-write-5m --cache-write-1h --tier --at --json --config -h --help" ;;
+        /budgets) words="list set holds history" options="-h --help" ;;
+        /budgets/list) words="" options="--scope --name --each --json --config -h --help" ;;
+        /budgets/set) words="" options="--max-usd --unlimited --window --zone --hard --warn --clear --json --config -h --help" ;;
+        /budgets/holds) words="" options="--json --config -h --help" ;;
+        /budgets/history) words="" options="--window --zone --limit --json --config -h --help" ;;
+        /kill) words="" options="--reason --lift --json --config -h --help" ;;
         /eval) words="import scores run" options="-h --help" ;;
         /eval/import) words="" options="--category --json --config -h --help" ;;
         /eval/scores) words="" options="--category --model --json --config -h --help" ;;
         /eval/run) words="" options="--suite --models --judge --max-usd --resume --limit --jobs --json --config -h --help" ;;
         /simulate) words="" options="--port --log --sync --latency --seed --price --list --json --config -h --help" ;;
         /completions) words="bash zsh fish" options="--config -h --help" ;;
-        /help) words="quickstart backtest clients config durability eval exit-codes http prices privacy receipts routing simulate" options="--json --config -h --help" ;;
+        /help) words="quickstart backtest clients config durability eval exit-codes failover http prices privacy receipts routing simulate" options="--json --config -h --help" ;;
     esac
     [[ "$current" == -* ]] && words="$options"
     COMPREPLY=($(compgen -W "$words" -- "$current"))

@@ -171,6 +171,18 @@ class ProviderSaid(ModelspendError):
         self.code = kind
 
 
+class CircuitOpen(ModelspendError):
+    """Whoever may answer is being left alone, because it fails; `retry_after_s` says how long."""
+
+    code, status, retryable = "circuit_open", 503, True
+
+
+class Cooling(CircuitOpen):
+    """Whoever may answer has asked to be left alone for a while."""
+
+    code, status = "rate_limited", 429
+
+
 class NoCandidate(ModelspendError):
     """No model of the profile may answer; the message says what ruled each one out."""
 
@@ -230,6 +242,12 @@ class NotFound(ModelspendError):
     code, status, exit_code = "not_found", 404, ExitCode.NOT_FOUND
 
 
+class TooLittleHistory(ModelspendError):
+    """Too few days to say anything about those to come."""
+
+    code, status = "too_little_history", 422
+
+
 class Usage(ModelspendError):
     """A command or query that was typed wrong."""
 
@@ -237,9 +255,21 @@ class Usage(ModelspendError):
 
 
 class BudgetExceeded(ModelspendError):
-    """What is asked for would pass a cap in dollars."""
+    """What is asked for could pass a cap in dollars; `budget` is that cap, where it is kept.
+
+    402 is the status that no official client tries again.
+    """
 
     code, status, exit_code = "budget_exceeded", 402, ExitCode.BUDGET
+    budget: object = None
+    spent_pico: int = 0
+    held_pico: int = 0
+
+
+class Stopped(ModelspendError):
+    """A session or key that an operator, or a rule against runaways, has stopped."""
+
+    code, status, exit_code = "stopped", 402, ExitCode.BUDGET
 
 
 class DaemonUnreachable(ModelspendError):

@@ -50,6 +50,8 @@ class FailureClass(StrEnum):
     PROTOCOL = "protocol"
     CLIENT_GONE = "client_gone"
     CLIENT_STALLED = "client_stalled"
+    BUDGET = "budget"
+    STOPPED = "stopped"
     SHUTDOWN = "shutdown"
     PROCESS_DIED = "process_died"
     INTERNAL = "internal"
@@ -242,7 +244,8 @@ class Receipt:
 class Intent:
     """What is durable before the first byte goes upstream; enough to write a receipt without us.
 
-    `attempts` grows by one durable row for each later hop: (n, provider, model, started_at_ms).
+    `attempts` grows by one durable row for each later hop: (n, provider, model, started_at_ms,
+    hold_pico). `hold_pico` is what the first one may cost at most.
     """
 
     receipt_id: str
@@ -262,12 +265,12 @@ class Intent:
     parent_span_id: str | None = None
     replay_of: str | None = None
     hold_pico: int = 0
-    attempts: tuple[tuple[int, str, str, int], ...] = ()
+    attempts: tuple[tuple[int, str, str, int, int], ...] = ()
 
 
 def interrupted(intent: Intent) -> Receipt:
     """The one receipt of a call whose process died: its cost is unknown, its hold is charged."""
-    hops = ((1, intent.provider, intent.model_id, intent.created_at_ms), *intent.attempts)
+    first = (1, intent.provider, intent.model_id, intent.created_at_ms, intent.hold_pico)
     attempts = tuple(
         Attempt(
             n=n,
@@ -277,8 +280,9 @@ def interrupted(intent: Intent) -> Receipt:
             status=Status.INTERRUPTED,
             delivery=Delivery.MAYBE_ACCEPTED,
             failure_class=FailureClass.PROCESS_DIED,
+            charged_pico=hold_pico,
         )
-        for n, provider, model, started_at_ms in hops
+        for n, provider, model, started_at_ms, hold_pico in (first, *intent.attempts)
     )
     return Receipt(
         receipt_id=intent.receipt_id,
@@ -299,7 +303,7 @@ def interrupted(intent: Intent) -> Receipt:
         execution=Execution(
             status=Status.INTERRUPTED,
             actual_cost_pico=None,
-            charged_pico=intent.hold_pico,
+            charged_pico=sum(attempt.charged_pico for attempt in attempts),
             actual_latency_ms=0.0,
             ttft_ms=None,
             overhead_ms=0.0,

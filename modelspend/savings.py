@@ -56,12 +56,17 @@ def cached(model: str, cost_pico: int | None) -> Savings:
 
 
 def attributed(
-    baseline: Place | None, tried: Sequence[Tried], quantities: Mapping[str, int], taken_out: int
+    baseline: Place | None,
+    planned: Place,
+    tried: Sequence[Tried],
+    quantities: Mapping[str, int],
+    taken_out: int,
 ) -> Savings:
     """The signed parts for a call that was sent; without parts when a price is not known.
 
-    `quantities` are the tokens of the attempt that answered, `taken_out` those that a shorter
-    prompt left out. `baseline` is null when no model was asked for and none is configured.
+    `planned` is the first choice, which nothing may have been sent to. `quantities` are the tokens
+    of the attempt that answered, `taken_out` those that a shorter prompt left out. `baseline` is
+    null when no model was asked for and none is configured.
     """
     whole = {**quantities, "input_tokens": quantities.get("input_tokens", 0) + taken_out}
     last = tried[-1]
@@ -70,11 +75,10 @@ def attributed(
     if last.cost_pico is None or shorter is None or given_up is None or again is None:
         return _unknown(baseline)
     answering = last.cost_pico + shorter
-    first = tried[0].place
-    planned = answering if first.name == last.place.name else cost_at(first.price, whole)
-    if baseline is None or planned is None:
+    there = answering if planned.name == last.place.name else cost_at(planned.price, whole)
+    if baseline is None or there is None:
         return _unknown(baseline)
-    paid_before = planned if baseline.name == first.name else cost_at(baseline.price, whole)
+    paid_before = there if baseline.name == planned.name else cost_at(baseline.price, whole)
     if paid_before is None:
         return _unknown(baseline)
     return Savings(
@@ -82,8 +86,8 @@ def attributed(
         baseline_cost_pico=paid_before,
         baseline_price_id=baseline.price.price_id if baseline.price else None,
         by_mechanism=_parts(
-            routing=paid_before - planned,
-            failover=planned - answering - given_up,
+            routing=paid_before - there,
+            failover=there - answering - given_up,
             compression=shorter,
             retry=-again,
         ),

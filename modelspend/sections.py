@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from modelspend import periods
+from modelspend import periods, windows
 from modelspend.money import from_usd, from_usd_per_million
 from modelspend.receipt import Status
 
@@ -78,6 +78,18 @@ def _a_model(name: str) -> str:
     return name
 
 
+def _a_window(text: str) -> str:
+    windows.parse(text)
+    return text
+
+
+def _a_zone(name: str) -> str:
+    windows.zone_of(name)
+    return name
+
+
+WindowText = Annotated[str, AfterValidator(_a_window)]
+Zone = Annotated[str, AfterValidator(_a_zone)]
 Cap = Annotated[Decimal, Field(ge=0, le=4_000_000), AfterValidator(_whole_pico)]
 Instant = Annotated[str, AfterValidator(_an_instant)]
 ModelKey = Annotated[str, AfterValidator(_a_model)]
@@ -178,6 +190,75 @@ class Upstream(_Section):
     total_s: float = Field(1800, gt=0, description="Seconds for a whole answer.")
 
 
+class Circuits(_Section):
+    """When a provider's model is left alone for a while because it fails or is too slow."""
+
+    enabled: bool = Field(True, description="Leave alone what fails; else it is asked every time.")
+    window: int = Field(50, ge=1, le=1000, description="How many of the last calls count.")
+    window_s: float = Field(
+        120, gt=0, description="Seconds without a call after which the earlier ones are forgotten."
+    )
+    min_calls: int = Field(
+        10, ge=1, le=1000, description="Calls that must have been made before a rate counts."
+    )
+    failure_rate: float = Field(0.5, gt=0, le=1, description="Share of failures that opens it.")
+    consecutive: int = Field(5, ge=1, description="Failures in a row that open it.")
+    slow_s: float = Field(
+        30, gt=0, description="Seconds to a stream's first byte from which a call is slow."
+    )
+    slow_rate: float = Field(0.8, gt=0, le=1, description="Share of slow calls that opens it.")
+    wait_s: float = Field(
+        15, gt=0, description="Seconds that it stays open at first; twice as long each time after."
+    )
+    wait_max_s: float = Field(300, gt=0, description="Longest time that it stays open.")
+    jitter: float = Field(
+        0.1, ge=0, le=1, description="Share of a wait that chance may take away from it."
+    )
+    probe_s: float = Field(
+        60, gt=0, description="Seconds after which a probe without an answer is given up."
+    )
+    panic_s: float = Field(
+        1, gt=0, description="Seconds between two tries of an open one when all are open."
+    )
+    cool_s: float = Field(
+        1, gt=0, description="Seconds of rest after a 429 that names no time (Retry-After)."
+    )
+    cool_max_s: float = Field(60, gt=0, description="Longest rest that a provider may ask for.")
+    forget_s: float = Field(
+        3600, gt=0, description="Seconds after which an earlier opening no longer counts."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> "Circuits":
+        if self.min_calls > self.window:
+            raise ValueError(f"min_calls ({self.min_calls}) must fit in window ({self.window})")
+        return self
+
+
+class Retries(_Section):
+    """How a call that failed is tried again, before its first content has reached the client."""
+
+    max_attempts: int = Field(3, ge=1, le=10, description="Tries of one call, the first included.")
+    share: float = Field(
+        0.2, ge=0, le=1, description="Share of all calls that may be tried again where they were."
+    )
+    floor: int = Field(3, ge=0, description="Such tries that are allowed in any case.")
+    per_s: float = Field(10, gt=0, description="Seconds over which that share is kept.")
+    backoff_s: float = Field(
+        0.25, gt=0, description="Longest wait before the second try; twice as long each time after."
+    )
+    backoff_max_s: float = Field(4, gt=0, description="Longest wait before a later one.")
+    wait_max_s: float = Field(
+        10, ge=0, description="Longest Retry-After that is waited for with the client on the line."
+    )
+    hold_s: float = Field(
+        10,
+        gt=0,
+        description="Longest that a stream without content is held back, so that another provider"
+        " can still be asked.",
+    )
+
+
 class Routing(_Section):
     """Which policy applies when a request names none."""
 
@@ -228,6 +309,10 @@ class Profile(_Section):
         "stay",
         description="Close to a threshold: stay with the model asked for, or decide as ever.",
     )
+    near_cap: Literal["refuse", "degrade"] = Field(
+        "refuse",
+        description="Where a hard cap has no room: refuse, or take a cheaper model that fits.",
+    )
     system_weight: float = Field(
         0.25, ge=0, le=1, description="What the system prompt counts, beside 1 for the newest turn."
     )
@@ -235,6 +320,11 @@ class Profile(_Section):
         0.5, ge=0, le=1, description="What earlier turns count, beside 1 for the newest."
     )
     constraints: Constraints = Field(Constraints(), description="What may be chosen at all.")
+    failover: Literal["same_model", "chain", "off"] = Field(
+        "same_model",
+        description="Who may stand in for a failing provider of a call that goes as it was asked:"
+        " the same model elsewhere, this profile's models too, or nobody, whatever is decided.",
+    )
 
 
 BUILT_IN_PROFILE = Profile(
@@ -362,7 +452,9 @@ class Provider(_Section):
 class Tenant(_Section):
     """Who pays: its own keys, budget and keeping of bodies."""
 
-    budget_usd: Cap | None = Field(None, description="Cap per calendar month.")
+    budget_usd: Cap | None = Field(
+        None, description="Hard cap per calendar month (UTC); others go to [budgets.NAME]."
+    )
     keys: tuple[EnvName, ...] = Field(
         (), description="Names of environment variables with its keys."
     )
@@ -397,6 +489,58 @@ class Workflow(_Section):
     constraints: Constraints = Field(Constraints(), description="What may be chosen for it.")
 
 
+class Budget(_Section):
+    """A cap in dollars on whatever it names; what would pass it is refused before it is sent."""
+
+    scope: Literal["process", "tenant", "workflow", "session", "key", "model"] = Field(
+        "process", description="What it caps; process is every call of this sidecar."
+    )
+    name: str = Field(
+        "*", min_length=1, max_length=256, description='The one that it caps; "*" is each one.'
+    )
+    cap_usd: Cap | None = Field(None, description="The cap; 0 blocks, left out only counts.")
+    window: WindowText = Field(
+        "month", description="day, week, month, total, or rolling: 24h, 7d, 60s."
+    )
+    zone: Zone = Field("UTC", description="Time zone of day, week and month.")
+    hard: bool = Field(True, description="Refuse what may pass the cap; false only warns.")
+    unpriced: Literal["block", "hold", "allow"] = Field(
+        "block", description="What to do with a call whose worst case is not known."
+    )
+    unpriced_usd: Cap = Field(
+        Decimal(1), description='What such a call holds where unpriced is "hold".'
+    )
+    output_limit: int = Field(
+        16_384, ge=1, description="Tokens of output that a request gets which sets no limit."
+    )
+    slice_usd: Cap | None = Field(
+        None, gt=0, description="Let streams hold their output in slices of so much."
+    )
+    alert_at: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(
+        (50, 80, 100), description="Percent of the cap at which an event tells of it."
+    )
+
+
+class Limit(_Section):
+    """A rule against runaways: too much money a minute, or the same request over and over."""
+
+    scope: Literal["tenant", "session", "key"] = Field("session", description="What it watches.")
+    name: str = Field(
+        "*", min_length=1, max_length=256, description='The one that it watches; "*" is each one.'
+    )
+    usd_per_minute: Cap | None = Field(
+        None, description="Most that may be spent within any 60 seconds."
+    )
+    repeats: int | None = Field(
+        None, ge=2, le=10_000, description="So many times the same request is a loop."
+    )
+    within_s: float = Field(300, gt=0, le=86_400, description="Seconds that repeats count in.")
+    then: Literal["refuse", "kill"] = Field(
+        "refuse",
+        description="refuse: until it has calmed down; kill: also cut its streams, until lifted.",
+    )
+
+
 class View(_Section):
     """A saved view: a named filter for `receipts list --view NAME`."""
 
@@ -419,6 +563,8 @@ class Settings(_Section):
     server: Server = Server()
     store: Store = Store()
     upstream: Upstream = Upstream()
+    circuits: Circuits = Circuits()
+    retries: Retries = Retries()
     routing: Routing = Routing()
     cache: Cache = Cache()
     rewrite: Rewrite = Rewrite()
@@ -429,4 +575,6 @@ class Settings(_Section):
     prices: dict[ModelKey, PriceOverride | tuple[PriceOverride, ...]] = {}
     tenants: dict[Name, Tenant] = {}
     workflows: dict[Name, Workflow] = {}
+    budgets: dict[Name, Budget] = {}
+    limits: dict[Name, Limit] = {}
     views: dict[Name, View] = {}

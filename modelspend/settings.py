@@ -6,25 +6,30 @@ Python that reads a file.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from modelspend import layers, places
+from modelspend import budgets, layers, places, windows
 from modelspend.errors import ConfigInvalid
 from modelspend.layers import Layer, Problem
+from modelspend.money import from_usd
 from modelspend.sections import (
     BUILT_IN_PROFILE,
+    Budget,
     Cache,
+    Circuits,
     Constraints,
     DialectName,
+    Limit,
     ModelFacts,
     PriceOverride,
     Profile,
     Provider,
     Rates,
+    Retries,
     Rewrite,
     Routing,
     Savings,
@@ -39,15 +44,19 @@ from modelspend.sections import (
 
 __all__ = [
     "BUILT_IN_PROFILE",
+    "Budget",
     "Cache",
+    "Circuits",
     "Constraints",
     "DialectName",
+    "Limit",
     "Loaded",
     "ModelFacts",
     "PriceOverride",
     "Profile",
     "Provider",
     "Rates",
+    "Retries",
     "Rewrite",
     "Routing",
     "Savings",
@@ -58,6 +67,8 @@ __all__ = [
     "Upstream",
     "View",
     "Workflow",
+    "budgets_at",
+    "budgets_of",
     "is_loopback",
     "load",
     "shown",
@@ -267,6 +278,7 @@ def _contradictions(settings: Settings, read: list[Layer]) -> list[Problem]:
         *_open_door(settings, read),
         *_shared_keys(settings, read),
         *_no_such_profile(settings, read),
+        *_twice_capped(settings, read),
         *_unreachable(settings, read),
     ]
 
@@ -333,6 +345,57 @@ def _no_such_profile(settings: Settings, read: list[Layer]) -> list[Problem]:
     ]
 
 
+def _twice_capped(settings: Settings, read: list[Layer]) -> list[Problem]:
+    """Two budgets of the same scope, name and window: which one holds would be a guess."""
+    seen: dict[str, str] = {}
+    problems = []
+    for path, budget in budgets_at(settings):
+        where = layers.dotted(path)
+        first = seen.setdefault(budget.key, where)
+        if first != where:
+            text = f"{first} already caps {budget.title} per {budget.window.name}; keep one."
+            problems.append(Problem(_place(read, *path), where, text))
+    return problems
+
+
+def budgets_of(settings: Settings) -> tuple[budgets.Budget, ...]:
+    """The budgets that the file declares."""
+    return tuple(budget for _, budget in budgets_at(settings))
+
+
+def budgets_at(settings: Settings) -> Iterator[tuple[tuple[str, ...], budgets.Budget]]:
+    """The same, each with the place of its key."""
+    for name, tenant in settings.tenants.items():
+        if tenant.budget_usd is not None:
+            yield (
+                ("tenants", name, "budget_usd"),
+                budgets.Budget(
+                    scope="tenant",
+                    name=name,
+                    window=windows.parse("month"),
+                    cap_pico=from_usd(tenant.budget_usd),
+                    origin=f"tenants.{name}",
+                ),
+            )
+    for name, section in settings.budgets.items():
+        yield (
+            ("budgets", name),
+            budgets.Budget(
+                scope=section.scope,
+                name=budgets.PROCESS if section.scope == "process" else section.name,
+                window=windows.parse(section.window, section.zone),
+                cap_pico=None if section.cap_usd is None else from_usd(section.cap_usd),
+                hard=section.hard,
+                unpriced=section.unpriced,
+                unpriced_pico=from_usd(section.unpriced_usd),
+                output_limit=section.output_limit,
+                slice_pico=None if section.slice_usd is None else from_usd(section.slice_usd),
+                marks=tuple(sorted(set(section.alert_at))),
+                origin=f"budgets.{name}",
+            ),
+        )
+
+
 def _unreachable(settings: Settings, read: list[Layer]) -> list[Problem]:
     """Why a ledger cannot lie where it should: a folder, below a file, or not ours to write."""
     path = settings.store.path
@@ -352,10 +415,9 @@ def _unreachable(settings: Settings, read: list[Layer]) -> list[Problem]:
 
 
 def _notes(settings: Settings) -> tuple[str, ...]:
-    """What is set but not acted on in this version."""
-    notes = []
-    for name, tenant in settings.tenants.items():
-        if tenant.budget_usd is not None:
-            key = layers.dotted(("tenants", name, "budget_usd"))
-            notes.append(f"{key} is read but not enforced by this version.")
-    return tuple(notes)
+    """What is set and has no effect."""
+    return tuple(
+        f"{layers.dotted(('budgets', name, 'slice_usd'))} has no effect: only a hard cap is held."
+        for name, budget in settings.budgets.items()
+        if budget.slice_usd is not None and (not budget.hard or budget.cap_usd is None)
+    )

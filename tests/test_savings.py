@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelspend.money import Band, Price, price_usage
+from modelspend.receipt import Savings
 from modelspend.savings import MECHANISMS, Place, Tried, attributed, cached, cost_at
 
 USED = {"input_tokens": 1000, "cache_read_tokens": 400, "output_tokens": 100}
@@ -29,13 +30,24 @@ def answered(at: Place, used: Mapping[str, int] = USED) -> Tried:
     return Tried(place=at, cost_pico=price_usage(used, at.price).total_pico)
 
 
+def parts(
+    baseline: Place | None,
+    tried: list[Tried],
+    used: Mapping[str, int],
+    taken_out: int,
+    planned: Place | None = None,
+) -> Savings:
+    """The savings of a call whose first choice was the first one tried, unless one is named."""
+    return attributed(baseline, planned or tried[0].place, tried, used, taken_out)
+
+
 DEAR = place("dear", 10_000_000, 40_000_000, cache_read_tokens=1_000_000)
 CHEAP = place("cheap", 1_000_000, 4_000_000, cache_read_tokens=100_000)
 MIDDLE = place("middle", 2_000_000, 8_000_000, cache_read_tokens=200_000, provider="other")
 
 
 def test_a_cheaper_route_saves_the_difference_at_the_same_tokens() -> None:
-    saved = attributed(DEAR, [answered(CHEAP)], USED, 0)
+    saved = parts(DEAR, [answered(CHEAP)], USED, 0)
     baseline = 1000 * 10_000_000 + 400 * 1_000_000 + 100 * 40_000_000
     actual = 1000 * 1_000_000 + 400 * 100_000 + 100 * 4_000_000
     assert saved.baseline_model == "openai/dear"
@@ -46,24 +58,24 @@ def test_a_cheaper_route_saves_the_difference_at_the_same_tokens() -> None:
 
 
 def test_a_dearer_route_is_a_negative_saving() -> None:
-    saved = attributed(CHEAP, [answered(DEAR)], USED, 0)
+    saved = parts(CHEAP, [answered(DEAR)], USED, 0)
     assert (
         saved.by_mechanism["routing"]
-        == -attributed(DEAR, [answered(CHEAP)], USED, 0).by_mechanism["routing"]
+        == -parts(DEAR, [answered(CHEAP)], USED, 0).by_mechanism["routing"]
     )
     assert saved.by_mechanism["routing"] < 0
 
 
 def test_a_call_that_went_where_it_was_asked_to_saves_nothing_whatever_its_tier_cost() -> None:
     flex = Tried(place=DEAR, cost_pico=5)  # the provider billed another tier
-    saved = attributed(DEAR, [flex], USED, 0)
+    saved = parts(DEAR, [flex], USED, 0)
     assert set(saved.by_mechanism.values()) == {0}
     assert saved.baseline_cost_pico == 5
 
 
 def test_who_answered_in_place_of_the_plan_is_failover_and_what_it_left_behind_a_loss() -> None:
     broke_off = Tried(place=CHEAP, cost_pico=77)
-    saved = attributed(DEAR, [broke_off, answered(MIDDLE)], USED, 0)
+    saved = parts(DEAR, [broke_off, answered(MIDDLE)], USED, 0)
     cheap, middle = answered(CHEAP).cost_pico, answered(MIDDLE).cost_pico
     assert cheap is not None
     assert middle is not None
@@ -72,14 +84,31 @@ def test_who_answered_in_place_of_the_plan_is_failover_and_what_it_left_behind_a
     assert saved.by_mechanism["retry"] == 0
 
 
+def test_a_first_choice_that_was_left_alone_is_what_failover_is_counted_from() -> None:
+    saved = parts(DEAR, [answered(MIDDLE)], USED, 0, planned=CHEAP)
+    cheap, middle = answered(CHEAP).cost_pico, answered(MIDDLE).cost_pico
+    assert cheap is not None
+    assert middle is not None
+    assert saved.by_mechanism["failover"] == cheap - middle < 0
+    assert saved.by_mechanism["routing"] == (answered(DEAR).cost_pico or 0) - cheap
+    back = parts(DEAR, [answered(CHEAP)], USED, 0, planned=MIDDLE)
+    assert back.by_mechanism["failover"] == middle - cheap
+
+
+def test_a_call_that_comes_back_to_its_first_choice_pays_for_both_ways() -> None:
+    tries = [Tried(place=CHEAP, cost_pico=5), Tried(place=MIDDLE, cost_pico=7), answered(CHEAP)]
+    saved = parts(CHEAP, tries, USED, 0)
+    assert saved.by_mechanism == {**dict.fromkeys(MECHANISMS, 0), "failover": -12}
+
+
 def test_what_was_tried_again_at_the_same_place_is_a_loss_of_retry() -> None:
     tries = [Tried(place=CHEAP, cost_pico=5), Tried(place=CHEAP, cost_pico=6), answered(CHEAP)]
-    saved = attributed(CHEAP, tries, USED, 0)
+    saved = parts(CHEAP, tries, USED, 0)
     assert saved.by_mechanism == {**dict.fromkeys(MECHANISMS, 0), "retry": -11}
 
 
 def test_tokens_taken_out_are_saved_at_the_rate_of_who_answered() -> None:
-    saved = attributed(DEAR, [answered(CHEAP)], USED, 50)
+    saved = parts(DEAR, [answered(CHEAP)], USED, 50)
     assert saved.by_mechanism["compression"] == 50 * 1_000_000
     assert saved.by_mechanism["routing"] == (50 * 9_000_000) + 1000 * 9_000_000 + (
         400 * 900_000 + 100 * 36_000_000
@@ -94,7 +123,7 @@ def test_a_shorter_prompt_may_stay_below_a_price_cliff() -> None:
         price=Price(provider="p", model="m", source="test", bands=bands),
     )
     used = {"input_tokens": 990}
-    saved = attributed(steep, [answered(steep, used)], used, 20)
+    saved = parts(steep, [answered(steep, used)], used, 20)
     assert saved.by_mechanism["compression"] == 1010 * 25 - 990 * 10
 
 
@@ -112,7 +141,7 @@ def test_a_shorter_prompt_may_stay_below_a_price_cliff() -> None:
 def test_what_cannot_be_known_is_not_made_up(
     baseline: Place | None, tried: list[Tried], taken_out: int
 ) -> None:
-    saved = attributed(baseline, tried, USED, taken_out)
+    saved = parts(baseline, tried, USED, taken_out)
     assert saved.baseline_cost_pico is None
     assert saved.by_mechanism == {}
 
@@ -140,23 +169,22 @@ TOKENS = st.fixed_dictionaries(
 )
 
 
-@given(baseline=PLACES, tried=TRIED, used=TOKENS, taken_out=st.integers(0, 10**5))
+@given(baseline=PLACES, planned=PLACES, tried=TRIED, used=TOKENS, taken_out=st.integers(0, 10**5))
 def test_the_parts_add_up_to_baseline_less_cost(
-    baseline: Place, tried: list[Tried], used: dict[str, int], taken_out: int
+    baseline: Place, planned: Place, tried: list[Tried], used: dict[str, int], taken_out: int
 ) -> None:
-    saved = attributed(baseline, tried, used, taken_out)
+    saved = parts(baseline, tried, used, taken_out, planned=planned)
     actual = sum(one.cost_pico or 0 for one in tried)
     assert saved.baseline_cost_pico is not None
-    parts = list(saved.by_mechanism.items())
-    assert [name for name, _ in parts] == list(MECHANISMS)
-    assert saved.baseline_cost_pico - actual == sum(part for _, part in parts)
+    assert list(saved.by_mechanism) == list(MECHANISMS)
+    assert saved.baseline_cost_pico - actual == sum(saved.by_mechanism.values())
 
 
 @given(tried=TRIED, used=TOKENS, seed=st.integers(0, 1000))
 def test_the_order_in_which_receipts_and_mechanisms_are_added_changes_nothing(
     tried: list[Tried], used: dict[str, int], seed: int
 ) -> None:
-    every = [attributed(DEAR, tried[:n], used, n) for n in range(1, len(tried) + 1)]
+    every = [parts(DEAR, tried[:n], used, n) for n in range(1, len(tried) + 1)]
     mixed = random.Random(seed).sample(every, len(every))
     for order in list(permutations(MECHANISMS))[:: 1 + seed % 17]:
         assert sum(s.by_mechanism[m] for m in order for s in mixed) == sum(

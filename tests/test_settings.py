@@ -307,9 +307,11 @@ def test_a_ledger_that_cannot_be_is_refused_with_its_place(write, tmp_path: Path
         assert said in found
 
 
-def test_what_this_version_does_not_act_on_is_said(write) -> None:
-    notes = settings.load(write("[tenants.'a.b']\nbudget_usd = 1\n"), {}).notes
-    assert [note.partition(" ")[0] for note in notes] == ['tenants."a.b".budget_usd']
+def test_what_has_no_effect_is_said(write) -> None:
+    text = "[budgets.'a.b']\ncap_usd = 1\nslice_usd = 0.1\nhard = false\n"
+    notes = settings.load(write(text), {}).notes
+    assert [note.partition(" ")[0] for note in notes] == ['budgets."a.b".slice_usd']
+    assert settings.load(write(text.replace("false", "true")), {}).notes == ()
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,21 @@ _NAMED: Mapping[
             "rewrite": False,
         }
     },
+    "budgets": {
+        "each-session": {
+            "scope": "session",
+            "name": "*",
+            "cap_usd": 5,
+            "window": "24h",
+            "zone": "Europe/Berlin",
+            "unpriced": "hold",
+            "unpriced_usd": 0.5,
+            "slice_usd": 0.02,
+        }
+    },
+    "limits": {
+        "loops": {"scope": "session", "name": "*", "usd_per_minute": 2, "repeats": 20},
+    },
     "views": {
         "dear-errors": {
             "tenant": "acme-prod",

@@ -120,6 +120,19 @@ _STYLES = {
 }
 
 
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def bar(share: float, more: float = 0.0, width: int = 12) -> str:
+    """A bar of a share in [0, 1], and lighter behind it what is yet to be decided."""
+    full = min(max(share, 0.0), 1.0) * width
+    solid = "█" * int(full)
+    if rest := int((full - int(full)) * 8):
+        solid += _EIGHTHS[rest]
+    light = round(min(max(share + more, 0.0), 1.0) * width) - len(solid)
+    return (solid + "░" * max(light, 0)).ljust(width, "·")[:width]
+
+
 def clean(cell: str) -> str:
     """A value on one line, without what a terminal would obey or a tab would split."""
     return "".join(letter if letter.isprintable() else " " for letter in cell)

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelspend.cli.context import here
-from modelspend.errors import DaemonUnreachable, Usage
+from modelspend.errors import DaemonUnreachable, ExitCode, Usage
 
 if TYPE_CHECKING:
     from modelspend.cli.client import Daemon
@@ -44,23 +44,26 @@ def run(
     json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write the summary there, too.")
     ] = None,
-    max_usd: Annotated[str | None, typer.Option("--max-usd", hidden=True)] = None,
+    max_usd: Annotated[
+        str | None,
+        typer.Option("--max-usd", metavar="USD", help="Refuse calls that could pass this."),
+    ] = None,
 ) -> None:
     """Run a program under the sidecar; say on stderr what it cost; exit with its exit code.
 
     Base URLs and a throw-away key are set for the program alone. Its receipts carry the tags, and
-    run=ID.
+    run=ID. When it fails after its cap has refused a call, the exit code is 7.
     """
     from modelspend.cli import run_child, run_sidecar
+    from modelspend.cli.eval_purse import cap_of
     from modelspend.cli.reading import read
+    from modelspend.money import usd_text
 
-    if max_usd is not None:
-        raise Usage(
-            "--max-usd needs budgets, which this version does not have: nothing was run.",
-            "Leave it out to run without a cap.",
-        )
+    cap = cap_of(max_usd)
     at = here(ctx)
     asked = {"tenant": tenant, "workflow": workflow, "tags": _tags(tag or [])}
+    if cap is not None:
+        asked["max_usd"] = usd_text(cap)
     program = run_child.find(command[0], at.env)
     loaded = at.load()
     with ExitStack() as open_:
@@ -73,6 +76,9 @@ def run(
         took_s = round(time.monotonic() - began, 3)
         _settled(daemon)
         summary = read(at.ledger, lambda store: _summary(store, since, run_id))
+        summary.cap_pico = cap
+        if code and summary.over_budget:
+            code = int(ExitCode.BUDGET)
         for line in summary.told(took_s, str(at.config) if at.config else None):
             typer.echo(line, err=True)
         if file:

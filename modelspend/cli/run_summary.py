@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from modelspend.receipt import Receipt
 
 
+_OVER = "budget_exceeded:"
+
+
 @dataclass(slots=True)
 class Summary:
     """Tokens in are all input, cached or not. Unpriced calls add nothing to the cost."""
 
     run_id: str
+    cap_pico: int | None = None
+    over_budget: int = 0
     cost_pico: int = 0
     tokens_in: int = 0
     tokens_cached: int = 0
@@ -41,6 +46,7 @@ class Summary:
         self.tokens_out += used.get("output_tokens", 0) + used.get("output_audio_tokens", 0)
         self.kinds[kind(receipt)] += 1
         self.statuses[run.status] += 1
+        self.over_budget += (run.error or "").startswith(_OVER)
         self.overheads_ms.append(run.overhead_ms)
         if self.dearest is None or _cost(receipt) > _cost(self.dearest):
             self.dearest = receipt
@@ -62,6 +68,8 @@ class Summary:
             "run_id": self.run_id,
             "calls": self.calls,
             "cost_usd": usd(self.cost_pico),
+            "max_usd": None if self.cap_pico is None else usd(self.cap_pico),
+            "refused_by_budget": self.over_budget,
             **{name: self.kinds[name] for name in KINDS},
             "input_tokens": self.tokens_in,
             "cached_tokens": self.tokens_cached,
@@ -93,6 +101,7 @@ class Summary:
             f"  tokens    {self.tokens_in:,} in{cached}, {self.tokens_out:,} out;"
             f" overhead p50 {self.overhead_p50_ms:.1f} ms"
         )
+        yield from self._stopped()
         yield from self._extremes()
         more = f" --config {config}" if config else ""
         yield f"  receipts  modelspend receipts search run={self.run_id}{more}"
@@ -106,6 +115,14 @@ class Summary:
         ]
         told = ", ".join(filter(None, said))
         return f" ({told})" if told else ""
+
+    def _stopped(self) -> Iterator[str]:
+        from modelspend.money import usd_text
+
+        if self.over_budget:
+            own = f" of ${usd_text(self.cap_pico)}" if self.cap_pico is not None else ""
+            plural = "s" * (self.over_budget != 1)
+            yield f"  stopped   {self.over_budget:,} call{plural} refused or cut by a budget{own}"
 
     def _extremes(self) -> Iterator[str]:
         from modelspend.money import usd_text

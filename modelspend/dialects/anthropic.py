@@ -78,6 +78,11 @@ class AnthropicMessages:
     def with_usage(self, body: bytes, view: RequestView) -> bytes | None:
         return None
 
+    def with_limit(self, body: bytes, view: RequestView, limit: int) -> tuple[bytes, str]:
+        return jsonbody.with_limit(
+            body, view.body, ("max_tokens",), "max_tokens", limit
+        ), "max_tokens"
+
     def reader(self, view: RequestView, *, hide_usage: bool) -> "MessagesReader":
         return MessagesReader()
 

@@ -127,6 +127,11 @@ class Dialect(Protocol):
         """The same bytes with a spliced request for stream usage; None when nothing is needed."""
         ...
 
+    def with_limit(self, body: bytes, view: RequestView, limit: int) -> tuple[bytes, str] | None:
+        """The same bytes with a spliced output limit in place of none, of 0 and of a negative one,
+        and the field's name; None where a request has no output to limit."""
+        ...
+
     def reader(self, view: RequestView, *, hide_usage: bool) -> StreamReader: ...
 
     def note(self, body: bytes) -> AnswerNote:

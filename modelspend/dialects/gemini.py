@@ -41,6 +41,7 @@ from modelspend.dialects.reader import (
 from modelspend.dialects.sse import Piece, event
 from modelspend.errors import BadRequest, ModelspendError, Unsupported
 
+LIMITS = ("maxOutputTokens", "max_output_tokens")
 _OPERATIONS = ("generateContent", "streamGenerateContent")
 _PATH = re.compile(
     r"(?:/v\d+\w*)?/(?:projects/[^/]+/locations/[^/]+/(?:publishers/[^/]+/)?)?(.+):(\w+)"
@@ -83,9 +84,7 @@ class Gemini:
             body=fields,
             operation=operation,
             framing=_framing(path, operation),
-            max_output=jsonbody.limit(
-                settings, "maxOutputTokens", "max_output_tokens", within=f"{config}."
-            ),
+            max_output=jsonbody.limit(settings, *LIMITS, within=f"{config}."),
         )
 
     def target(self, view: RequestView, model: str) -> str:
@@ -97,6 +96,18 @@ class Gemini:
 
     def with_usage(self, body: bytes, view: RequestView) -> bytes | None:
         return None
+
+    def with_limit(self, body: bytes, view: RequestView, limit: int) -> tuple[bytes, str]:
+        config = either(view.body, "generationConfig", "generation_config")
+        field = f"{config}.{LIMITS[0]}"
+        settings = view.body.get(config)
+        if isinstance(settings, dict):
+            at = jsonbody.there(body, config).value
+            return jsonbody.with_limit(body, settings, LIMITS, LIMITS[0], limit, at), field
+        whole = b'{"%b":%d}' % (LIMITS[0].encode(), limit)
+        if config in view.body:  # null
+            return jsonbody.replace(body, jsonbody.there(body, config), whole), field
+        return jsonbody.prepend(body, b'"generationConfig":' + whole), field
 
     def reader(self, view: RequestView, *, hide_usage: bool) -> "GeminiReader":
         return GeminiReader()

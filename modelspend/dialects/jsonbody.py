@@ -30,12 +30,14 @@ __all__ = [
     "proper_model",
     "replace",
     "there",
+    "with_limit",
     "with_model",
 ]
 
 _WORD_KEYS = re.compile(rb'"(\w++)"\s*+:')
 _ESCAPED_WORD = re.compile(rb"\\u00(?:3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9a])", re.IGNORECASE)
 
+_CHECKED_WITHIN = frozenset({"stream_options", "generationConfig", "generation_config"})
 _EXAMPLE = 'Send a JSON object such as {"model": "gpt-5-mini", …}.'
 _LONGEST_NAME = 256
 _NOT_JSON_NUMBERS = ("NaN", "Infinity", "-Infinity")
@@ -44,8 +46,8 @@ _NOT_JSON_NUMBERS = ("NaN", "Infinity", "-Infinity")
 def decode(body: bytes) -> dict[str, Any]:
     """The JSON object in a body. Raises BadRequest with the place of the first fault.
 
-    Refused beyond what JSON refuses: a key told twice at the top level or within `stream_options`,
-    however it is escaped, because two readers would disagree on what was asked.
+    Refused beyond what JSON refuses: a key told twice at the top level or within an object that is
+    read here, however it is escaped, because two readers would disagree on what was asked.
     """
     try:
         fields = orjson.loads(body)
@@ -65,8 +67,10 @@ def with_model(text: bytes, model: str) -> bytes:
 
 def _suspicious(body: bytes, fields: Mapping[str, Any]) -> bool:
     """Whether a key may be told twice: cheap, and true too often rather than too seldom."""
-    options = fields.get("stream_options")
-    names = [*fields, *options] if isinstance(options, dict) else list(fields)
+    names = list(fields)
+    for inner in _CHECKED_WITHIN & fields.keys():
+        if isinstance(fields[inner], dict):
+            names += fields[inner]
     doubtful = [
         name for name in names if not name.isascii() or body.count(b'"%b"' % name.encode()) != 1
     ]
@@ -99,9 +103,9 @@ def _occurrences(tree: Mapping[str, Any], names: frozenset[str]) -> Counter[str]
 
 def _refuse_duplicates(body: bytes, fields: Mapping[str, Any]) -> None:
     places = _distinct(body, members(body), "")
-    options = places.get("stream_options")
-    if options and isinstance(fields["stream_options"], dict):
-        _distinct(body, members(body, options.value), "stream_options.")
+    for inner in sorted(_CHECKED_WITHIN & places.keys()):
+        if isinstance(fields[inner], dict):
+            _distinct(body, members(body, places[inner].value), f"{inner}.")
 
 
 def _distinct(body: bytes, found: Iterator[Member], within: str) -> dict[str, Member]:
@@ -221,6 +225,21 @@ def limit(fields: Mapping[str, Any], *names: str, within: str = "") -> int | Non
             raise _wrong(within + name, value, "a whole number of tokens")
         return int(value) if value >= 0 else None
     return None
+
+
+def with_limit(
+    body: bytes,
+    fields: Mapping[str, Any],
+    names: Sequence[str],
+    added: str,
+    limit: int,
+    at: int = 0,
+) -> bytes:
+    """The same bytes with that limit under whichever of the names are there, else under `added`."""
+    there_already = [name for name in names if name in fields]
+    for name in there_already:
+        body = replace(body, there(body, name, at), b"%d" % limit)
+    return body if there_already else prepend(body, b'"%b":%d' % (added.encode(), limit), at)
 
 
 def _wrong(name: str, value: object, wanted: str) -> BadRequest:

@@ -18,6 +18,7 @@ from modelspend.dialects import (
 )
 from modelspend.dialects.dialect import AnswerNote, Encoded, RequestView
 from modelspend.dialects.openai_checks import check_chat
+from modelspend.dialects.openai_models import abilities
 from modelspend.dialects.openai_shape import error_body
 from modelspend.dialects.prompt import prompt_of
 from modelspend.dialects.reader import (
@@ -36,6 +37,7 @@ from modelspend.dialects.reader import (
 from modelspend.dialects.sse import event, parse_event
 from modelspend.errors import ModelspendError
 
+LIMITS = ("max_completion_tokens", "max_tokens")
 _OPTION = b'"stream_options":{"include_usage":true}'
 _ASKED = b'"include_usage":true'
 
@@ -61,7 +63,7 @@ class OpenAIChat:
             model=model,
             stream=stream,
             body=fields,
-            max_output=jsonbody.limit(fields, "max_completion_tokens", "max_tokens"),
+            max_output=jsonbody.limit(fields, *LIMITS),
             session=session or None,
             session_source="prompt_cache_key" if session else None,
             wants_usage=asked or not stream,
@@ -85,6 +87,10 @@ class OpenAIChat:
         if asked is None:
             return jsonbody.prepend(body, _ASKED, options.value)
         return jsonbody.replace(body, asked, b"true")
+
+    def with_limit(self, body: bytes, view: RequestView, limit: int) -> tuple[bytes, str]:
+        field = abilities(view.model).limit
+        return jsonbody.with_limit(body, view.body, LIMITS, field, limit), field
 
     def reader(self, view: RequestView, *, hide_usage: bool) -> "ChatReader":
         return ChatReader(hide_usage=hide_usage)

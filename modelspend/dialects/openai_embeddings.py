@@ -50,6 +50,9 @@ class OpenAIEmbeddings:
     def with_usage(self, body: bytes, view: RequestView) -> bytes | None:
         return None
 
+    def with_limit(self, body: bytes, view: RequestView, limit: int) -> None:
+        return None  # a vector is no output that is paid for
+
     def reader(self, view: RequestView, *, hide_usage: bool) -> ChatReader:
         """Embeddings do not stream; a provider that streams anyway is read as chat."""
         return ChatReader(hide_usage=False)

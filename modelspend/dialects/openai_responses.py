@@ -83,6 +83,10 @@ class OpenAIResponses:
     def with_usage(self, body: bytes, view: RequestView) -> bytes | None:
         return None
 
+    def with_limit(self, body: bytes, view: RequestView, limit: int) -> tuple[bytes, str]:
+        field = "max_output_tokens"
+        return jsonbody.with_limit(body, view.body, (field,), field, limit), field
+
     def reader(self, view: RequestView, *, hide_usage: bool) -> "ResponsesReader":
         return ResponsesReader()
 

@@ -16,6 +16,7 @@ from modelspend import answers
 from modelspend.errors import BadRequest, ConfigInvalid, ModelspendError, NotAuthorised
 from modelspend.gateway.headers import OWN_PREFIX, key_in
 from modelspend.gateway.runs import Runs
+from modelspend.money import from_usd
 from modelspend.record import record
 from modelspend.settings import Tenant
 
@@ -30,6 +31,8 @@ class Caller:
     """`own_key` is a provider's key that the caller brought; it never enters a repr. `own_bearer`:
     it came as a bearer token, which for some providers is another kind of key.
 
+    `max_pico` is the cap that the request sets for itself, `run_cap_pico` that of its whole run.
+
     `fault` is what is wrong with the request although we know who sent it: the call is refused
     with it, and so leaves a receipt.
     """
@@ -42,6 +45,9 @@ class Caller:
     profile: str | None = None
     explain: bool = False
     cache: answers.Word | None = None
+    max_pico: int | None = None
+    run_id: str | None = None
+    run_cap_pico: int | None = None
     key_id: str | None = None
     own_key: str | None = field(default=None, repr=False)
     own_bearer: bool = False
@@ -94,6 +100,8 @@ class Callers:
             tenant=tenant or DEFAULT_TENANT,
             workflow=run.workflow if run else None,
             tags=run.tags if run else {},
+            run_id=run.run_id if run else None,
+            run_cap_pico=run.cap_pico if run else None,
             key_id=self.fingerprint(key.encode(), "key") if key else None,
             own_key=None if run or tenant or not key or key.lower() in _NO_KEYS else key,
             own_bearer=bearer,
@@ -143,6 +151,7 @@ def described(caller: Caller, said: Mapping[str, str], tenant: str | None) -> Ca
         mode=_short(said, "x-modelspend-mode"),
         profile=_short(said, "x-modelspend-profile"),
         cache=answers.word(said.get(answers.HEADER)),
+        max_pico=_dollars(said, "x-modelspend-max-usd"),
         explain=_short(said, "x-modelspend-explain") in ("1", "true", "yes"),
     )
 
@@ -169,6 +178,18 @@ def _short(said: Mapping[str, str], name: str) -> str | None:
             field=name,
         )
     return value.strip()
+
+
+def _dollars(said: Mapping[str, str], name: str) -> int | None:
+    text = _short(said, name)
+    if text is None:
+        return None
+    try:
+        return from_usd(text.removeprefix("$"))
+    except ValueError as why:
+        raise BadRequest(
+            f"Header {name} is no amount of dollars: {why}.", "Write one, such as 0.05.", field=name
+        ) from None
 
 
 def _tags(text: str) -> dict[str, str]:

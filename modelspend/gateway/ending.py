@@ -7,12 +7,12 @@ abnormal ends apart and blames the right one: the provider, the client, or ourse
 import asyncio
 
 from modelspend import tasks
-from modelspend.errors import LedgerUnavailable, ModelspendError
+from modelspend.errors import BudgetExceeded, LedgerUnavailable, ModelspendError, Stopped
 from modelspend.gateway.call import Call
 from modelspend.gateway.relay import Relay
 from modelspend.gateway.settle import Settler
 from modelspend.gateway.upstream import AttemptFailed
-from modelspend.receipt import FailureClass, Status
+from modelspend.receipt import Delivery, FailureClass, Status
 
 
 class ClientStalled(Exception):
@@ -33,6 +33,13 @@ class Endings:
         for relay in tuple(self.relays):
             relay.stop(FailureClass.SHUTDOWN)
 
+    def stop(self, name: str) -> int:
+        """Cut the open streams of a session or key; how many there were."""
+        cut = [r for r in self.relays if name in (r.call.session_id, r.call.caller.key_id)]
+        for relay in cut:
+            relay.stop(FailureClass.STOPPED)
+        return len(cut)
+
     async def settle(self, call: Call) -> None:
         """Price the call and make its receipt durable; the first to settle wins."""
         if call.settled:
@@ -42,7 +49,9 @@ class Endings:
 
     async def failed(self, call: Call, failed: AttemptFailed) -> ModelspendError:
         call.last.end(Status.ERROR, failed.failure, failed.delivery)
-        return await self.refused(call, failed.told())
+        error = failed.told()
+        error.retry_after_s = call.retry_after_s
+        return await self.refused(call, error)
 
     async def refused(self, call: Call, error: ModelspendError) -> ModelspendError:
         """The receipt of a call that has no answer; the error goes on to the client."""
@@ -51,10 +60,16 @@ class Endings:
         if isinstance(error, LedgerUnavailable) and not call.begun:
             call.settled = True  # without an intent nothing was sent, and nothing can be written
             return error
+        refused = isinstance(error, BudgetExceeded | Stopped)
+        if refused and not call.begun:
+            while call.tries:  # nobody was asked, and nobody will be
+                call.withdraw()
         if call.tries:
             ours = isinstance(error, LedgerUnavailable)
+            ours = ours or call.last.delivery is Delivery.NOT_SENT
             call.last.end(Status.ERROR, FailureClass.INTERNAL if ours else FailureClass.PROTOCOL)
-        call.status = Status.ERROR
+        call.status = Status.REFUSED if refused else Status.ERROR
+        call.refused_for = error
         call.http_status = error.status
         call.error = f"{error.code}: {error.message}"
         error.receipt_id = call.receipt_id

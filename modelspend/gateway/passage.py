@@ -173,6 +173,20 @@ def asking_for_usage(out: Passage) -> Passage:
     return replace(out, body=body, splices=splices, asks_usage=True)
 
 
+def limited(out: Passage, limit: int | None) -> Passage:
+    """The same with an output limit where the request sets none."""
+    if limit is None or out.view.max_output:
+        return out
+    spliced = out.dialect.with_limit(out.body, out.view, limit)
+    if spliced is None:
+        return out
+    body, field = spliced
+    out = replace(out, body=body, view=replace(out.view, max_output=limit))
+    if out.translated:
+        return replace(out, added=(*out.added, field))
+    return replace(out, splices=(*out.splices, field))
+
+
 _SEALS = (b"thinking", b"reasoning", b"hought")
 """Some of these stand in every body with reasoning: `thoughtSignature` and `"thought"` too."""
 

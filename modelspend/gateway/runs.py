@@ -24,6 +24,7 @@ class Run:
     pid: int
     tenant: str | None = None
     workflow: str | None = None
+    cap_pico: int | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -37,7 +38,12 @@ class Runs:
         return iter(tuple(self._by_key.values()))
 
     def open(
-        self, pid: int, tenant: str | None, workflow: str | None, tags: Mapping[str, str]
+        self,
+        pid: int,
+        tenant: str | None,
+        workflow: str | None,
+        tags: Mapping[str, str],
+        cap_pico: int | None = None,
     ) -> tuple[Run, str]:
         """A new run and its key, which is told once and kept nowhere."""
         run_id, key = secrets.token_hex(5), KEY_PREFIX + secrets.token_urlsafe(24)
@@ -46,6 +52,7 @@ class Runs:
             pid=pid,
             tenant=tenant,
             workflow=workflow,
+            cap_pico=cap_pico,
             tags={**tags, RUN_TAG: run_id},
         )
         self._by_key[sha256(key.encode()).digest()] = run

@@ -19,7 +19,7 @@ def unasked(call: Call, prices: PriceBook) -> list[tuple[Provider, str]]:
     """
     if not _applied(call):
         return []
-    places = [(one.target.provider, one.target.model) for one in (call.tries[0], call.last)]
+    places = [(each.provider, each.model) for each in (call.target, call.last.target)]
     if (baseline := _baseline(call)) is not None:
         places.append(baseline)
         if (row := _price(*baseline, call.created_at_ms, prices)) is not None:
@@ -40,7 +40,8 @@ def saved(call: Call, prices: PriceBook) -> Savings | None:
     baseline, rewriting = _baseline(call), call.ruling.decision.rewriting
     taken_out = rewriting.tokens_before - rewriting.tokens_after if rewriting else 0
     place = _place(*baseline, call, prices) if baseline else None
-    return attributed(place, tried, call.last.usage.quantities, max(taken_out, 0))
+    planned = _place(call.target.provider, call.target.model, call, prices)
+    return attributed(place, planned, tried, call.last.usage.quantities, max(taken_out, 0))
 
 
 def _applied(call: Call) -> bool:
@@ -48,15 +49,15 @@ def _applied(call: Call) -> bool:
     if call.savings is not None or not call.tries or not call.request.dialect.billable:
         return False
     decision = call.ruling.decision
-    return decision.applied or len(call.tries) > 1 or decision.rewriting is not None
+    led = bool(call.hops) or len(call.tries) > 1
+    return led or decision.applied or decision.rewriting is not None
 
 
 def _baseline(call: Call) -> tuple[Provider, str] | None:
     """What would have answered without us; null when nothing was asked for by name."""
     if call.ruling.decision.applied:
         return call.ruling.baseline
-    first = call.tries[0].target
-    return first.provider, first.model
+    return call.target.provider, call.target.model
 
 
 def _place(provider: Provider, model: str, call: Call, prices: PriceBook) -> Place:

@@ -17,12 +17,15 @@ from modelspend.catalog import usage as usage_rules
 from modelspend.catalog.prices import MISSING, Bill, PriceBook
 from modelspend.errors import LedgerUnavailable
 from modelspend.estimate import Estimator, Ratio
+from modelspend.failovers import Touched, Trail, extra_cost
 from modelspend.gateway import savings
 from modelspend.gateway.call import Call, Try
 from modelspend.gateway.conversations import LEAST_CACHED, Conversations, Turn
+from modelspend.gateway.purse import Purse
 from modelspend.gateway.thrift import Thrift
 from modelspend.money import INPUT_BUCKETS, Cost
 from modelspend.receipt import NO_USAGE, Delivery, Savings, Status, Usage
+from modelspend.savings import cost_at
 from modelspend.settings import Settings
 from modelspend.store import Advanced, Bodies, Store
 from modelspend.store.stored_answers import StoredAnswer
@@ -47,6 +50,7 @@ class Settler:
         estimator: Estimator,
         conversations: Conversations,
         thrift: Thrift,
+        purse: Purse,
         settings: Settings,
     ) -> None:
         self._store = store
@@ -54,6 +58,7 @@ class Settler:
         self._estimator = estimator
         self._conversations = conversations
         self._thrift = thrift
+        self._purse = purse
         self._settings = settings
         self._turn = 0
 
@@ -87,7 +92,9 @@ class Settler:
                 one.usage = NO_USAGE
                 _charge(one, Cost(inexact=("this version failed to price it",)))
             with suppress(LedgerUnavailable):
-                await self._store.calls.finish(call.receipt(), self._bodies(call))
+                await self._store.calls.finish(
+                    call.receipt(), self._bodies(call), charges=self._purse.charges(call)
+                )
 
     async def _settle(self, call: Call) -> None:
         bills = [(one, self._bill(call, one)) for one in call.tries]
@@ -119,12 +126,18 @@ class Settler:
     async def _write(self, call: Call) -> None:
         self._remember(call)
         call.savings = call.savings or self._saved(call)
+        self._purse.spent(call)
+        events, firings = self._purse.told(call)
         write = self._store.calls.finish(
             call.receipt(),
             self._bodies(call),
             ratios=self._lessons(call),
             advanced=self._advanced(call),
+            trail=self._trail(call),
             stored=self._stored(call),
+            events=events,
+            charges=self._purse.charges(call),
+            firings=firings,
         )
         with suppress(LedgerUnavailable):  # it is kept and tried again; no client waits for that
             call.seq = await write
@@ -151,6 +164,29 @@ class Settler:
         except Exception as fault:
             log.error("%s left its conversation alone: %s", call.receipt_id, type(fault).__name__)
             return None
+
+    def _trail(self, call: Call) -> Trail | None:
+        """Who was asked in whose place, and which circuits the call suffered from."""
+        hurt = [one.target.circuit for one in call.tries if one.failure is not None]
+        touched = dict.fromkeys((*call.refused_by, *hurt))
+        if not touched and not call.hops:
+            return None
+        extra = extra_cost([one.attempt() for one in call.tries], self._at_first_choice(call))
+        return Trail(
+            failovers=tuple(call.hops),
+            touched=tuple(Touched(circuit=each, extra_cost_pico=extra) for each in touched),
+        )
+
+    def _at_first_choice(self, call: Call) -> int | None:
+        """What the answer would have cost where it was to come from; null when nobody knows."""
+        if not call.tries:
+            return 0
+        one, first = call.last, call.target
+        if one.target.circuit == first.circuit or one.usage.source == "none":
+            return one.cost.total_pico
+        found = self._prices.find(first.provider, first.model, call.created_at_ms)
+        price = None if found is MISSING else found.price
+        return cost_at(price, one.usage.quantities)
 
     def _remember(self, call: Call) -> None:
         """Where the conversation is now, and what its provider has probably cached of it."""
@@ -272,6 +308,11 @@ def _completed(told: Usage, guess: Usage) -> Usage:
 
 
 def _charge(one: Try, cost: Cost) -> None:
-    """What it cost, and what budgets count: the same until holds bound what is unknown."""
+    """What it cost, and what budgets count: the same, or what was held where that is not known."""
     one.cost = cost
-    one.charged_pico = cost.total_pico or 0
+    used = one.usage
+    told = used.source == "provider" and not used.problems
+    priced = all(line.cost_pico is not None for line in cost.lines)
+    one.sure = cost is _FREE_OF_CHARGE or (told and priced and cost.total_pico is not None)
+    known = cost.total_pico or 0
+    one.charged_pico = known if one.sure else max(known, one.hold_pico)

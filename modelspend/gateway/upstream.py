@@ -76,6 +76,7 @@ _WORDS = {
     FailureClass.TOTAL_TIMEOUT: "did not finish within the limit for a whole answer",
     FailureClass.DISCONNECTED: "closed the connection before its answer was whole",
     FailureClass.PROTOCOL: "sent something that is not valid HTTP",
+    FailureClass.STOPPED: "was cut off because its session or key has been stopped",
     FailureClass.SHUTDOWN: "was cut off because the sidecar is stopping",
 }
 

@@ -6,9 +6,12 @@ sqlite_utils is loaded only when a migration is pending.
 """
 
 from modelspend.store.bodies import Bodies
+from modelspend.store.budgets import HeldCall, Stop
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
+from modelspend.store.daily import ConversationSum, Daily, DaySum
 from modelspend.store.days import DAY_MS, Key, Sum
 from modelspend.store.history import Past, PastTry
+from modelspend.store.holds import Firing
 from modelspend.store.latencies import Durations, LatencyKey, Part, Took
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
@@ -21,8 +24,13 @@ __all__ = [
     "DAY_MS",
     "Advanced",
     "Bodies",
+    "ConversationSum",
+    "Daily",
+    "DaySum",
     "Durations",
     "Filter",
+    "Firing",
+    "HeldCall",
     "Holder",
     "Info",
     "Key",
@@ -33,6 +41,7 @@ __all__ = [
     "Part",
     "Past",
     "PastTry",
+    "Stop",
     "Store",
     "Stored",
     "Sum",

@@ -1,7 +1,8 @@
 """The open ledger in the writer's hands: one connection, the next number, the end of the chain.
 
 Everything that must be undone together with a rolled-back transaction lives here. `facets` is a
-cache of a table that only the writer fills, so it is forgotten, not repaired, after a rollback.
+cache of a table that only the writer fills, so it is forgotten, not repaired, after a rollback; so
+are `budgets` and `fired`.
 """
 
 import sqlite3
@@ -11,6 +12,7 @@ Facet = tuple[str, str | None, str | None, str | None, str | None, str, int, str
 Mark = tuple[int, int, bytes]
 
 _FACETS_KEPT = 20_000
+_FIRED_KEPT = 20_000
 _LAST = (
     "SELECT coalesce((SELECT max(seq) FROM receipts), 0),"
     " coalesce((SELECT max(seq) FROM events), 0),"
@@ -30,6 +32,8 @@ class Book:
         self.conn = conn
         self.execute = conn.execute
         self._hopped: set[str] | None = None
+        self._budgets: dict[str, int] | None = None
+        self._fired: set[tuple[str, int, str]] | None = None
         self._facets: dict[Facet, tuple[int, int, int]] = {}
         sealed, receipts, head = self.execute("SELECT seq, receipts, hash FROM head").fetchone()
         self._sealed: int = sealed
@@ -45,7 +49,7 @@ class Book:
     def back_to(self, mark: Mark) -> None:
         self.seq, self.receipts, self.head = mark
         self._facets.clear()
-        self._hopped = None
+        self._hopped = self._budgets = self._fired = None
 
     @property
     def hopped(self) -> set[str]:
@@ -53,6 +57,24 @@ class Book:
             rows = self.execute("SELECT DISTINCT receipt_id FROM intent_attempts")
             self._hopped = {row[0] for row in rows}
         return self._hopped
+
+    @property
+    def budgets(self) -> dict[str, int]:
+        """The numbers of the budgets that are open, by their keys."""
+        if self._budgets is None:
+            self._budgets = dict(self.execute("SELECT key, id FROM budgets").fetchall())
+        return self._budgets
+
+    @property
+    def fired(self) -> set[tuple[str, int, str]]:
+        """What was told already: (budget, start of the window, rule)."""
+        if self._fired is None or len(self._fired) > _FIRED_KEPT:
+            rows = self.execute(
+                "SELECT budget, start, rule FROM budget_firings ORDER BY at DESC LIMIT ?",
+                (_FIRED_KEPT // 2,),
+            )
+            self._fired = set(rows.fetchall())
+        return self._fired
 
     def next_seq(self) -> int:
         self.seq += 1

@@ -1,24 +1,25 @@
 """The life of a call in the ledger: an intent before it, its receipt after it, never neither.
 
-`begin` makes an intent durable; `finish` replaces it with the receipt, its attempts, events and
-bodies, and the next link of the hash chain, in one transaction. Both may be repeated: a receipt
-that is there already is not written again, so a commit of unknown outcome can be tried once more.
+`begin` makes an intent durable with what the call holds of its budgets; `finish` replaces both with
+the receipt, attempts, events, bodies and charges, and the next link of the hash chain, in one
+transaction. Both may be repeated: a receipt that is there already is not written again, so a commit
+of unknown outcome can be tried once more.
 """
 
 import asyncio
 import sqlite3
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from modelspend.errors import LedgerUnavailable
+from modelspend.budgets import Hold
 from modelspend.estimate import Ratio
 from modelspend.events import Event
+from modelspend.failovers import Trail
 from modelspend.receipt import Decision, Intent, Receipt, RequestInfo, Savings, interrupted
 from modelspend.receipt_json import canonical
 from modelspend.savings import MECHANISMS
@@ -27,13 +28,15 @@ from modelspend.store.bodies import LARGE, Bodies, Packed, pack, write_bodies
 from modelspend.store.book import Book
 from modelspend.store.conversations import Advanced, write_advanced
 from modelspend.store.events import write_event
+from modelspend.store.failovers import write_trail
+from modelspend.store.holds import Firing, Held, charge, charge_held, fire, release, take
+from modelspend.store.patience import Patience
 from modelspend.store.ratios import add_ratios
 from modelspend.store.readers import Readers
 from modelspend.store.stored_answers import StoredAnswer, write_stored
 from modelspend.store.writer import Writer, needed
 
 _RECOVER_BATCH = 200
-PATIENCE_S = 2.0
 
 
 class Calls:
@@ -41,30 +44,51 @@ class Calls:
         self._writer = writer
         self._readers = readers
         self._boot_id = boot_id
-        self._patience = _Patience()
+        self._patience = Patience()
         self._packing = ThreadPoolExecutor(1, thread_name_prefix="ledger-packer")
 
-    async def begin(self, intent: Intent) -> None:
-        """Durable when it returns. Raises LedgerUnavailable when it cannot be; ValueError for an
-        id that has an intent already."""
+    async def begin(self, intent: Intent, holds: Sequence[Hold] = ()) -> None:
+        """Durable when it returns, and with it what the call holds of its budgets.
+
+        Raises BudgetExceeded when one of them has no room, and LedgerUnavailable when it cannot be
+        written; ValueError for an id that has an intent already.
+        """
         boot_id = self._boot_id
         try:
             await needed(self._writer).do(
-                lambda book: _write_intent(book, intent, boot_id),
+                lambda book: _write_intent(book, intent, boot_id, holds),
                 undo=lambda book: _drop_intent(book, intent.receipt_id),
             )
         except sqlite3.IntegrityError:
             raise ValueError(f"{intent.receipt_id} has an intent already") from None
 
-    async def hop(self, receipt_id: str, n: int, provider: str, model: str, at_ms: int) -> None:
-        """A later attempt of an open call, durable before its first byte goes out."""
+    async def hop(
+        self,
+        receipt_id: str,
+        n: int,
+        provider: str,
+        model: str,
+        at_ms: int,
+        holds: Sequence[Hold] = (),
+        *,
+        instead: bool = False,
+    ) -> None:
+        """A later attempt of an open call, durable before its first byte; it holds or is refused.
+
+        `instead`: the one before was turned away unbilled, and what it holds goes over to this one.
+        """
+        row = (receipt_id, n, provider, model, at_ms)
         try:
             await needed(self._writer).do(
-                lambda book: _write_hop(book, receipt_id, n, provider, model, at_ms),
+                lambda book: _write_hop(book, row, holds, instead),
                 undo=lambda book: _drop_hop(book, receipt_id, n),
             )
         except sqlite3.IntegrityError:
             raise ValueError(f"{receipt_id} has attempt {n} already") from None
+
+    async def extend(self, receipt_id: str, n: int, holds: Sequence[Hold]) -> None:
+        """One more slice for a stream that is under way. Raises BudgetExceeded."""
+        await needed(self._writer).do(lambda book: _extend(book, receipt_id, n, holds))
 
     async def finish(
         self,
@@ -73,7 +97,10 @@ class Calls:
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
         advanced: Advanced | None = None,
+        trail: Trail | None = None,
         stored: StoredAnswer | None = None,
+        charges: Sequence[Hold] = (),
+        firings: Sequence[Firing] = (),
     ) -> int:
         """The final receipt; its number once all of it is durable.
 
@@ -81,7 +108,8 @@ class Calls:
         kept and tried again all the same.
         """
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._put(receipt, bodies, events, ratios, advanced, stored, told)
+        more = _More(events, ratios, advanced, trail, stored, charges, firings)
+        self._put(receipt, bodies, more, told)
         self._patience.watch(told)
         return await told
 
@@ -92,28 +120,20 @@ class Calls:
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
         advanced: Advanced | None = None,
+        trail: Trail | None = None,
         stored: StoredAnswer | None = None,
     ) -> None:
         """The same for a context that may not wait: a hang-up, a shutdown."""
-        self._put(receipt, bodies, events, ratios, advanced, stored, None)
+        self._put(receipt, bodies, _More(events, ratios, advanced, trail, stored), None)
 
     def _put(
-        self,
-        receipt: Receipt,
-        bodies: Bodies | None,
-        events: Sequence[Event],
-        ratios: Sequence[Ratio],
-        advanced: Advanced | None,
-        stored: StoredAnswer | None,
-        told: "asyncio.Future[int] | None",
+        self, receipt: Receipt, bodies: Bodies | None, more: "_More", told: "_Told | None"
     ) -> None:
         """On its way when this returns: nobody's cancellation can lose it from here on."""
         writer = needed(self._writer)
 
         def put(kept: Bodies | Packed | None) -> None:
-            writer.keep(
-                lambda book: _finish(book, receipt, kept, events, ratios, advanced, stored), told
-            )
+            writer.keep(lambda book: _finish(book, receipt, kept, more), told)
 
         if bodies is not None and bodies.size > LARGE:
             self._packing.submit(pack, bodies).add_done_callback(
@@ -146,43 +166,26 @@ class Calls:
         )
 
 
-class _Patience:
-    """Lets whoever waits too long for a receipt go; the writer keeps the receipt.
-
-    All wait equally long, so one timer looks at the one that has waited longest.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[float, asyncio.Future[int]]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def watch(self, told: "asyncio.Future[int]") -> None:
-        loop = asyncio.get_running_loop()
-        self._waiting.append((loop.time() + PATIENCE_S, told))
-        if self._timer is None:
-            self._timer = loop.call_at(self._waiting[0][0], self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        loop = asyncio.get_running_loop()
-        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= loop.time()):
-            told = self._waiting.popleft()[1]
-            if not told.done():
-                told.set_exception(
-                    LedgerUnavailable("The ledger takes long to write.", "See: modelspend doctor")
-                )
-        if self._waiting:
-            self._timer = loop.call_at(self._waiting[0][0], self._look)
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+_Told = asyncio.Future[int]
 
 
-def _write_intent(book: Book, intent: Intent, boot_id: str) -> None:
+class _More(NamedTuple):
+    """What goes into the transaction of a receipt beside it."""
+
+    events: Sequence[Event] = ()
+    ratios: Sequence[Ratio] = ()
+    advanced: Advanced | None = None
+    trail: Trail | None = None
+    stored: StoredAnswer | None = None
+    charges: Sequence[Hold] = ()
+    firings: Sequence[Firing] = ()
+
+
+def _write_intent(book: Book, intent: Intent, boot_id: str, holds: Sequence[Hold]) -> None:
+    held = take(book, holds) if holds else None
     book.execute(
-        "INSERT INTO intents (receipt_id, boot_id, created_at, tenant, hold_pico, detail)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO intents (receipt_id, boot_id, created_at, tenant, hold_pico, detail, holds)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             intent.receipt_id,
             boot_id,
@@ -190,41 +193,88 @@ def _write_intent(book: Book, intent: Intent, boot_id: str) -> None:
             intent.tenant,
             intent.hold_pico,
             orjson.dumps(intent, default=dict).decode(),
+            held,
         ),
     )
 
 
-def _drop_intent(book: Book, receipt_id: str) -> None:
-    book.execute("DELETE FROM intents WHERE receipt_id = ?", (receipt_id,))
+def _drop_intent(book: Book, receipt_id: str) -> list[Held]:
+    """The intent and its hops go, and give back what they hold."""
+    row = book.execute(
+        "DELETE FROM intents WHERE receipt_id = ? RETURNING holds", (receipt_id,)
+    ).fetchall()
+    held = release(book, row[0][0]) if row else []
     if receipt_id in book.hopped:
-        book.execute("DELETE FROM intent_attempts WHERE receipt_id = ?", (receipt_id,))
+        rows = book.execute(
+            "DELETE FROM intent_attempts WHERE receipt_id = ? RETURNING holds", (receipt_id,)
+        ).fetchall()
+        for (text,) in rows:
+            held += release(book, text)
         book.hopped.discard(receipt_id)
+    return held
 
 
-def _write_hop(book: Book, receipt_id: str, n: int, provider: str, model: str, at_ms: int) -> None:
+def _write_hop(
+    book: Book, row: tuple[str, int, str, str, int], holds: Sequence[Hold], instead: bool
+) -> None:
+    receipt_id, n = row[:2]
+    held = take(book, holds) if holds else None
+    most = max((hold.amount_pico for hold in holds), default=0)
+    if instead:
+        most, held = _taken_over(book, receipt_id, n - 1)
     book.hopped.add(receipt_id)
     added = book.execute(
-        "INSERT INTO intent_attempts (receipt_id, n, provider, model_id, started_at)"
-        " SELECT ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM intents WHERE receipt_id = ?)",
-        (receipt_id, n, provider, model, at_ms, receipt_id),
+        "INSERT INTO intent_attempts"
+        " (receipt_id, n, provider, model_id, started_at, hold_pico, holds)"
+        " SELECT ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM intents WHERE receipt_id = ?)",
+        (*row, most, held, receipt_id),
     )
     if not added.rowcount:
         raise ValueError(f"{receipt_id} has no open intent")
 
 
+def _taken_over(book: Book, receipt_id: str, n: int) -> tuple[int, str | None]:
+    """What an attempt holds, which holds nothing from now on."""
+    table, where, values = _row_of(receipt_id, n)
+    found = book.execute(f"SELECT hold_pico, holds FROM {table} WHERE {where}", values).fetchone()
+    book.execute(f"UPDATE {table} SET hold_pico = 0, holds = NULL WHERE {where}", values)
+    most, held = found or (0, None)
+    return int(most), held
+
+
+def _row_of(receipt_id: str, n: int) -> tuple[str, str, tuple[Any, ...]]:
+    """Where an attempt stands: the first one on the intent itself."""
+    if n == 1:
+        return "intents", "receipt_id = ?", (receipt_id,)
+    return "intent_attempts", "receipt_id = ? AND n = ?", (receipt_id, n)
+
+
+def _extend(book: Book, receipt_id: str, n: int, holds: Sequence[Hold]) -> None:
+    table, where, values = _row_of(receipt_id, n)
+    found = book.execute(f"SELECT holds FROM {table} WHERE {where}", values).fetchone()
+    if found is None:
+        raise ValueError(f"{receipt_id} is not open")
+    taken = orjson.loads(take(book, holds))
+    amounts: dict[tuple[int, int], int] = {}
+    for number, start, amount in [*(orjson.loads(found[0]) if found[0] else ()), *taken]:
+        amounts[number, start] = amounts.get((number, start), 0) + amount
+    text = orjson.dumps([(*key, amount) for key, amount in amounts.items()]).decode()
+    book.execute(
+        f"UPDATE {table} SET hold_pico = ?, holds = ? WHERE {where}",
+        (max(amounts.values()), text, *values),
+    )
+
+
 def _drop_hop(book: Book, receipt_id: str, n: int) -> None:
-    book.execute("DELETE FROM intent_attempts WHERE receipt_id = ? AND n = ?", (receipt_id, n))
+    rows = book.execute(
+        "DELETE FROM intent_attempts WHERE receipt_id = ? AND n = ? RETURNING holds",
+        (receipt_id, n),
+    ).fetchall()
+    for (text,) in rows:
+        release(book, text)
 
 
-def _finish(
-    book: Book,
-    receipt: Receipt,
-    bodies: Bodies | Packed | None,
-    events: Sequence[Event],
-    ratios: Sequence[Ratio],
-    advanced: Advanced | None,
-    stored: StoredAnswer | None,
-) -> int:
+def _finish(book: Book, receipt: Receipt, bodies: Bodies | Packed | None, more: _More) -> int:
     seq = write_receipt(book, receipt)
     if seq is None:
         (seq,) = book.execute(
@@ -234,14 +284,20 @@ def _finish(
     if bodies is not None:
         packed = bodies if isinstance(bodies, Packed) else pack(bodies)
         write_bodies(book, seq, packed)
-    for event in events:
+    if more.charges:
+        charge(book, more.charges, receipt.created_at_ms)
+    for event in more.events:
         write_event(book, event)
-    if ratios:
-        add_ratios(book, ratios)
-    if advanced is not None:
-        write_advanced(book, seq, advanced)
-    if stored is not None:
-        write_stored(book, stored)
+    if more.firings:
+        fire(book, more.firings)
+    if more.ratios:
+        add_ratios(book, more.ratios)
+    if more.advanced is not None:
+        write_advanced(book, seq, more.advanced)
+    if more.trail is not None:
+        write_trail(book, seq, receipt, more.trail)
+    if more.stored is not None:
+        write_stored(book, more.stored)
     return seq
 
 
@@ -402,18 +458,20 @@ def attempt_rows(seq: int, receipt: Receipt) -> list[tuple[Any, ...]]:
 
 def _recover(book: Book, boot_id: str) -> list[str]:
     rows = book.execute(
-        "SELECT receipt_id, detail FROM intents WHERE boot_id <> ?"
+        "SELECT receipt_id, detail, hold_pico FROM intents WHERE boot_id <> ?"
         " ORDER BY created_at, receipt_id LIMIT ?",
         (boot_id, _RECOVER_BATCH),
     ).fetchall()
-    for receipt_id, said in rows:
+    for receipt_id, said, hold_pico in rows:
         hops = book.execute(
-            "SELECT n, provider, model_id, started_at FROM intent_attempts"
+            "SELECT n, provider, model_id, started_at, hold_pico FROM intent_attempts"
             " WHERE receipt_id = ? ORDER BY n",
             (receipt_id,),
         ).fetchall()
-        write_receipt(book, interrupted(replace(_intent(said), attempts=tuple(hops))))
-    return [receipt_id for receipt_id, _ in rows]
+        charge_held(book, _drop_intent(book, receipt_id))
+        intent = replace(_intent(said), hold_pico=hold_pico, attempts=tuple(hops))
+        write_receipt(book, interrupted(intent))
+    return [receipt_id for receipt_id, _, _ in rows]
 
 
 def _intent(said: str) -> Intent:

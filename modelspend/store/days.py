@@ -57,6 +57,17 @@ class Sum:
 
 NOTHING = Sum()
 
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What some receipts used; `cached` of the prompts' tokens came out of a provider's cache."""
+
+    receipts: int = 0
+    prompt: int = 0
+    cached: int = 0
+    output: int = 0
+
+
 Sums = dict[tuple[Any, ...], Sum]
 """By the values of the keys that were asked for; a day is its number since 1970."""
 
@@ -75,6 +86,13 @@ class Days:
         of those with one name, and under None the receipts that have none."""
         return await self._readers.ask(lambda conn: _by_tag(conn, name, wheres or (ALL,)))
 
+    async def tokens(
+        self, keys: Sequence[Key], where: Filter = ALL
+    ) -> dict[tuple[Any, ...], Tokens]:
+        """Tokens of all that matches a filter of names and times, by each combination of the keys;
+        by anything but `session`."""
+        return await self._readers.ask(lambda conn: tokens_by(conn, keys, where))
+
     async def first_days(self) -> dict[tuple[str | None, str | None], int]:
         """When each (provider, model) was first seen, in milliseconds."""
         return await self._readers.ask(_first_days)
@@ -88,8 +106,8 @@ class Days:
 # Rolling up.
 
 _HALVES = tuple(f"{name}_{half}" for name in ("cost", *MECHANISMS) for half in ("high", "low"))
-_COUNTS = ("receipts", "saved", "unknown")
 _COLUMNS = ("receipts", *_HALVES[:2], "saved", "unknown", *_HALVES[2:])
+_TOKENS = ("prompt_tokens", "cached_tokens", "output_tokens")
 
 _EACH = ", ".join(
     (
@@ -105,15 +123,21 @@ _EACH = ", ".join(
         ),
     )
 )
+_EACH_TOKENS = (
+    "1 AS receipts, r.input_tokens + r.cache_read_tokens + r.cache_write_tokens AS prompt_tokens,"
+    " r.cache_read_tokens AS cached_tokens, r.output_tokens AS output_tokens"
+)
 _SAVED = "LEFT JOIN savings s ON s.seq = r.seq"
-_ADDED = ", ".join(f"coalesce(sum({name}), 0)" for name in _COLUMNS)
+_KEPT = (*_COLUMNS, *_TOKENS)
+_EACH_KEPT = f"{_EACH}, {_EACH_TOKENS.removeprefix('1 AS receipts, ')}"
+_ADDED = ", ".join(f"coalesce(sum({name}), 0)" for name in _KEPT)
 _ROLL = (
-    f"INSERT INTO days (day, facet_id, {', '.join(_COLUMNS)})"
+    f"INSERT INTO days (day, facet_id, {', '.join(_KEPT)})"
     f" SELECT day, facet_id, {_ADDED} FROM ("
-    f"SELECT r.created_at / {DAY_MS} AS day, r.facet_id, {_EACH} FROM receipts r {_SAVED}"
+    f"SELECT r.created_at / {DAY_MS} AS day, r.facet_id, {_EACH_KEPT} FROM receipts r {_SAVED}"
     " WHERE r.seq > ? AND r.seq <= ?) WHERE true GROUP BY day, facet_id"
     " ON CONFLICT (day, facet_id) DO UPDATE SET "
-    + ", ".join(f"{name} = {name} + excluded.{name}" for name in _COLUMNS)
+    + ", ".join(f"{name} = {name} + excluded.{name}" for name in _KEPT)
 )
 
 
@@ -133,10 +157,10 @@ def problems(conn: sqlite3.Connection) -> list[str]:
     """Days whose sums are not those of the receipts up to the number that they tell of."""
     query = (
         f"SELECT day, facet_id, {_ADDED} FROM (SELECT r.created_at / {DAY_MS} AS day, r.facet_id,"
-        f" {_EACH} FROM receipts r {_SAVED} WHERE r.seq <= (SELECT seq FROM rolled))"
+        f" {_EACH_KEPT} FROM receipts r {_SAVED} WHERE r.seq <= (SELECT seq FROM rolled))"
         " GROUP BY day, facet_id"
     )
-    kept = f"SELECT day, facet_id, {', '.join(_COLUMNS)} FROM days"
+    kept = f"SELECT day, facet_id, {', '.join(_KEPT)} FROM days"
     wrong = conn.execute(
         f"SELECT day FROM ({query} EXCEPT {kept}) UNION SELECT day FROM ({kept} EXCEPT {query})"
     )
@@ -148,7 +172,7 @@ def problems(conn: sqlite3.Connection) -> list[str]:
 
 def sums_by(conn: sqlite3.Connection, keys: Sequence[Key], wheres: Sequence[Filter]) -> Sums:
     sliced = len(wheres) == 1 and "session" not in keys and _of_facets_alone(wheres[0])
-    source = _slices(conn, wheres[0]) if sliced else _walked(keys, wheres)
+    source = _slices(conn, wheres[0], _MONEY) if sliced else _walked(keys, wheres)
     named = [_NAMED.get(key, f"f.{key}") for key in keys]
     grouped = f" GROUP BY {', '.join(named)}" if named else ""
     totals = ", ".join(f"sum({name})" for name in _COLUMNS)
@@ -158,6 +182,22 @@ def sums_by(conn: sqlite3.Connection, keys: Sequence[Key], wheres: Sequence[Filt
         source.values,
     )
     return {tuple(row[: len(keys)]): _sum(row[len(keys) :]) for row in rows if row[len(keys) + 1]}
+
+
+def tokens_by(
+    conn: sqlite3.Connection, keys: Sequence[Key], where: Filter
+) -> dict[tuple[Any, ...], Tokens]:
+    source = _slices(conn, where, _USED)
+    named = [_NAMED.get(key, f"f.{key}") for key in keys]
+    grouped = f" GROUP BY {', '.join(named)}" if named else ""
+    totals = ", ".join(f"sum({name})" for name in _USED.columns)
+    rows = conn.execute(
+        f"SELECT {', '.join((*named, totals))} FROM ({source}) d"
+        f" JOIN facets f ON f.id = d.facet_id{grouped}",
+        source.values,
+    )
+    found = ((tuple(row[: len(keys)]), row[len(keys) :]) for row in rows)
+    return {key: Tokens(*figures) for key, figures in found if figures[0]}
 
 
 _NAMED: dict[Key, str] = {"day": "d.day", "session": "d.session_id"}
@@ -187,26 +227,42 @@ class _Source:
         return self.text
 
 
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """What is summed: columns of `days`, and how each receipt gives them."""
+
+    columns: tuple[str, ...]
+    each: str
+    joined: str = ""
+
+
+_MONEY = _Figures(_COLUMNS, _EACH, _SAVED)
+_USED = _Figures(("receipts", *_TOKENS), _EACH_TOKENS)
+
+
 def _of_facets_alone(where: Filter) -> bool:
     """Whether every receipt of a facet and a time matches, or none."""
     least = where.min_cost_pico, where.min_latency_ms, where.session, where.tag, where.hopped
     return all(each is None for each in least)
 
 
-def _slices(conn: sqlite3.Connection, where: Filter) -> _Source:
+def _slices(conn: sqlite3.Connection, where: Filter, figures: _Figures) -> _Source:
     """Whole days from their sums; the days that the range cuts, and what is newer, one by one."""
     (behind,) = conn.execute(
         "SELECT coalesce((SELECT max(seq) FROM receipts), 0) - seq FROM rolled"
     ).fetchone()
     named = of_facets(where)
     if behind > _BEHIND:
-        return _raw("receipts r INDEXED BY receipts_time", _within(where), named)
+        return _raw("receipts r INDEXED BY receipts_time", _within(where), named, figures)
     since, until = where.since_ms, where.until_ms
     first = None if since is None else -(-since // DAY_MS)
     end = None if until is None else until // DAY_MS
     if first is not None and end is not None and first > end:  # within one day
-        return _raw("receipts r INDEXED BY receipts_time", _within(where), named)
-    sources = [_rolled(first, end, named), _raw("receipts r", _NEWER + _within(where, "+"), named)]
+        return _raw("receipts r INDEXED BY receipts_time", _within(where), named, figures)
+    sources = [
+        _rolled(first, end, named, figures),
+        _raw("receipts r", _NEWER + _within(where, "+"), named, figures),
+    ]
     edges = []
     if since is not None and since % DAY_MS:
         edges.append((since, -(-since // DAY_MS) * DAY_MS))
@@ -214,7 +270,9 @@ def _slices(conn: sqlite3.Connection, where: Filter) -> _Source:
         edges.append((until // DAY_MS * DAY_MS, until))
     for low, high in edges:
         between = Terms(("r.created_at >= ?", "r.created_at < ?"), (low, high))
-        sources.append(_raw("receipts r INDEXED BY receipts_time", _OLDER + between, named))
+        sources.append(
+            _raw("receipts r INDEXED BY receipts_time", _OLDER + between, named, figures)
+        )
     return _Source(
         " UNION ALL ".join(map(str, sources)), tuple(v for each in sources for v in each.values)
     )
@@ -233,21 +291,22 @@ def _within(where: Filter, mark: str = "") -> Terms:
     return terms
 
 
-def _rolled(first: int | None, end: int | None, named: Terms) -> _Source:
+def _rolled(first: int | None, end: int | None, named: Terms, figures: _Figures) -> _Source:
     terms = _in_facets(named)
     if first is not None:
         terms += Terms(("day >= ?",), (first,))
     if end is not None:
         terms += Terms(("day < ?",), (end,))
     return _Source(
-        f"SELECT day, facet_id, {', '.join(_COLUMNS)} FROM days WHERE {terms}", terms.values
+        f"SELECT day, facet_id, {', '.join(figures.columns)} FROM days WHERE {terms}", terms.values
     )
 
 
-def _raw(table: str, terms: Terms, named: Terms) -> _Source:
+def _raw(table: str, terms: Terms, named: Terms, figures: _Figures) -> _Source:
     terms += _in_facets(named)
     return _Source(
-        f"SELECT r.created_at / {DAY_MS} AS day, r.facet_id, {_EACH} FROM {table} {_SAVED}"
+        f"SELECT r.created_at / {DAY_MS} AS day, r.facet_id, {figures.each}"
+        f" FROM {table} {figures.joined}"
         f" WHERE {terms}",
         terms.values,
     )

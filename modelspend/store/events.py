@@ -5,6 +5,7 @@ import sqlite3
 import orjson
 
 from modelspend.events import Event
+from modelspend.money import dumps
 from modelspend.store.book import Book
 from modelspend.store.readers import Readers
 
@@ -39,7 +40,7 @@ def write_event(book: Book, event: Event) -> None:
             event.level,
             event.tenant,
             event.receipt_id,
-            orjson.dumps(dict(event.data)).decode(),
+            dumps(dict(event.data)).decode(),
         ),
     )
 

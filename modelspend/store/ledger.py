@@ -19,13 +19,19 @@ from modelspend.store import files, salvage
 from modelspend.store.answers import Answers
 from modelspend.store.bodies import BodyStore
 from modelspend.store.book import Book
+from modelspend.store.budgets import Budgets
 from modelspend.store.calls import Calls
 from modelspend.store.checkpoint import Checkpoints
+from modelspend.store.circuits import Circuits
 from modelspend.store.conversations import Conversations
+from modelspend.store.daily import Daily
 from modelspend.store.days import Days
 from modelspend.store.events import Events, write_event
+from modelspend.store.failovers import Failovers
 from modelspend.store.files import Durability
+from modelspend.store.health import Health
 from modelspend.store.history import History
+from modelspend.store.incidents import Incidents
 from modelspend.store.latencies import Latencies
 from modelspend.store.lock import Gate, Holder, Lock, known_as_ledger, read_lock
 from modelspend.store.meta import Meta, NoWriter
@@ -73,14 +79,20 @@ class Store:
         self.calls = Calls(writer, readers, boot_id)
         self.receipts = Receipts(readers)
         self.history = History(readers)
+        self.daily = Daily(readers)
         self.bodies = BodyStore(readers, writer)
         self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)
         self.stored_answers = StoredAnswers(readers, writer)
         self.events = Events(readers)
+        self.budgets = Budgets(readers, writer)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)
         self.quality = Quality(readers, writer)
+        self.circuits = Circuits(readers, writer, boot_id)
+        self.incidents = Incidents(readers)
+        self.failovers = Failovers(readers)
+        self.health = Health(readers, writer)
         self.days = Days(readers, writer)
         self.latencies = Latencies(readers)
         self.walk = Walk(readers)

@@ -330,14 +330,171 @@ CREATE INDEX stored_answers_age ON stored_answers (at)
 """
 
 
+def m005_budgets(db: "Database") -> None:
+    """What budgets have spent, what open calls hold of them, what was set, told and stopped.
+
+    What a call holds stands on its intent (`holds`: [budget, start, pico-dollars] for each budget),
+    so that it is there exactly as long as the call is open. `budget_sums` has a row for each
+    window, or for each step of a rolling one; a row is never set back. A firing is kept by the key
+    of its budget, which outlives the row of the budget itself.
+    """
+    for statement in _M005.split(";\n"):
+        db.execute(statement)
+
+
+_M005 = """
+ALTER TABLE intents ADD COLUMN holds TEXT;
+
+ALTER TABLE intent_attempts ADD COLUMN hold_pico INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE intent_attempts ADD COLUMN holds TEXT;
+
+CREATE TABLE budgets (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE,
+  scope TEXT NOT NULL,
+  name TEXT NOT NULL,
+  window_name TEXT NOT NULL,
+  opened_at INTEGER NOT NULL
+);
+
+CREATE TABLE budget_sums (
+  budget INTEGER NOT NULL REFERENCES budgets (id),
+  start INTEGER NOT NULL,
+  spent_pico INTEGER NOT NULL,
+  held_pico INTEGER NOT NULL,
+  PRIMARY KEY (budget, start)
+) WITHOUT ROWID;
+
+CREATE TABLE budget_overrides (
+  scope TEXT NOT NULL,
+  name TEXT NOT NULL,
+  window_text TEXT NOT NULL,
+  zone TEXT NOT NULL,
+  cap_pico INTEGER,
+  hard INTEGER NOT NULL,
+  set_at INTEGER NOT NULL,
+  PRIMARY KEY (scope, name, window_text, zone)
+) WITHOUT ROWID;
+
+CREATE TABLE budget_firings (
+  budget TEXT NOT NULL,
+  start INTEGER NOT NULL,
+  rule TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (budget, start, rule)
+) WITHOUT ROWID;
+
+CREATE TABLE stops (
+  name TEXT PRIMARY KEY,
+  reason TEXT NOT NULL,
+  set_at INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+
+
+def m006_circuits(db: "Database") -> None:
+    """Circuits that outlive the process, what hands ordered, hops, incidents, health by the minute.
+
+    A circuit's row says which boot wrote it and as which of its moves, so that a move whose commit
+    was in doubt may be written again. `circuit_orders` is how commands reach the daemon, which
+    takes its rows away. `health_samples` follows from `attempts` and may be emptied at any time.
+    """
+    for statement in _M006.split(";\n"):
+        db.execute(statement)
+
+
+_M006 = """
+CREATE TABLE v3_provider_circuit_breakers (
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  state TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  failure_class TEXT,
+  manual INTEGER NOT NULL,
+  trips INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL,
+  retry_at INTEGER,
+  boot_id TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  PRIMARY KEY (provider, model_id, key_id)
+) WITHOUT ROWID;
+
+CREATE TABLE circuit_orders (
+  order_id INTEGER PRIMARY KEY AUTOINCREMENT,
+  act TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  model_id TEXT,
+  ordered_at INTEGER NOT NULL,
+  until INTEGER
+);
+
+CREATE TABLE incidents (
+  incident_id TEXT PRIMARY KEY,
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  opened_at INTEGER NOT NULL,
+  resolved_at INTEGER,
+  reason TEXT NOT NULL,
+  failure_class TEXT,
+  resolution TEXT,
+  opens INTEGER NOT NULL,
+  failures INTEGER NOT NULL,
+  calls_affected INTEGER NOT NULL,
+  unpriced INTEGER NOT NULL,
+  extra_cost_pico INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX incidents_circuit ON incidents (provider, model_id, key_id, opened_at);
+
+CREATE INDEX incidents_time ON incidents (opened_at);
+
+CREATE TABLE v3_failover_decisions (
+  seq INTEGER NOT NULL REFERENCES receipts (seq),
+  n INTEGER NOT NULL,
+  tenant TEXT NOT NULL,
+  receipt_id TEXT NOT NULL,
+  from_provider TEXT NOT NULL,
+  to_provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  to_model_id TEXT NOT NULL,
+  failure_class TEXT,
+  reason TEXT NOT NULL,
+  perhaps_twice INTEGER NOT NULL,
+  decided_at INTEGER NOT NULL,
+  PRIMARY KEY (seq, n)
+) WITHOUT ROWID;
+
+CREATE INDEX failovers_tenant ON v3_failover_decisions (tenant, seq, n);
+
+CREATE INDEX failovers_time ON v3_failover_decisions (decided_at);
+
+CREATE TABLE health_samples (
+  minute INTEGER NOT NULL,
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  calls INTEGER NOT NULL,
+  failures TEXT NOT NULL,
+  latency TEXT NOT NULL,
+  ttft TEXT NOT NULL,
+  PRIMARY KEY (minute, provider, model_id)
+) WITHOUT ROWID;
+
+CREATE INDEX events_circuit ON events (seq)
+  WHERE kind IN ('circuit.open', 'circuit.half_open', 'circuit.recovered')
+"""
+
+
 def m007_reports(db: "Database") -> None:
     """What reports over a million receipts need: sums by day, savings, and covering indexes.
 
     `days` has the sums of receipts up to the number in `rolled`, by day (UTC) and facet; money in
     halves that cannot overflow (see `sums.py`). What is newer is added when it is read, so the two
     together are always exact. `savings` has a row for each receipt on which a decision was applied.
-    Regions join the facets; tags and sessions carry what their sums need; the index by facet gives
-    its `charged_pico`, which nothing sums by, for the time to the first token.
+    Regions join the facets; tags and sessions carry what their sums need, and so does the index by
+    facet, which gets the time to the first token.
     """
     for statement in _M007.split(";\n"):
         db.execute(statement)
@@ -401,6 +558,9 @@ CREATE TABLE days (
   failover_low INTEGER NOT NULL,
   retry_high INTEGER NOT NULL,
   retry_low INTEGER NOT NULL,
+  prompt_tokens INTEGER NOT NULL,
+  cached_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL,
   PRIMARY KEY (day, facet_id)
 ) WITHOUT ROWID;
 
@@ -413,7 +573,8 @@ INSERT INTO rolled (id, seq) VALUES (1, 0);
 
 DROP INDEX receipts_facet;
 
-CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, ttft_ms, latency_ms);
+CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms,
+  ttft_ms);
 
 DROP INDEX receipts_session;
 
@@ -442,7 +603,15 @@ def _savings_of_old(db: "Database") -> None:
             )
 
 
-MIGRATIONS = (m001_ledger, m002_conversations, m003_quality, m004_stored_answers, m007_reports)
+MIGRATIONS = (
+    m001_ledger,
+    m002_conversations,
+    m003_quality,
+    m004_stored_answers,
+    m005_budgets,
+    m006_circuits,
+    m007_reports,
+)
 
 
 def version(conn: sqlite3.Connection) -> int:

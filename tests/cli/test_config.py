@@ -59,12 +59,12 @@ def test_check_finds_a_provider_that_lacks_its_address(cli: Cli, home: Path) -> 
     assert "[providers.mine] has no base_url" in done.stderr
 
 
-def test_check_says_on_stderr_what_has_no_effect_in_this_version(cli: Cli, home: Path) -> None:
+def test_check_says_on_stderr_what_has_no_effect(cli: Cli, home: Path) -> None:
     file = home / "c.toml"
-    file.write_text("[tenants.a]\nbudget_usd = 1\n")
+    file.write_text("[budgets.a]\nslice_usd = 1\n")
     done = cli("config", "check", "--config", str(file))
     assert done.exit_code == 0
-    assert "Note: tenants.a.budget_usd is read but not enforced" in done.stderr
+    assert "Note: budgets.a.slice_usd has no effect" in done.stderr
     said = json.loads(cli("config", "check", "--json", "--config", str(file)).stdout)
     assert len(said["notes"]) == 1
 

@@ -195,7 +195,8 @@ def test_a_program_that_the_system_refuses_is_an_error_of_its_own(desk: Desk) ->
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--max-usd", "5"], "--max-usd needs budgets"),
+        (["--max-usd", "nothing"], "nothing"),
+        (["--max-usd", "-1"], "-1"),
         (["--tag", "novalue"], "is not NAME=VALUE"),
         (["--tag", "run=mine"], "the run's own id"),
     ],

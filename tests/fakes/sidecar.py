@@ -52,6 +52,10 @@ class Sidecar:
     def gateway(self) -> Any:
         return self.app[LIVE].gateway
 
+    @property
+    def app_settings(self) -> settings.Settings:
+        return self.app[LIVE].settings
+
     async def stored(self, limit: int = 1000) -> list[Stored]:
         """Every receipt so far, oldest first; waits for calls that are still settling."""
         while self.gateway.in_flight or await self.store.calls.open_count():
@@ -113,7 +117,10 @@ async def sidecar_for(
     env: Mapping[str, str] | None = None,
     **sections: Any,
 ) -> AsyncIterator[Sidecar]:
-    """A sidecar whose provider `sim` (and whatever `sections` add) lies at that address."""
+    """A sidecar whose provider `sim` (and whatever `sections` add) lies at that address.
+
+    It asks once and leaves nobody alone, unless `retries` and `circuits` say otherwise.
+    """
     providers = {
         "sim": {
             "base_url": f"{provider}/v1",
@@ -126,8 +133,11 @@ async def sidecar_for(
         "server": {"port": 0, **sections.pop("server", {})},
         "store": {"path": str(folder / "ledger.db"), **sections.pop("store", {})},
         "providers": providers,
+        "retries": {"max_attempts": 1},
+        "circuits": {"enabled": False},
         **sections,
     }
+    folder.mkdir(exist_ok=True)
     file = folder / "config.toml"
     file.write_text(tomli_w.dumps(tree))
     loaded = settings.load(file, env or {})

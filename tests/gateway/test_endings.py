@@ -20,7 +20,7 @@ async def test_a_second_try_that_the_ledger_refuses_is_not_made_and_still_has_it
             self.begin, self.finish = calls.begin, calls.finish
             self.open_count, self.settle = calls.open_count, calls.settle
 
-        async def hop(self, *_: object) -> None:
+        async def hop(self, *_: object, **__: object) -> None:
             raise LedgerUnavailable("The disk is full.", retry_after_s=1)
 
     sidecar.store.calls = Refusing(sidecar.store.calls)

@@ -29,6 +29,24 @@ UPDATE facets SET (max_cost_pico, max_latency_ms) = (SELECT max(g.max_cost_pico)
 DELETE FROM facets WHERE id NOT IN (SELECT facet_id FROM receipts);
 ALTER TABLE facets DROP COLUMN region;
 """,
+    "circuits": """
+DROP INDEX events_circuit;
+DROP TABLE health_samples;
+DROP TABLE v3_failover_decisions;
+DROP TABLE incidents;
+DROP TABLE circuit_orders;
+DROP TABLE v3_provider_circuit_breakers;
+""",
+    "budgets": """
+DROP TABLE stops;
+DROP TABLE budget_firings;
+DROP TABLE budget_overrides;
+DROP TABLE budget_sums;
+DROP TABLE budgets;
+ALTER TABLE intent_attempts DROP COLUMN holds;
+ALTER TABLE intent_attempts DROP COLUMN hold_pico;
+ALTER TABLE intents DROP COLUMN holds;
+""",
     "stored_answers": "DROP TABLE stored_answers;",
     "quality": "DROP TABLE eval_results; DROP TABLE evidence;",
     "conversations": "DROP TABLE answer_cache; DROP TABLE cache_misses; DROP TABLE conversations;",

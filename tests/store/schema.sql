@@ -38,6 +38,42 @@ CREATE TABLE bodies (
   data BLOB NOT NULL
 );
 
+CREATE TABLE budget_firings (
+  budget TEXT NOT NULL,
+  start INTEGER NOT NULL,
+  rule TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (budget, start, rule)
+) WITHOUT ROWID;
+
+CREATE TABLE budget_overrides (
+  scope TEXT NOT NULL,
+  name TEXT NOT NULL,
+  window_text TEXT NOT NULL,
+  zone TEXT NOT NULL,
+  cap_pico INTEGER,
+  hard INTEGER NOT NULL,
+  set_at INTEGER NOT NULL,
+  PRIMARY KEY (scope, name, window_text, zone)
+) WITHOUT ROWID;
+
+CREATE TABLE budget_sums (
+  budget INTEGER NOT NULL REFERENCES budgets (id),
+  start INTEGER NOT NULL,
+  spent_pico INTEGER NOT NULL,
+  held_pico INTEGER NOT NULL,
+  PRIMARY KEY (budget, start)
+) WITHOUT ROWID;
+
+CREATE TABLE budgets (
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE,
+  scope TEXT NOT NULL,
+  name TEXT NOT NULL,
+  window_name TEXT NOT NULL,
+  opened_at INTEGER NOT NULL
+);
+
 CREATE TABLE cache_misses (
   seq INTEGER PRIMARY KEY REFERENCES receipts (seq),
   session TEXT NOT NULL,
@@ -45,6 +81,15 @@ CREATE TABLE cache_misses (
   segment TEXT NOT NULL,
   tokens INTEGER NOT NULL,
   cost_pico INTEGER
+);
+
+CREATE TABLE circuit_orders (
+  order_id INTEGER PRIMARY KEY AUTOINCREMENT,
+  act TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  model_id TEXT,
+  ordered_at INTEGER NOT NULL,
+  until INTEGER
 );
 
 CREATE TABLE conversations (
@@ -78,6 +123,9 @@ CREATE TABLE days (
   failover_low INTEGER NOT NULL,
   retry_high INTEGER NOT NULL,
   retry_low INTEGER NOT NULL,
+  prompt_tokens INTEGER NOT NULL,
+  cached_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL,
   PRIMARY KEY (day, facet_id)
 ) WITHOUT ROWID;
 
@@ -152,12 +200,40 @@ CREATE TABLE head (
   hash BLOB NOT NULL
 );
 
+CREATE TABLE health_samples (
+  minute INTEGER NOT NULL,
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  calls INTEGER NOT NULL,
+  failures TEXT NOT NULL,
+  latency TEXT NOT NULL,
+  ttft TEXT NOT NULL,
+  PRIMARY KEY (minute, provider, model_id)
+) WITHOUT ROWID;
+
+CREATE TABLE incidents (
+  incident_id TEXT PRIMARY KEY,
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  opened_at INTEGER NOT NULL,
+  resolved_at INTEGER,
+  reason TEXT NOT NULL,
+  failure_class TEXT,
+  resolution TEXT,
+  opens INTEGER NOT NULL,
+  failures INTEGER NOT NULL,
+  calls_affected INTEGER NOT NULL,
+  unpriced INTEGER NOT NULL,
+  extra_cost_pico INTEGER NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE intent_attempts (
   receipt_id TEXT NOT NULL,
   n INTEGER NOT NULL,
   provider TEXT NOT NULL,
   model_id TEXT NOT NULL,
-  started_at INTEGER NOT NULL,
+  started_at INTEGER NOT NULL, hold_pico INTEGER NOT NULL DEFAULT 0, holds TEXT,
   PRIMARY KEY (receipt_id, n)
 ) WITHOUT ROWID;
 
@@ -168,7 +244,7 @@ CREATE TABLE intents (
   tenant TEXT NOT NULL,
   hold_pico INTEGER NOT NULL,
   detail TEXT NOT NULL
-) WITHOUT ROWID;
+, holds TEXT) WITHOUT ROWID;
 
 CREATE TABLE meta (
   key TEXT PRIMARY KEY,
@@ -254,6 +330,15 @@ CREATE TABLE savings (
   retry_pico INTEGER
 );
 
+CREATE TABLE sqlite_sequence(name,seq);
+
+CREATE TABLE stops (
+  name TEXT PRIMARY KEY,
+  reason TEXT NOT NULL,
+  set_at INTEGER NOT NULL
+) WITHOUT ROWID
+;
+
 CREATE TABLE stored_answers (
   tenant TEXT NOT NULL,
   answer_id TEXT NOT NULL,
@@ -269,12 +354,48 @@ CREATE TABLE tags (
   PRIMARY KEY (tag, seq)
 ) WITHOUT ROWID;
 
+CREATE TABLE v3_failover_decisions (
+  seq INTEGER NOT NULL REFERENCES receipts (seq),
+  n INTEGER NOT NULL,
+  tenant TEXT NOT NULL,
+  receipt_id TEXT NOT NULL,
+  from_provider TEXT NOT NULL,
+  to_provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  to_model_id TEXT NOT NULL,
+  failure_class TEXT,
+  reason TEXT NOT NULL,
+  perhaps_twice INTEGER NOT NULL,
+  decided_at INTEGER NOT NULL,
+  PRIMARY KEY (seq, n)
+) WITHOUT ROWID;
+
+CREATE TABLE v3_provider_circuit_breakers (
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  state TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  failure_class TEXT,
+  manual INTEGER NOT NULL,
+  trips INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL,
+  retry_at INTEGER,
+  boot_id TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  PRIMARY KEY (provider, model_id, key_id)
+) WITHOUT ROWID;
+
 CREATE INDEX answer_cache_age ON answer_cache (created_at, size);
 
 CREATE INDEX answer_cache_end ON answer_cache (expires_at)
 ;
 
 CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1
+;
+
+CREATE INDEX events_circuit ON events (seq)
+  WHERE kind IN ('circuit.open', 'circuit.half_open', 'circuit.recovered')
 ;
 
 CREATE INDEX evidence_counted ON evidence (category, model, source, suite, task, n, score)
@@ -284,10 +405,19 @@ CREATE INDEX evidence_subject ON evidence (subject, at) WHERE subject IS NOT NUL
 
 CREATE INDEX facets_tenant ON facets (tenant, workflow, model);
 
+CREATE INDEX failovers_tenant ON v3_failover_decisions (tenant, seq, n);
+
+CREATE INDEX failovers_time ON v3_failover_decisions (decided_at);
+
 CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
     ON "_sqlite_migrations" ("migration_set", "name");
 
-CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, ttft_ms, latency_ms);
+CREATE INDEX incidents_circuit ON incidents (provider, model_id, key_id, opened_at);
+
+CREATE INDEX incidents_time ON incidents (opened_at);
+
+CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms,
+  ttft_ms);
 
 CREATE INDEX receipts_replay ON receipts (replay_of) WHERE replay_of IS NOT NULL;
 
