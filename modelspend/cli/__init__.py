@@ -12,6 +12,7 @@ import typer
 
 from modelspend import __version__
 from modelspend.cli import (
+    alerts,
     backtest,
     budgets,
     cache_misses,
@@ -68,6 +69,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("mix", mix.mix),
     ("latency", latency.latency),
     ("tenants", tenants.tenants),
+    ("alerts", alerts.alerts),
     ("forecast", forecast.forecast),
     ("cache-misses", cache_misses.cache_misses),
     ("export", export.app),

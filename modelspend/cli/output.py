@@ -53,6 +53,16 @@ def one_form(json: bool, csv: bool) -> None:
         raise Usage("--json and --csv exclude each other.", "Choose one of them.")
 
 
+def svg_alone(file: Path) -> None:
+    """Raises Usage for a picture that is no SVG: any other kind would take a library to draw."""
+    if file.suffix.lower() != ".svg":
+        raise Usage(
+            f"Pictures are drawn as SVG, not as {file.suffix or 'a file without a suffix'}.",
+            f"Write --plot {file.with_suffix('.svg')}; for a PNG of it: rsvg-convert, Inkscape or"
+            " a browser.",
+        )
+
+
 def write_json(value: Any, *, line: bool = False) -> None:
     """JSON on stdout, money digit by digit; `line` keeps it on one line."""
     from modelspend.money import dumps

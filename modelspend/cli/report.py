@@ -4,13 +4,13 @@ Hides how a cell is said on each surface. On a terminal shares are bars, days ar
 money has as many digits as it needs to be told apart; everywhere else every digit is there.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelspend.cli.context import here
+from modelspend.cli.context import Here, here
 from modelspend.cli.filters import Asked
 from modelspend.cli.output import (
     Csv,
@@ -18,6 +18,7 @@ from modelspend.cli.output import (
     draw,
     on_terminal,
     one_form,
+    svg_alone,
     write_aside,
     write_csv,
     write_json,
@@ -55,16 +56,23 @@ def report(
     csv: bool,
     plot: Path | None = None,
     picture: Picture | None = None,
-) -> None:
-    """Ask for a report and draw it in the form that was wished for."""
+    configured: bool = False,
+) -> "Report":
+    """Ask for a report and draw it in the form that was wished for.
+
+    `configured` ones need what the configuration says of budgets and alerts.
+    """
     from modelspend.cli.reading import read
     from modelspend.reports.table import Asked as Question
     from modelspend.reports.table import to_json
 
     one_form(json, csv)
+    if plot is not None:
+        svg_alone(plot)
     at = here(ctx)
     filters = asked.filters(at)
     question = Question(
+        **_of_settings(at) if configured else {},
         now_ms=at.now_ms(),
         wheres=filters,
         view=asked.view if len(filters) > 1 else None,
@@ -82,10 +90,18 @@ def report(
     elif on_terminal():
         _show(found)
     else:
-        rows = [(*plain(found.main, row.cells), _command(row.receipts)) for row in found.main.rows]
+        rows = [(*plain(found.main, row.cells), row.command or "") for row in found.main.rows]
         draw((*names(found.main), "receipts"), rows)
     for note in found.notes:
         typer.echo(note, err=True)
+    return found
+
+
+def _of_settings(at: Here) -> dict[str, Any]:
+    from modelspend.settings import budgets_of
+
+    settings = at.load().settings
+    return {"budgets": budgets_of(settings), "limits": settings.alerts}
 
 
 def names(table: "Table") -> tuple[str, ...]:
@@ -118,12 +134,6 @@ def _plain(column: "Column", cell: "Cell") -> str:
             return str(cell)
 
 
-def _command(receipts: Mapping[str, str] | None) -> str:
-    from modelspend.reports.table import command
-
-    return "" if receipts is None else command(receipts)
-
-
 # On a terminal.
 
 
@@ -132,6 +142,8 @@ def _show(found: "Report") -> None:
 
     typer.echo(f"{found.name}, {iso(found.since_ms)[:16]} to {iso(found.until_ms)[:16]} UTC")
     for table in (*found.beside, found.main):
+        if not table.rows and table is not found.main:
+            continue
         rows = [*table.rows, *([table.total] if table.total is not None and table.rows else [])]
         numbers = [column.name for column in table.columns if column.kind in _RIGHT]
         said = [_seen(table, row.cells) for row in rows]
@@ -144,9 +156,9 @@ def _show(found: "Report") -> None:
             right=[_HEADS.get(name, name) for name in numbers],
             spare=[_HEADS.get(name, name) for name in _SPARE if name in shown],
         )
-    first = next((row for row in found.main.rows if row.receipts is not None), None)
+    first = next((row.command for row in found.main.rows if row.command), None)
     if first is not None:
-        typer.echo(f"The receipts of a row: {_command(first.receipts)}", err=True)
+        typer.echo(f"The receipts of a row: {first}", err=True)
 
 
 _RIGHT = frozenset({"usd", "count", "ms", "change"})
@@ -231,8 +243,22 @@ def _look(column: "Column", cell: "Cell") -> str:
             return "new" if cell else ""
         case "ms" | "count":
             return "-" if cell is None else f"{cell:,}"
+        case "number":
+            return f"{cell:.3g}" if isinstance(cell, float) else "-"
+        case "age":
+            return "" if cell is None else age(int(cell))  # type: ignore[arg-type]
+        case "level" | "text":
+            return str(cell)
         case "name":
             return "(none)" if cell is None else str(cell)
+
+
+def age(seconds: int) -> str:
+    """A length of time in its two greatest units."""
+    minutes, hours = seconds // 60, seconds // 3600
+    if hours >= 24:
+        return f"{hours // 24}d {hours % 24}h"
+    return f"{hours}h {minutes % 60:02}m" if hours else f"{minutes}m"
 
 
 def _percent(share: float) -> str:

@@ -32,4 +32,5 @@ def spend(
         csv=csv,
         plot=plot,
         picture=days_of("Spend by {by}, USD a day"),
+        configured=True,
     )

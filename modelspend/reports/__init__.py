@@ -6,6 +6,7 @@ the terminal, `--json`, `--csv`, `--plot` and `GET /v1/reports/{name}` draw with
 
 from collections.abc import Awaitable, Callable
 
+from modelspend.reports.alerts import alerts
 from modelspend.reports.latency import latency
 from modelspend.reports.mix import mix
 from modelspend.reports.savings import savings
@@ -20,7 +21,8 @@ REPORTS: tuple[tuple[str, Callable[[Store, Asked], Awaitable[Report]]], ...] = (
     ("mix", mix),
     ("latency", latency),
     ("tenants", tenants),
+    ("alerts", alerts),
 )
 """Every report by its name."""
 
-__all__ = ["REPORTS", "Asked", "Report", "latency", "mix", "savings", "spend", "tenants"]
+__all__ = ["REPORTS", "Asked", "Report", "alerts", "latency", "mix", "savings", "spend", "tenants"]

@@ -4,6 +4,10 @@ Sums are exact and count the receipts that they leave out. A reader would not gu
 with two tags stands in two rows of `--by tag`, so only there rows add up to more than the total.
 """
 
+from dataclasses import replace
+
+from modelspend.budgets import Usage, burn_pico_per_hour, exhausted_at_ms
+from modelspend.reports.budgets import standing
 from modelspend.reports.table import (
     Asked,
     Cell,
@@ -85,6 +89,7 @@ async def spend(store: Store, asked: Asked) -> Report:
                 asked.leads_to(since, until),
             ),
         ),
+        beside=(await _budgets(store, asked),),
         figures={
             "by": by,
             "cost_usd": total.cost_pico,
@@ -102,6 +107,51 @@ async def spend(store: Store, asked: Asked) -> Report:
 
 
 _ALL = "\0all"
+
+
+async def _budgets(store: Store, asked: Asked) -> Table:
+    """Where the budgets of whom it is asked about stand now, and when each would be gone."""
+    return Table(
+        name="budgets",
+        columns=(
+            Column("scope", "name"),
+            Column("name", "name"),
+            Column("window", "name"),
+            Column("cap_usd", "usd"),
+            Column("spent_usd", "usd"),
+            Column("used", "share"),
+            Column("held_usd", "usd"),
+            Column("burn_usd_per_hour", "usd"),
+            Column("exhausted_at", "time"),
+            Column("resets_at", "time"),
+        ),
+        rows=tuple(_budget(usage, asked) for usage in await standing(store, asked)),
+    )
+
+
+def _budget(usage: Usage, asked: Asked) -> Row:
+    budget, since = usage.budget, usage.starts_at_ms
+    receipts = None
+    if budget.scope in ("process", "tenant", "workflow", "session"):
+        named = {} if budget.scope == "process" else {budget.scope: budget.name}
+        receipts = replace(asked, wheres=(Filter(),), view=None).leads_to(
+            since or 0, asked.now_ms + 1, **named
+        )
+    return Row(
+        (
+            budget.scope,
+            budget.name,
+            budget.window.name,
+            budget.cap_pico,
+            usage.spent_pico,
+            share(usage.spent_pico, budget.cap_pico or 0),
+            usage.held_pico,
+            burn_pico_per_hour(usage, asked.now_ms),
+            exhausted_at_ms(usage, asked.now_ms),
+            usage.resets_at_ms,
+        ),
+        receipts,
+    )
 
 
 def _iso(ms: int) -> str:

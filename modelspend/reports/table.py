@@ -8,17 +8,24 @@ receipts it leads to are the same ones, however long somebody waits between the 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from modelspend import periods
+from modelspend.budgets import Budget
 from modelspend.errors import Usage
 from modelspend.money import usd
 from modelspend.receipt_json import iso
 from modelspend.store import DAY_MS, Filter, Store, Sum
 
-Kind = Literal["name", "usd", "count", "ms", "share", "change", "trend", "flag", "time"]
+if TYPE_CHECKING:
+    from modelspend.sections import Alerts as Limits
+
+Kind = Literal[
+    "name", "usd", "count", "ms", "share", "change", "trend", "flag", "time", "level", "number",
+    "age", "text",
+]  # fmt: skip
 """What a cell holds: pico-dollars for `usd`, 0 to 1 for `share`, 0.5 for half as much again in
-`change`, pico-dollars by day for `trend`, milliseconds for `ms` and `time`."""
+`change`, pico-dollars by day for `trend`, milliseconds for `ms` and `time`, seconds for `age`."""
 
 Cell = str | int | float | bool | tuple[int, ...] | None
 
@@ -33,11 +40,17 @@ class Column:
 class Row:
     """Cells in the order of the columns; the options of `receipts list` that give its receipts.
 
-    `receipts` is null where no filter tells them apart.
+    `receipts` is null where no filter tells them apart; then `see` may be a command that does.
     """
 
     cells: tuple[Cell, ...]
     receipts: Mapping[str, str] | None = None
+    see: str | None = None
+
+    @property
+    def command(self) -> str | None:
+        """The command that lists the row's receipts, ready to be typed."""
+        return self.see if self.receipts is None else command(self.receipts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +81,19 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is asked of a report. Several filters mean any of them, and have the name of a view."""
+    """What is asked of a report. Several filters mean any of them, and have the name of a view.
+
+    `budgets` are those of the configuration, `limits` where its alerts begin; without them there
+    are none, and the usual ones.
+    """
 
     now_ms: int
     wheres: tuple[Filter, ...] = (Filter(),)
     view: str | None = None
     by: str | None = None
     limit: int = 50
+    budgets: tuple[Budget, ...] = ()
+    limits: "Limits | None" = None
 
     def grouped(self, choices: Sequence[str], default: str) -> str:
         """What makes a row. Raises Usage for what this report cannot group by."""
@@ -170,7 +189,7 @@ def _row(table: Table, row: Row) -> dict[str, Any]:
         for column, cell in zip(table.columns, row.cells, strict=True)
     }
     said["receipts"] = None if row.receipts is None else dict(row.receipts)
-    said["receipts_command"] = None if row.receipts is None else command(row.receipts)
+    said["receipts_command"] = row.command
     return said
 
 

@@ -11,6 +11,7 @@ from modelspend.money import from_usd
 from modelspend.reports import REPORTS, Asked
 from modelspend.reports.table import to_json
 from modelspend.server.keys import LIVE, STORE
+from modelspend.settings import budgets_of
 from modelspend.store import Filter
 
 _NAMES = ("tenant", "workflow", "model", "provider", "category", "session", "region", "tag")
@@ -30,11 +31,19 @@ async def report(request: web.Request) -> object:
         raise NotFound(
             f"There is no report {named!r}.", f"Reports: {', '.join(name for name, _ in REPORTS)}."
         )
-    now_ms = request.app[LIVE].gateway.now_ms()
+    live = request.app[LIVE]
+    now_ms = live.gateway.now_ms()
     by, limit = asked.pop("by", None), asked.pop("limit", "50")
     if not limit.isdecimal() or not 0 < int(limit[:9]) <= _MOST_ROWS:
         raise Usage(f"limit must be 1 to {_MOST_ROWS}, not {limit!r}.", "Write limit=50.")
-    question = Asked(now_ms=now_ms, wheres=(filter_of(asked, now_ms),), by=by, limit=int(limit[:9]))
+    question = Asked(
+        now_ms=now_ms,
+        wheres=(filter_of(asked, now_ms),),
+        by=by,
+        limit=int(limit[:9]),
+        budgets=budgets_of(live.settings),
+        limits=live.settings.alerts,
+    )
     return to_json(await ask(request.app[STORE], question))
 
 

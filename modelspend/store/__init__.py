@@ -5,11 +5,12 @@ values. A reader would not guess that nothing here is imported for a command tha
 sqlite_utils is loaded only when a migration is pending.
 """
 
+from modelspend.store.alerts import Hour, Led
 from modelspend.store.bodies import Bodies
 from modelspend.store.budgets import HeldCall, Stop
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
 from modelspend.store.daily import ConversationSum, Daily, DaySum
-from modelspend.store.days import DAY_MS, Key, Sum
+from modelspend.store.days import DAY_MS, Key, Sum, Tokens
 from modelspend.store.history import Past, PastTry
 from modelspend.store.holds import Firing
 from modelspend.store.latencies import Durations, LatencyKey, Part, Took
@@ -32,9 +33,11 @@ __all__ = [
     "Firing",
     "HeldCall",
     "Holder",
+    "Hour",
     "Info",
     "Key",
     "LatencyKey",
+    "Led",
     "MissTotal",
     "Missed",
     "MissedSession",
@@ -45,6 +48,7 @@ __all__ = [
     "Store",
     "Stored",
     "Sum",
+    "Tokens",
     "Took",
     "Totals",
     "read_lock",

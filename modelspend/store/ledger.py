@@ -16,6 +16,7 @@ from pathlib import Path
 from modelspend.errors import LedgerCorrupt, LedgerUnavailable, NotFound
 from modelspend.events import Event
 from modelspend.store import files, salvage
+from modelspend.store.alerts import Alerts
 from modelspend.store.answers import Answers
 from modelspend.store.bodies import BodyStore
 from modelspend.store.book import Book
@@ -96,6 +97,7 @@ class Store:
         self.days = Days(readers, writer)
         self.latencies = Latencies(readers)
         self.walk = Walk(readers)
+        self.alerts = Alerts(readers)
         self.meta = Meta(path, readers, writer or NoWriter())
         if writer is not None:
             writer.on_foreign_commit.append(self._noticed)
