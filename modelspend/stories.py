@@ -105,8 +105,8 @@ CAUSE_ASKED = phrase(
     r"[^a-z0-9_](?:did|does|do|is|was|were|would|will|can|could|should) [^.?!]{2,160}?"
     r"\b(?:caused?|because|intentionally|due to|led to|leads? to|result"
     r"|responsible|on purpose|effect|affect|increase|decrease"
-    r"|instead|attributed to|explained by|more likely|less likely|prevent|explain|independent|had not|hadn't"
-    r"|happened|to blame)\b[^?]{0,200}\?"
+    r"|instead|attributed to|explained by|more likely|less likely|prevent|explain|independent"
+    r"|had not|hadn't|happened|to blame)\b[^?]{0,200}\?"
     r"|\b(?:who|which|what) (?:\w{1,20} ){0,3}?(?:caused|is responsible|was responsible"
     r"|is to blame)",
 )
