@@ -55,9 +55,10 @@ class Told:
     unexplained: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
+        told = ", ".join(f"{count} {name}" for name, count in sorted(self.deliveries.items()))
         return (
             f"{self.cuts} cuts, {self.exact} of them charged to the last digit;"
-            f" told as {dict(self.deliveries)}; {len(self.unexplained)} unexplained"
+            f" told as {told}; {len(self.unexplained)} unexplained"
         )
 
     def judge(self, one: Exchange, true_pico: int) -> None:
