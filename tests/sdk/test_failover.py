@@ -38,7 +38,11 @@ async def two(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Door]:
         named(behaviour): tiers(f"sim/sim-{behaviour}", "other/sim-echo")
         for behaviour in (*BEFORE, *AFTER, *WHOLE)
     }
-    other = {"base_url": f"{simulator.url}/v1", "dialects": ALL_DIALECTS, "price": PRICE}
+    other = {  # too dear for conversations to stay there
+        "base_url": f"{simulator.url}/v1",
+        "dialects": ALL_DIALECTS,
+        "price": {**PRICE, "output": 7},
+    }
     async with sidecar_for(
         tmp_path,
         simulator.url,
