@@ -144,6 +144,7 @@ class Kills:
         done = asyncio.as_completed(crowd)
         refused = [await next(done) for _ in range(CALLS - 1)]
         assert refused == [503] * (CALLS - 1)
+        await self._dead.until(lambda: self._dead.inside > 0)
         assert (self._dead.asked_for[model] - before, self._dead.inside) == (1, 1)
         self._dead.let_out(200)
         assert 200 in await asyncio.gather(*crowd)

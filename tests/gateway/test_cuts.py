@@ -22,11 +22,13 @@ from modelspend.simulator import Simulator
 from tests.fakes.cutter import Cut, Cutter, How
 from tests.fakes.sidecar import ALL_DIALECTS, CUT, PRICE, Sidecar, sidecar_for
 from tests.gateway.asking import CHATS
-from tests.gateway.test_budgets import capped, short
+from tests.gateway.test_budgets import IN, OUT, capped, short
+from tests.gateway.test_failover import tiers
 
 MODEL = "sim-close-idle+chunks-3+tokens-40-12"
 LIMITS = {"connect_s": 5, "first_byte_s": 0.2, "stream_first_byte_s": 0.2, "idle_s": 0.2}
 RATES = {f"{name}_tokens": from_usd_per_million(str(usd)) for name, usd in PRICE.items()}
+WHOLE_PICO = 40 * IN + 12 * OUT
 ENDS = {
     "openai.chat": b"data: [DONE]",
     "openai.responses": b"event: response.completed",
@@ -51,24 +53,32 @@ class Told:
 
     cuts: int = 0
     exact: int = 0
+    led: int = 0
     deliveries: Counter[str] = field(default_factory=Counter)
     unexplained: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         told = ", ".join(f"{count} {name}" for name, count in sorted(self.deliveries.items()))
         return (
-            f"{self.cuts} cuts, {self.exact} of them charged to the last digit;"
-            f" told as {told}; {len(self.unexplained)} unexplained"
+            f"{self.cuts} cuts, {self.exact} of them charged to the last digit,"
+            f" {self.led} led to another provider; told as {told};"
+            f" {len(self.unexplained)} unexplained"
         )
 
     def judge(self, one: Exchange, true_pico: int) -> None:
         self.cuts += 1
-        (attempt,) = one.receipt.attempts
+        receipt, (attempt, *others) = one.receipt, one.receipt.attempts
+        true_pico -= WHOLE_PICO * len(others)  # who is asked then answers, and is whole
+        self.led += len(others)
         self.exact += attempt.charged_pico == true_pico
         self.deliveries[attempt.delivery] += 1
         why = unexplained(attempt, true_pico)
-        if one.looks_whole and one.receipt.execution.status is not Status.SUCCESS:
-            why = "the client takes it for whole"
+        if one.looks_whole is not (receipt.execution.status is Status.SUCCESS):
+            why = f"the client takes it for {'' if one.looks_whole else 'not '}whole"
+        if [each.charged_pico for each in others] != [WHOLE_PICO] * len(others):
+            why = "the other one was not charged what it cost"
+        if receipt.execution.charged_pico != sum(each.charged_pico for each in receipt.attempts):
+            why = "its parts do not add up"
         if why is not None:
             self.unexplained.append(f"{one.cut}: {why}, {true_pico} was charged: {attempt}")
 
@@ -94,6 +104,7 @@ class Bench:
     lines: Sequence[Cutter]
     dialect: str
     stream: bool
+    spare: bool
     _n: int = 0
 
     async def cuts(self, step: int) -> list[Cut]:
@@ -127,11 +138,12 @@ class Bench:
         name = f"{self._n:08d}"
         self.lines[line].cut = cut
         path, body = short(self.dialect, MODEL, stream=self.stream)
+        model = f"auto:line{line:02d}" if self.spare else f"line{line:02d}/{MODEL}"
         if "model" in body:
-            body["model"] = f"line{line:02d}/{MODEL}"
-        path = path.replace("sim/", f"line{line:02d}/")
+            body["model"] = model
+        path = path.replace(f"sim/{MODEL}", model)
         status, head, said = await self.sidecar.post(
-            path, body, headers={"x-client-request-id": name}
+            path, body, headers={"x-client-request-id": name, "x-modelspend-session": name}
         )
         ended = not self.stream or ENDS[self.dialect] in said
         return Exchange(
@@ -143,9 +155,10 @@ class Bench:
 
 
 async def cut_everywhere(
-    folder: Path, dialect: str, *, stream: bool, step: int, lines: int
+    folder: Path, dialect: str, *, stream: bool, step: int, lines: int, spare: bool = False
 ) -> Told:
-    """One exchange for every so-manieth byte, in each way of being cut."""
+    """One exchange for every so-manieth byte, in each way of being cut; `spare`: with another
+    provider beside the one that is cut, which may be asked then."""
     told = Told()
     async with Simulator(keep=1_000_000) as sim, AsyncExitStack() as stack:
         cutters = [await stack.enter_async_context(Cutter(sim.url)) for _ in range(lines)]
@@ -157,16 +170,21 @@ async def cut_everywhere(
             }
             for n, cutter in enumerate(cutters)
         }
+        beside = {"spare": {**providers["line00"], "base_url": f"{sim.url}/v1"}} if spare else {}
+        retries = {"retries": {"max_attempts": 2, "share": 0, "floor": 0}} if spare else {}
+        profiles = {name: tiers(f"{name}/{MODEL}", f"spare/{MODEL}") for name in providers}
         sidecar = await stack.enter_async_context(
             sidecar_for(
                 folder,
                 sim.url,
-                providers=providers,
+                providers=providers | beside,
+                profiles=profiles if spare else {},
                 upstream=LIMITS,
                 budgets={"all": capped("1000")},
+                **retries,
             )
         )
-        bench = Bench(sidecar, cutters, dialect, stream)
+        bench = Bench(sidecar, cutters, dialect, stream, spare)
         done = await bench.every(await bench.cuts(step))
         await sim.quiet()
         names = {line["n"]: line["attempt"] for line in sim.log if line["event"] == "accepted"}
@@ -176,7 +194,8 @@ async def cut_everywhere(
             charged[names[line["n"]]] += cost
         for one in done:
             told.judge(one, charged[one.name])
-    print(f"\n{dialect}, {'stream' if stream else 'whole'}: {told}")
+    kind = f"{'stream' if stream else 'whole'}{', with a spare' if spare else ''}"
+    print(f"\n{dialect}, {kind}: {told}")
     return told
 
 
@@ -190,13 +209,24 @@ async def test_a_cut_at_some_bytes_of_an_exchange_is_explained(
     assert told.deliveries.keys() >= {"maybe_accepted", "responding"}
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("dialect", CHATS)
+async def test_what_was_perhaps_paid_for_twice_is_charged_twice(
+    tmp_path: Path, dialect: str, *, stream: bool
+) -> None:
+    told = await cut_everywhere(tmp_path, dialect, stream=stream, step=131, lines=8, spare=True)
+    assert told.unexplained == []
+    assert 0 < told.led <= told.cuts
+
+
 @pytest.mark.full
 @pytest.mark.timeout(1800)
+@pytest.mark.parametrize("spare", [False, True], ids=["alone", "with-a-spare"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("dialect", CHATS)
 async def test_a_cut_at_every_byte_of_an_exchange_is_explained(
-    tmp_path: Path, dialect: str, *, stream: bool
+    tmp_path: Path, dialect: str, *, stream: bool, spare: bool
 ) -> None:
-    told = await cut_everywhere(tmp_path, dialect, stream=stream, step=1, lines=64)
+    told = await cut_everywhere(tmp_path, dialect, stream=stream, step=1, lines=64, spare=spare)
     assert told.unexplained == []
     assert told.cuts > 1_500

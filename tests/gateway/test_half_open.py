@@ -62,6 +62,7 @@ class Rounds:
         crowd = [loop.create_task(self._ask()) for _ in range(callers)]
         for answered in islice(asyncio.as_completed(crowd), callers - 1):
             self.answers[await answered] += 1
+        await provider.until(lambda: provider.inside > 0)  # it may still be on its way
         assert (provider.inside, provider.asked - before) == (1, 1)
         self.probes += 1
         (probe,) = (task for task in crowd if not task.done())
