@@ -181,7 +181,7 @@ FAULTS = (
     ),
     fault(
         "nobody else is asked after the first content",
-        FAILOVER,
+        f"{FAILOVER}::test_a_failure_after_the_first_content_is_told_and_nobody_else_is_asked",
         "gateway/relay.py",
         "self._reader.note.content or self._closed",
         "self._closed",
@@ -256,7 +256,14 @@ FAULTS = (
     ),
     fault(
         "one of two may be dead and no client notices",
-        STORM,
+        f"{STORM}::test_one_of_two_providers_is_dead_and_no_client_notices",
+        "retries.py",
+        "in sorted(others, key=lambda found: not found[1].closed):",
+        "in ():",
+    ),
+    fault(
+        "a call that a circuit refuses goes to the next who may answer",
+        f"{HOPS}::test_a_call_that_the_circuit_of_its_provider_refuses_goes_to_the_next",
         "gateway/failover.py",
         "        call.refused_by.append(leave.circuit)\n        end = await self._lead(call)\n",
         "        call.refused_by.append(leave.circuit)\n"
@@ -382,8 +389,8 @@ FAULTS = (
     fault(
         "a failover is reproduced by the policy that was in force",
         "tests/gateway/test_backtest_failovers.py",
-        "gateway/repricing.py",
-        "                return past.cost_pico, True\n        return await self.billed",
-        "                return past.tries[-1].cost_pico, True\n        return await self.billed",
+        "gateway/backtest.py",
+        'return (decision["provider"], decision["model_id"]) if decision["provider"] else None',
+        'return (past.provider, past.model) if decision["provider"] else None',
     ),
 )

@@ -124,7 +124,7 @@ class Kills:
         for name in ("state", "reason", "failure_class", "trips", "manual"):
             assert after[name] == before[name], name
         told = abs(_seconds(after["retry_at"]) - _seconds(before["retry_at"]))
-        assert told <= 1
+        assert told <= 0.1  # the ledger knows the instant, however long the restart takes
         self.found.told_off_s.append(told)
 
     async def _stays_open(self, session: aiohttp.ClientSession, model: str) -> None:

@@ -62,6 +62,40 @@ async def test_a_later_attempt_is_durable_before_its_first_byte(
         assert attempts_of_open_calls(sidecar) == []
 
 
+async def test_a_call_that_the_circuit_of_its_provider_refuses_goes_to_the_next(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    """It goes as it was asked: the plan names its provider, and the circuit stands before it."""
+    async with (
+        gate() as first,
+        sidecar_for(
+            tmp_path,
+            simulator.url,
+            providers={
+                "first": beside(first.url, models=["sim-echo"]),
+                "second": beside(simulator.url, models=["vendor/sim-echo"]),
+            },
+            retries={},
+            circuits={"consecutive": 1},
+        ) as sidecar,
+    ):
+        first.let_out(500)
+        path, body = question("openai.chat", "m", stream=False)
+        answers = [await sidecar.post(path, body | {"model": "sim-echo"}) for _ in range(2)]
+        receipts = await sidecar.receipts()
+        latest, earliest = [one.failover for one in await sidecar.store.failovers.list()]
+        (incident,) = await sidecar.store.incidents.list()
+    assert [status for status, *_ in answers] == [200, 200]
+    assert [[one.provider for one in each.attempts] for each in receipts] == [
+        ["first", "second"],
+        ["second"],
+    ]
+    assert (earliest.reason, latest.reason) == ("attempt_failed", "circuit_open")
+    assert {hop.failure_class for hop in (earliest, latest)} == {FailureClass.SERVER_ERROR}
+    assert {hop.from_provider for hop in (earliest, latest)} == {"first"}
+    assert (first.asked, incident.calls_affected) == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("holds", "asked", "status", "strategy"),
     [(1.5, ["sim"], 500, "single"), (2.5, ["sim", "other"], 503, "fallback")],
