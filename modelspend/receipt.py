@@ -160,6 +160,20 @@ class Decision:
     rationale: tuple[str, ...] = ()
     inputs: Mapping[str, Any] | None = None
 
+    def made_from(self, inputs: Mapping[str, Any], *, applied: bool) -> "Decision":
+        """The same plan with what it was made from, and whether it is what happens."""
+        return Decision(
+            model_id=self.model_id,
+            provider=self.provider,
+            mode=self.mode,
+            profile=self.profile,
+            strategy=self.strategy,
+            applied=applied,
+            fallback_chain=self.fallback_chain,
+            rationale=self.rationale,
+            inputs=inputs,
+        )
+
 
 @record
 class Attempt:
@@ -186,8 +200,15 @@ class Attempt:
 
 @record
 class Savings:
+    """What applied decisions saved, signed, by mechanism: the parts add up to baseline less cost.
+
+    Without parts (and without a baseline cost) it is not known; `baseline_model` is "" when no
+    model was asked for and none is configured.
+    """
+
     baseline_model: str
     baseline_cost_pico: int | None
+    baseline_price_id: str | None = None
     by_mechanism: Mapping[str, int] = field(default_factory=dict)
 
 
