@@ -229,10 +229,8 @@ async def test_what_was_perhaps_paid_for_twice_is_charged_twice(
     assert 0 < told.led <= told.cuts
 
 
-FULL: dict[str, Any] = {
-    "lines": 96,
-    "limit_s": 1.0,
-}  # so many at once take their time to be answered
+FULL: dict[str, Any] = {"lines": 96, "limit_s": 1.0}
+"""So many at once take their time to be answered."""
 
 
 @pytest.mark.full
