@@ -208,6 +208,33 @@ async def test_a_kill_in_each_state_of_a_circuit_changes_nothing_but_the_process
     assert found.extra_calls == 0
 
 
+async def test_a_kill_during_a_second_attempt_leaves_both_on_one_receipt(tmp_path: Path) -> None:
+    tiers = "\n".join(
+        f'{tier} = ["dead/m", "slow/m"]' for tier in ("simple", "standard", "deep_reasoning")
+    )
+    async with gate() as dead, gate() as slow:
+        dead.let_out(503)
+        slow.shut()
+        config = provider("dead", dead.url) + provider("slow", slow.url) + f"[profiles.p]\n{tiers}"
+        sidecar = Sidecar(tmp_path, config)
+        await sidecar.start()
+        path, body = CHAT.request("auto:p")
+        async with aiohttp.ClientSession() as session:
+            asking = asyncio.get_running_loop().create_task(
+                session.post(sidecar.url + path, data=body)
+            )
+            await slow.until(lambda: slow.inside > 0)
+            await sidecar.kill()
+            await asyncio.gather(asking, return_exceptions=True)
+        await sidecar.start()
+        receipts = sidecar.ask("SELECT status FROM receipts")
+        attempts = sidecar.ask("SELECT n, provider, delivery FROM attempts ORDER BY n")
+        await sidecar.stop()
+    assert receipts == [("interrupted",)]
+    assert [row[:2] for row in attempts] == [(1, "dead"), (2, "slow")]
+    assert attempts[1][2] == "maybe_accepted"
+
+
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 async def test_fifty_kills_in_each_state_of_a_circuit_change_nothing_but_the_process(

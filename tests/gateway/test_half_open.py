@@ -59,7 +59,7 @@ class Rounds:
         provider, before = self._provider, self._provider.asked
         provider.shut()
         loop = asyncio.get_running_loop()
-        crowd = [loop.create_task(self._ask()) for _ in range(callers)]
+        crowd = [loop.create_task(self.ask()) for _ in range(callers)]
         for answered in islice(asyncio.as_completed(crowd), callers - 1):
             self.answers[await answered] += 1
         await provider.until(lambda: provider.inside > 0)  # it may still be on its way
@@ -75,7 +75,7 @@ class Rounds:
 
     async def _break(self) -> None:
         self._provider.let_out(500)
-        await self._ask()
+        await self.ask()
         state = self._sidecar.gateway.failovers.circuits.state(KEY)
         assert not isinstance(state, Closed), "the circuit did not open"
 
@@ -83,13 +83,13 @@ class Rounds:
         """The very next call reaches the provider again, and closes the circuit."""
         before = self._provider.asked
         self._provider.let_out(200)
-        assert await self._ask() == 200
+        assert await self.ask() == 200
         assert self._provider.asked == before + 1, "a permit leaked: nobody is let through"
         circuits = self._sidecar.gateway.failovers.circuits
         assert isinstance(circuits.state(KEY), Closed)
         assert not any(view.probing for view in circuits.views(perf_counter()))
 
-    async def _ask(self) -> int:
+    async def ask(self) -> int:
         self._n += 1  # each a conversation of its own: none stays where it was led
         path, body = question("openai.chat", "m", stream=False, text=f"call {self._n}")
         body["model"] = self._model
@@ -137,6 +137,49 @@ async def test_of_a_crowd_one_call_is_the_probe_whatever_becomes_of_it(
 ) -> None:
     tried = await crowds(tmp_path, rounds=len(ENDS), callers=40, alone=alone)
     assert dict(tried.answers) == {503 if alone else 200: len(ENDS) * 39}
+
+
+async def test_where_all_are_open_a_crowd_sends_one_call_to_each_and_no_more(
+    tmp_path: Path,
+) -> None:
+    """In panic, too, one call at a time: of the crowd one tries each of the two that are open."""
+    rules = {"consecutive": 1, "wait_s": 60, "panic_s": 30}
+    async with gate() as provider, gate() as other:
+        beside = {"base_url": f"{other.url}/v1", "dialects": ALL_DIALECTS, "price": PRICE}
+        async with (
+            sidecar_for(
+                tmp_path,
+                provider.url,
+                circuits=rules,
+                retries={},
+                providers={"other": beside},
+                profiles={"p": tiers("sim/m", "other/m")},
+            ) as sidecar,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+        ):
+            crowd = Rounds(sidecar, session, provider, "auto:p")
+            provider.let_out(500)
+            other.let_out(500)
+            assert await crowd.ask() == 500
+            assert (provider.asked, other.asked) == (1, 1)
+            provider.shut()
+            other.shut()
+            loop = asyncio.get_running_loop()
+            calls = [loop.create_task(crowd.ask()) for _ in range(60)]
+            refused = [await each for each in islice(asyncio.as_completed(calls), 58)]
+            await provider.until(lambda: provider.inside > 0)
+            await other.until(lambda: other.inside > 0)
+            assert (provider.asked, other.asked) == (2, 2)
+            provider.let_out(200)
+            other.let_out(200)
+            answered = sorted(await asyncio.gather(*calls))
+            strategies = Counter(
+                one.decision.strategy for one in await sidecar.receipts() if one.decision
+            )
+    assert set(refused) == {503}
+    assert answered[:2] == [200, 200]
+    assert (provider.most, other.most) == (1, 1)
+    assert strategies["panic"] == 2
 
 
 @pytest.mark.full
