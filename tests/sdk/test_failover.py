@@ -16,7 +16,7 @@ from modelspend.simulator import Simulator
 from tests.fakes.sidecar import ALL_DIALECTS, PRICE, sidecar_for
 from tests.gateway.test_failover import tiers
 from tests.sdk.conftest import Door
-from tests.sdk.test_translated import CLIENTS, HELLO, ask, failed
+from tests.sdk.test_translated import CLIENTS, HELLO, KEYS, PAIRS, SPEAKS, ask, failed, providers
 
 BEFORE = (
     "500", "503", "529", "401", "429-retry-30", "hangup", "reset", "cut-0", "raw-garbage",
@@ -25,6 +25,8 @@ BEFORE = (
 AFTER = ("error-after-8+chunks-20", "cut-8+chunks-20", "reset-8+chunks-20",
          "stall-8+chunks-20", "no-done")  # fmt: skip
 WHOLE = ("cut-2", "reset-2", "stall-2", "lost", "raw-long-length")
+DEAR = {**PRICE, "output": 7}
+"""Too dear for conversations to stay there: each call tries the first choice."""
 
 pytestmark = pytest.mark.filterwarnings(  # the client's own, at every start
     "ignore:Inheritance class AiohttpClientSession:DeprecationWarning"
@@ -38,11 +40,7 @@ async def two(tmp_path: Path, simulator: Simulator) -> AsyncIterator[Door]:
         named(behaviour): tiers(f"sim/sim-{behaviour}", "other/sim-echo")
         for behaviour in (*BEFORE, *AFTER, *WHOLE)
     }
-    other = {  # too dear for conversations to stay there
-        "base_url": f"{simulator.url}/v1",
-        "dialects": ALL_DIALECTS,
-        "price": {**PRICE, "output": 7},
-    }
+    other = {"base_url": f"{simulator.url}/v1", "dialects": ALL_DIALECTS, "price": DEAR}
     async with sidecar_for(
         tmp_path,
         simulator.url,
@@ -81,6 +79,33 @@ async def test_a_client_raises_when_a_stream_breaks_off_after_its_content(
         _, receipt = await failed(two, name, f"auto:{named(behaviour)}", True)
         assert receipt.execution.status in (Status.TRUNCATED, Status.ERROR), behaviour
         assert [one.provider for one in receipt.attempts] == ["sim"], behaviour
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("name", "at"), PAIRS)
+async def test_a_client_has_its_answer_from_a_provider_of_another_dialect(
+    tmp_path: Path, simulator: Simulator, name: str, at: str, *, stream: bool
+) -> None:
+    """The first choice speaks the client's own dialect and fails, the second one speaks another."""
+    first = ("sim-503", "sim-hangup", "sim-200-error-first")
+    async with sidecar_for(
+        tmp_path,
+        simulator.url,
+        env=KEYS,
+        providers={
+            each: {**told, "price": DEAR} for each, told in providers(simulator.url).items()
+        },
+        profiles={each: tiers(f"sim/{each}", f"{at}/sim-echo") for each in first},
+        retries={},
+        circuits={},
+    ) as sidecar:
+        door = Door(simulator, sidecar)
+        for each in first:
+            assert "Hello" in str(await ask(door, name, f"auto:{each}", stream)), each
+            *_, receipt = await sidecar.receipts()
+            assert receipt.execution.status is Status.SUCCESS, each
+            assert [one.provider for one in receipt.attempts] == ["sim", at], each
+            assert receipt.request.translated_to == SPEAKS[at]
 
 
 async def test_a_client_that_tries_again_itself_does_not_multiply_what_the_sidecar_tries(
