@@ -194,6 +194,7 @@ class Call:
         self.tries: list[Try] = []
         self.chain: Sequence[Target] | None = None  # who may answer, once that had to be asked
         self.hops: list[Failover] = []
+        self._planned: Ruling | None = None  # the ruling as it was before the first hop
         self.refused_by: list[CircuitKey] = []
         self.retry_after_s: float | None = None  # when it may be worth asking again
         self.reply: Reply | None = None
@@ -224,9 +225,22 @@ class Call:
 
     def led(self, hop: Failover) -> None:
         """Somebody else is asked."""
+        if not self.hops:
+            self._planned = self.ruling
         self.hops.append(hop)
+        self._tell_strategy()
+
+    def not_led(self) -> None:
+        """The newest hop was not made after all."""
+        self.hops.pop()
+        self._tell_strategy()
+
+    def _tell_strategy(self) -> None:
+        if not self.hops:
+            self._ruling = self._planned
+            return
         plan = self.ruling.plan
-        strategy = "panic" if hop.reason == "panic" else "fallback"
+        strategy = "panic" if self.hops[-1].reason == "panic" else "fallback"
         decision = replace(plan.decision, strategy=strategy)
         self._ruling = replace(self.ruling, plan=replace(plan, decision=decision))
 
