@@ -40,8 +40,11 @@ LIMITS = Alerts()
 USD = 10**12
 
 
+NOTHING = Seen()
+
+
 def watched(
-    hours: Sequence[Seen], before: Seen = Seen(), scope: Any = "tenant", **more: Any
+    hours: Sequence[Seen], before: Seen = NOTHING, scope: Any = "tenant", **more: Any
 ) -> Watched:
     """The last hours, the newest first; all that are not told were without calls."""
     rest = [Seen()] * (HOURS - len(hours))

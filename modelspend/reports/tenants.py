@@ -18,7 +18,7 @@ from modelspend.reports.table import (
     notes,
     share,
 )
-from modelspend.store import Key, Store, Sum
+from modelspend.store import Key, Store, Sum, Sums
 
 BY = ("tenant", "workflow")
 _WENT_WRONG = frozenset({Status.ERROR, Status.TRUNCATED, Status.INTERRUPTED})
@@ -36,10 +36,9 @@ async def tenants(store: Store, asked: Asked) -> Report:
     for (name, day), one in (await store.days.sums((key, "day"), *within)).items():
         groups[name] = groups.get(name, Sum()) + one
         trends.setdefault(name, [0] * len(days))[day - days.start] += one.cost_pico
-    then = await store.days.sums((key,), *asked.within(*before(since, until)))
-    wrong = _wrong(await store.days.sums((key, "status"), *within))
-    models = _dearest(await store.days.sums((key, "model"), *within))
-    categories = _dearest(await store.days.sums((key, "category"), *within))
+    then = await store.days.costs((key,), *asked.within(*before(since, until)))
+    parts = await store.days.costs((key, "status", "model", "category"), *within)
+    wrong, models, categories = _wrong(parts), _dearest(parts, 2), _dearest(parts, 3)
     took = await store.latencies.by((by,), within[0]) if len(within) == 1 else {}  # type: ignore[arg-type]
     total = sum(groups.values(), Sum())
     was = sum(then.values(), Sum())
@@ -117,19 +116,18 @@ async def tenants(store: Store, asked: Asked) -> Report:
     )
 
 
-def _wrong(found: dict[tuple[str | None, ...], Sum]) -> dict[str | None, int]:
+def _wrong(parts: Sums) -> dict[str | None, int]:
     counts: dict[str | None, int] = {}
-    for (name, status), one in found.items():
+    for (name, status, *_), one in parts.items():
         if status in _WENT_WRONG:
             counts[name] = counts.get(name, 0) + one.receipts
     return counts
 
 
-def _dearest(found: dict[tuple[str | None, ...], Sum]) -> dict[str | None, str | None]:
-    """What each one spends most on."""
-    best: dict[str | None, tuple[int, str | None]] = {}
-    for (name, what), one in found.items():
-        mine = (one.cost_pico, what)
-        if name not in best or (mine[0], mine[1] or "") > (best[name][0], best[name][1] or ""):
-            best[name] = mine
-    return {name: what for name, (_, what) in best.items()}
+def _dearest(parts: Sums, at: int) -> dict[str | None, str | None]:
+    """What each one spends most on, by one of the keys."""
+    costs: dict[tuple[str | None, str | None], int] = {}
+    for key, one in parts.items():
+        costs[key[0], key[at]] = costs.get((key[0], key[at]), 0) + one.cost_pico
+    ordered = sorted(costs.items(), key=lambda pair: (pair[1], pair[0][1] or ""))
+    return {name: what for (name, what), _ in ordered}

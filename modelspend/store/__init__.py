@@ -10,7 +10,7 @@ from modelspend.store.bodies import Bodies
 from modelspend.store.budgets import HeldCall, Stop
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
 from modelspend.store.daily import ConversationSum, Daily, DaySum
-from modelspend.store.days import DAY_MS, Key, Sum, Tokens
+from modelspend.store.days import DAY_MS, Key, Sum, Sums, Tokens
 from modelspend.store.history import Past, PastTry
 from modelspend.store.holds import Firing
 from modelspend.store.latencies import Durations, LatencyKey, Part, Took
@@ -48,6 +48,7 @@ __all__ = [
     "Store",
     "Stored",
     "Sum",
+    "Sums",
     "Tokens",
     "Took",
     "Totals",
