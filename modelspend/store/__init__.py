@@ -13,7 +13,7 @@ from modelspend.store.daily import ConversationSum, Daily, DaySum
 from modelspend.store.days import DAY_MS, Key, Sum, Sums, Tokens
 from modelspend.store.history import Past, PastTry
 from modelspend.store.holds import Firing
-from modelspend.store.latencies import Durations, LatencyKey, Part, Took
+from modelspend.store.latencies import ByPart, Durations, LatencyKey, Part, Took
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
 from modelspend.store.meta import Info
@@ -25,6 +25,7 @@ __all__ = [
     "DAY_MS",
     "Advanced",
     "Bodies",
+    "ByPart",
     "ConversationSum",
     "Daily",
     "DaySum",
