@@ -179,7 +179,7 @@ async def test_a_failover_to_a_dearer_place_is_a_loss_and_so_is_what_the_first_o
         assert await sidecar.store.meta.check() == []
 
 
-async def test_a_failover_to_a_cheaper_place_saves_and_an_open_circuit_counts_as_one(
+async def test_a_failover_to_a_cheaper_place_saves_and_a_plan_that_leaves_it_out_is_routing(
     tmp_path: Path, simulator: Simulator
 ) -> None:
     providers = {"sim": priced(simulator, 5, 9), "other": priced(simulator, 1, 2)}
@@ -192,12 +192,12 @@ async def test_a_failover_to_a_cheaper_place_saves_and_an_open_circuit_counts_as
         circuits={"consecutive": 1},
         savings={"baseline_model": "sim/sim-ok"},
     ) as sidecar:
-        for tried in (["sim", "other"], ["other"]):  # then nothing is sent to the first any more
-            receipt = await hop(sidecar, "auto:p")
+        for tried, part in ((["sim", "other"], "failover"), (["other"], "routing")):
+            receipt = await hop(sidecar, "auto:p")  # then its circuit is open, and no plan has it
             assert [one.provider for one in receipt.attempts] == tried
             gain = cost(receipt, 5, 9) - cost(receipt, 1, 2)
             zero = dict.fromkeys(MECHANISMS, 0)
-            assert receipt.savings.by_mechanism == {**zero, "failover": gain}
+            assert receipt.savings.by_mechanism == {**zero, part: gain}
             assert gain > 0
             assert_exact(receipt)
 
@@ -212,15 +212,17 @@ async def test_a_call_that_goes_as_it_was_asked_has_no_routing_in_its_failover(
         simulator.url,
         providers={"dead": dead, "alive": alive},
         retries={"backoff_s": 0.01},
+        circuits={"consecutive": 1},
     ) as sidecar:
-        receipt = await hop(sidecar, "sim-echo")
-        assert [one.provider for one in receipt.attempts] == ["dead", "alive"]
-        assert receipt.decision is not None
-        assert not receipt.decision.applied
-        assert receipt.savings.baseline_model == "dead/sim-echo"
-        zero = dict.fromkeys(MECHANISMS, 0)
-        assert receipt.savings.by_mechanism == {**zero, "failover": -cost(receipt, 1, 2)}
-        assert_exact(receipt)
+        for tried in (["dead", "alive"], ["alive"]):  # then it is led there without a try
+            receipt = await hop(sidecar, "sim-echo")
+            assert [one.provider for one in receipt.attempts] == tried
+            assert receipt.decision is not None
+            assert not receipt.decision.applied
+            assert receipt.savings.baseline_model == "dead/sim-echo"
+            zero = dict.fromkeys(MECHANISMS, 0)
+            assert receipt.savings.by_mechanism == {**zero, "failover": -cost(receipt, 1, 2)}
+            assert_exact(receipt)
 
 
 async def test_what_was_billed_before_a_second_try_at_the_same_place_is_a_loss_of_retry(
