@@ -18,11 +18,12 @@ from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
 from modelspend.store.meta import Info
 from modelspend.store.receipts import Stored, Totals
-from modelspend.store.search import ALL, Filter
+from modelspend.store.search import ALL, PLACES, Filter
 
 __all__ = [
     "ALL",
     "DAY_MS",
+    "PLACES",
     "Advanced",
     "Bodies",
     "ByPart",

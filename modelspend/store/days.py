@@ -264,7 +264,14 @@ _USED = _Figures(("receipts", *_TOKENS), _EACH_TOKENS)
 
 def _of_facets_alone(where: Filter) -> bool:
     """Whether every receipt of a facet and a time matches, or none."""
-    least = where.min_cost_pico, where.min_latency_ms, where.session, where.tag, where.hopped
+    least = (
+        where.min_cost_pico,
+        where.min_latency_ms,
+        where.session,
+        where.tag,
+        where.hopped,
+        where.failed,
+    )
     return all(each is None for each in least)
 
 
