@@ -34,6 +34,20 @@ def prompt_of(messages: Sequence[Any], *, system: str = "", content: str = "cont
     )
 
 
+def only_words(messages: object, roles: tuple[str, ...]) -> bool:
+    """Whether it is a list of messages of these roles, each with nothing but a text."""
+    return isinstance(messages, list) and all(
+        isinstance(message, dict)
+        and message.keys() == _PLAIN
+        and isinstance(message["content"], str)
+        and message["role"] in roles
+        for message in messages
+    )
+
+
+_PLAIN = {"role", "content"}
+
+
 def words_of(content: object) -> str:
     """The text of a content: plain, or the texts of its parts one under the other."""
     if isinstance(content, str):

@@ -173,7 +173,7 @@ def plan(
     unsayable: Unsayable,
 ) -> Plan:
     """The decision about a question, once the prices of its places are at hand."""
-    options = {place.name: _option(known, place, question, unsayable) for place in found}
+    options = _options(known, question, found, unsayable)
     tier = () if asked.pinned else models_for(question.profile, question.found.tier)
     return routing.plan(
         asked,
@@ -183,6 +183,22 @@ def plan(
         own=options.get(_OWN),
         incumbent=options.get(_INCUMBENT),
     )
+
+
+def _options(
+    known: Known, question: Question, found: Sequence[Place], unsayable: Unsayable
+) -> dict[str, Option]:
+    """The option of each place by its name; places where the same model lies share one."""
+    options: dict[str, Option] = {}
+    there: dict[tuple[str, str, bool], Option] = {}
+    for place in found:
+        provider = place.provider
+        lies = (provider.name if provider else place.name, place.model, place.usable)
+        option = there.get(lies)
+        if option is None:
+            option = there[lies] = _option(known, place, question, unsayable)
+        options[place.name] = option
+    return options
 
 
 def others(
