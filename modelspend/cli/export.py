@@ -55,7 +55,8 @@ def ledger(
     """Export receipts or charges as CSV, JSON lines or FOCUS 1.2; the end of a period is excluded.
 
     With --by, csv and jsonl hold exact sums instead of receipts. JSON lines of receipts can be
-    verified without the ledger: modelspend verify --export FILE.
+    verified without the ledger: modelspend verify --export FILE. FOCUS has the columns of 1.2; the
+    one published validator knows the rules of 1.0, and they hold. See: modelspend help export
     """
     from modelspend.cli.reading import read
 

@@ -581,7 +581,9 @@ DROP INDEX receipts_session;
 CREATE INDEX receipts_session ON receipts (session_id, created_at, facet_id, cost_pico)
   WHERE session_id IS NOT NULL;
 
-CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1
+CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1;
+
+CREATE INDEX attempts_failed ON attempts (model_id, provider, region) WHERE status <> 'success'
 """
 
 

@@ -7,6 +7,7 @@ from modelspend.store.migrations import MIGRATIONS
 _UNDO = {
     "reports": """
 DROP INDEX attempts_hops;
+DROP INDEX attempts_failed;
 DROP INDEX receipts_facet;
 CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms);
 DROP INDEX receipts_session;
