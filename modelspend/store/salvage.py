@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from modelspend.chain import chain_hash
 from modelspend.store import bodies, detail
 from modelspend.store.book import Book
 from modelspend.store.calls import (
     RECEIPT_COLUMNS,
-    chain_hash,
     dictionary_of,
     restore_receipt,
 )
