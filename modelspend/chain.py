@@ -86,7 +86,8 @@ class Checkpoint:
     def to_json(self) -> dict[str, Any]:
         """What a file of it holds."""
         said = asdict(self)
-        return {"modelspend_checkpoint": 1, **said, "at": iso(said.pop("at_ms"))}
+        at = iso(said.pop("at_ms"))
+        return {"modelspend_checkpoint": 1, "at": at, **said}
 
     @property
     def name(self) -> str:
@@ -173,6 +174,11 @@ class Links:
     def link(self) -> bytes:
         """The link of the last receipt."""
         return self._before.link
+
+    @property
+    def seq(self) -> int:
+        """The number of the last receipt."""
+        return self._before.seq
 
     def _settle(self, *, again: bool) -> list[Problem]:
         if self._doubt is None:
