@@ -151,6 +151,11 @@ def _problems(conn: sqlite3.Connection, full: bool) -> Iterator[str]:
         found = files.problems(conn, "integrity_check" if full else "quick_check", _UNLIMITED_S)
         yield from (f"file: {problem}" for problem in found or ())
         if full:
-            yield from (str(problem) for problem in verify.inspect(conn).problems)
+            verdict = verify.inspect(conn)
+            yield from (str(problem) for problem in verdict.problems)
+            yield from (
+                f"the chain is not whole up to number {each.seq}: {each.reason}"
+                for each in verdict.breaks
+            )
     except files.Unreadable as error:
         yield f"file: {error}"

@@ -314,6 +314,7 @@ class Inspection:
             )
         )
         self._gaps, self._missing, self._good = [], 0, each.seq
+        self._doubts = [one for one in self._doubts if one[0].signature in self._outside]
 
     def _differs(self, each: Checkpoint) -> None:
         what = (

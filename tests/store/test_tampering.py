@@ -222,3 +222,32 @@ async def test_a_price_says_what_its_id_is_a_hash_of(filled: Path) -> None:
         (one,) = verify.inspect(conn).problems
     assert one.kind == "price"
     assert named in one.what
+
+
+async def test_a_salvaged_ledger_shows_its_break_and_is_held_to_what_was_kept(
+    filled: Path,
+) -> None:
+    with outside(filled) as conn:
+        (page,) = conn.execute("PRAGMA page_size").fetchone()
+        (root,) = conn.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'attempts'"
+        ).fetchone()
+        conn.execute("DELETE FROM receipts WHERE seq BETWEEN 30 AND 35")
+        conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with filled.open("r+b") as file:
+        file.seek((root - 1) * page)
+        file.write(b"\xff" * page)
+    store = await Store.open(filled, durability="normal")
+    verdict = await store.meta.verify()
+    await store.calls.finish(next(Traffic(99).receipts(1)))
+    await store.close()
+    (broken,) = verdict.breaks
+    assert (await _kept(filled))[-1].broken == broken.reason
+    assert "salvaged" in broken.reason
+    assert broken.missing >= 4
+    assert verdict.problems == ()
+    with outside(filled) as conn:
+        conn.execute("DELETE FROM receipts WHERE seq = 40")
+        after = verify.inspect(conn)
+    assert after.wrong
+    assert after.breaks == ()
