@@ -186,9 +186,11 @@ def rebuild(conn: sqlite3.Connection, seq: int) -> None:
 
 
 def truncate(conn: sqlite3.Connection, after: int) -> None:
-    """Cut the tail, and make the end that is written down and the checkpoints fit."""
+    """Cut the tail, and make the end that is written down, the sums and the checkpoints fit."""
     for table in (*KEYED, "checkpoints"):
         conn.execute(f"DELETE FROM {table} WHERE seq > ?", (after,))
+    conn.execute("DELETE FROM days")
+    conn.execute("UPDATE rolled SET seq = 0")
     conn.execute(
         "UPDATE head SET seq = ?, receipts = (SELECT count(*) FROM receipts),"
         " hash = (SELECT hash FROM receipts ORDER BY seq DESC LIMIT 1)",
