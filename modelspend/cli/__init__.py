@@ -43,6 +43,7 @@ from modelspend.cli import (
     status,
     tail,
     tenants,
+    verify,
 )
 from modelspend.cli.context import Commands, ConfigFile, take_config
 
@@ -73,6 +74,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("forecast", forecast.forecast),
     ("cache-misses", cache_misses.cache_misses),
     ("export", export.app),
+    ("verify", verify.verify),
     ("prices", prices.app),
     ("budgets", budgets.app),
     ("kill", kill.kill),

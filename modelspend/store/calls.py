@@ -11,12 +11,12 @@ import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 import orjson
 
 from modelspend.budgets import Hold
+from modelspend.chain import chain_hash
 from modelspend.estimate import Ratio
 from modelspend.events import Event
 from modelspend.failovers import Trail
@@ -330,11 +330,6 @@ def restore_receipt(
     if receipt.savings is not None:
         book.execute(_INSERT_SAVINGS, savings_row(seq, receipt.savings))
     return True
-
-
-def chain_hash(previous: bytes, seq: int, body: bytes) -> bytes:
-    """The link of a receipt: SHA-256 of the link before, the number, the canonical bytes."""
-    return sha256(previous + seq.to_bytes(8, "big") + body).digest()
 
 
 RECEIPT_COLUMNS = (

@@ -4,6 +4,7 @@ import sqlite3
 
 import orjson
 
+from modelspend.chain import row_digest
 from modelspend.events import Event
 from modelspend.money import dumps
 from modelspend.store.book import Book
@@ -19,8 +20,7 @@ class Events:
 
         def ask(conn: sqlite3.Connection) -> list[Event]:
             rows = conn.execute(
-                "SELECT seq, created_at, kind, level, tenant, receipt_id, data FROM events"
-                " WHERE seq > ? ORDER BY seq LIMIT ?",
+                f"SELECT {EVENT_COLUMNS} FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
                 (seq, limit),
             )
             return [_event(*row) for row in rows]
@@ -30,19 +30,20 @@ class Events:
 
 def write_event(book: Book, event: Event) -> None:
     """Part of the caller's transaction; the number is the next one of the ledger."""
-    book.execute(
-        "INSERT INTO events (seq, created_at, kind, level, tenant, receipt_id, data)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            book.next_seq(),
-            event.at_ms,
-            event.kind,
-            event.level,
-            event.tenant,
-            event.receipt_id,
-            dumps(dict(event.data)).decode(),
-        ),
+    row = (
+        book.next_seq(),
+        event.at_ms,
+        event.kind,
+        event.level,
+        event.tenant,
+        event.receipt_id,
+        dumps(dict(event.data)).decode(),
     )
+    book.execute(_INSERT, (*row, row_digest(row)))
+
+
+EVENT_COLUMNS = "seq, created_at, kind, level, tenant, receipt_id, data"
+_INSERT = f"INSERT INTO events ({EVENT_COLUMNS}, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _event(

@@ -5,6 +5,12 @@ import sqlite3
 from modelspend.store.migrations import MIGRATIONS
 
 _UNDO = {
+    "checkpoints": """
+DROP TABLE checkpoints;
+DELETE FROM meta WHERE key = 'ledger.id';
+ALTER TABLE events DROP COLUMN digest;
+ALTER TABLE v3_failover_decisions DROP COLUMN digest;
+""",
     "reports": """
 DROP INDEX attempts_hops;
 DROP INDEX attempts_failed;

@@ -83,6 +83,13 @@ CREATE TABLE cache_misses (
   cost_pico INTEGER
 );
 
+CREATE TABLE checkpoints (
+  seq INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  said TEXT NOT NULL,
+  PRIMARY KEY (seq, at)
+) WITHOUT ROWID;
+
 CREATE TABLE circuit_orders (
   order_id INTEGER PRIMARY KEY AUTOINCREMENT,
   act TEXT NOT NULL,
@@ -156,7 +163,7 @@ CREATE TABLE events (
   tenant TEXT,
   receipt_id TEXT,
   data TEXT NOT NULL
-);
+, digest BLOB);
 
 CREATE TABLE evidence (
   evidence_id TEXT PRIMARY KEY,
@@ -366,7 +373,7 @@ CREATE TABLE v3_failover_decisions (
   failure_class TEXT,
   reason TEXT NOT NULL,
   perhaps_twice INTEGER NOT NULL,
-  decided_at INTEGER NOT NULL,
+  decided_at INTEGER NOT NULL, digest BLOB,
   PRIMARY KEY (seq, n)
 ) WITHOUT ROWID;
 
