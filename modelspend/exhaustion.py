@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
 
 from modelspend.budgets import Usage
-from modelspend.days import Day, Series
+from modelspend.days import MOST_DAYS, Day, Series
 from modelspend.errors import TooLittleHistory
 from modelspend.forecast import Forecast, Horizon, project
 from modelspend.projection import WINDOWS, View
@@ -28,7 +28,7 @@ class Exhaustion:
 
     `probability` is that of its being gone by the end of `until`; `reached_on` is when the
     projection reaches it, `earliest_on` the first day by which it is gone with a probability of
-    10 %. None is beyond the days that were forecast.
+    10 %. None is after `until`, when a budget may begin anew.
     """
 
     left_pico: int
@@ -40,18 +40,18 @@ class Exhaustion:
 
 def exhaustion(forecast: Forecast, left_pico: int, until: date) -> Exhaustion:
     """When `left_pico` will be spent, counted from the first day ahead; until the last at most."""
-    ahead = _longest(forecast).daily
-    until = min(until, ahead[-1].date)
+    longest = _longest(forecast).daily
+    until = min(until, longest[-1].date)
+    ahead = [day for day in longest if day.date <= until]
     chances = [
         _chance(forecast.view, n, day.cumulative_pico, left_pico) for n, day in enumerate(ahead, 1)
     ]
-    within = [chance for chance, day in zip(chances, ahead, strict=True) if day.date <= until]
     passed = (day.date for day in ahead if day.cumulative_pico >= left_pico)
     soon = (day.date for chance, day in zip(chances, ahead, strict=True) if chance >= SOON)
     return Exhaustion(
         left_pico=left_pico,
         until=until,
-        probability=max(within, default=float(left_pico <= 0)),
+        probability=max(chances, default=float(left_pico <= 0)),
         reached_on=next(passed, None),
         earliest_on=next(soon, None),
     )
@@ -150,7 +150,8 @@ def _span(charged: Sequence[Day], today: int) -> tuple[date, date] | None:
     """From the first day on which it was charged anything to yesterday."""
     if not charged:
         return None
-    return min(day.date for day in charged), _day_of(today) - timedelta(days=1)
+    last = _day_of(today) - timedelta(days=1)
+    return max(min(day.date for day in charged), last - timedelta(days=MOST_DAYS - 1)), last
 
 
 def _steps(usage: Usage, forecast: Forecast, now_ms: int, until: int) -> Iterator[_Step]:
@@ -164,16 +165,27 @@ def _steps(usage: Usage, forecast: Forecast, now_ms: int, until: int) -> Iterato
 
 
 def _returning(usage: Usage, series: Series, now_ms: int, at_ms: int) -> int:
-    """What a rolling window holds now and has let go by then: the days that leave it, evenly."""
+    """What a rolling window holds now and has let go by then: each day evenly, today as well."""
     window = usage.budget.window
     if window.kind != "rolling":
         return 0
+    today, edge = _instant(series.date(len(series.costs))), at_ms - window.length_ms
+    left = _between(series, now_ms - window.length_ms, min(edge, today))
+    if edge > today:
+        held = usage.spent_pico - left
+        left += held * Fraction(min(edge, now_ms) - today, max(1, now_ms - today))
+    return min(round(left), usage.spent_pico)
+
+
+def _between(series: Series, begin: int, end: int) -> Fraction:
+    """What a time of past days cost."""
     first, found = _instant(series.first), Fraction(0)
-    begin, end = now_ms - window.length_ms - first, at_ms - window.length_ms - first
-    for n in range(max(0, begin // DAY_MS), min(len(series.costs), end // DAY_MS + 1)):
-        inside = min(end, (n + 1) * DAY_MS) - max(begin, n * DAY_MS)
-        found += series.costs[n] * Fraction(max(0, inside), DAY_MS)
-    return min(round(found), usage.spent_pico)
+    for n in range(max(0, (begin - first) // DAY_MS), len(series.costs)):
+        day = first + n * DAY_MS
+        if day >= end:
+            break
+        found += series.costs[n] * Fraction(min(end, day + DAY_MS) - max(begin, day), DAY_MS)
+    return found
 
 
 def _step_chance(view: View, step: _Step, left: int) -> float:

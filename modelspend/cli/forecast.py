@@ -152,7 +152,10 @@ def _from_file(source: Path, horizons: "Sequence[int] | None") -> "tuple[Project
                 days, bad = daily_csv.read(lines)
     except (ValueError, UnicodeDecodeError) as why:
         raise Usage(f"--from {source}: {why}.", "See: modelspend help forecast") from None
-    return Projected(forecast=project(days, horizons or HORIZONS)), bad
+    try:
+        return Projected(forecast=project(days, horizons or HORIZONS)), bad
+    except ValueError as why:
+        raise Usage(f"--from {source}: {why}.", "Is a year wrong? Leave that line out.") from None
 
 
 def _dollars(text: str) -> int:

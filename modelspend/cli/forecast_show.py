@@ -210,9 +210,10 @@ def outlook_said(found: "Outlook") -> str:
 
 
 def _days_said(found: "Outlook | Exhaustion") -> str:
+    sooner = found.earliest_on is not None and found.earliest_on != found.reached_on
+    early = f", with bad luck on {found.earliest_on}" if sooner else ""
     if found.reached_on is None:
-        return "; not expected by then"
-    early = f", with bad luck on {found.earliest_on}" if found.earliest_on else ""
+        return f"; not expected by then{early}"
     return f"; reached on {found.reached_on}{early}"
 
 
