@@ -36,7 +36,18 @@ from modelspend.gateway.thrift import Thrift
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
 from modelspend.retries import Repeats, RetryBudget
-from modelspend.server import circuits, control, evals, forecast, jobs, kills, models, runs, sla
+from modelspend.server import (
+    circuits,
+    control,
+    evals,
+    forecast,
+    jobs,
+    kills,
+    models,
+    reports,
+    runs,
+    sla,
+)
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
@@ -70,6 +81,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/status", control.guarded(control.status)),
     ("GET", "/v1/receipts", control.guarded(control.receipts)),
     ("GET", "/v1/receipts/{receipt_id}", control.guarded(control.receipt)),
+    ("GET", "/v1/reports/{name}", control.guarded(reports.report)),
     ("POST", "/v1/route", control.guarded(control.route)),
     ("GET", "/v1/reports/forecast", control.guarded(forecast.report)),
     ("POST", "/v1/forecast/scenario", control.guarded(forecast.post_scenario)),
