@@ -130,13 +130,15 @@ def _from_ledger(
     from modelspend.forecast import HORIZONS
     from modelspend.reports.exhaustion import exhaustions
     from modelspend.reports.forecast import forecast as projected
+    from modelspend.reports.table import Asked as Question
     from modelspend.settings import budgets_of
 
-    where, file, now_ms = asked.filters(at), budgets_of(at.load().settings), at.now_ms()
+    where, now_ms = asked.filters(at), at.now_ms()
+    of_budgets = Question(now_ms=now_ms, wheres=where, budgets=budgets_of(at.load().settings))
 
     async def ask(store: "Store") -> "tuple[Projected, Exhaustions]":
         found = await projected(store, where, now_ms, horizons or HORIZONS, by)
-        return found, await exhaustions(store, file, where, now_ms)
+        return found, await exhaustions(store, of_budgets)
 
     return read(at.ledger, ask)
 

@@ -22,6 +22,7 @@ from modelspend.money import from_usd
 from modelspend.periods import instant
 from modelspend.reports import forecast as reports
 from modelspend.reports.exhaustion import exhaustions
+from modelspend.reports.table import Asked
 from modelspend.server.body import read_body
 from modelspend.server.keys import LIVE
 from modelspend.settings import Settings, budgets_of
@@ -51,6 +52,7 @@ async def report(request: web.Request) -> object:
         raise Usage(f"budget: {why}.") from None
     name: Any = by
     file = budgets_of(request.app[LIVE].settings)
+    of_budgets = Asked(now_ms=now_ms, wheres=(where,), budgets=file)
 
     async def ask(store: Store) -> object:
         try:
@@ -62,7 +64,7 @@ async def report(request: web.Request) -> object:
         said["budget"] = (
             None if gone is None or limit is None else forecast_json.exhaustion_json(gone, limit)
         )
-        budgets = await exhaustions(store, file, [where], now_ms)
+        budgets = await exhaustions(store, of_budgets)
         said["budgets"] = [forecast_json.outlook_json(each) for each in budgets]
         return {**said, "errors": []}
 

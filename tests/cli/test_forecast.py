@@ -90,7 +90,7 @@ def test_a_filter_leaves_the_budgets_that_it_names(cli: Cli, place: Path) -> Non
         cli("budgets", "set", "tenant", tenant, "--max-usd", "100")
     cli("budgets", "set", "process", "--max-usd", "100")
     assert [each["name"] for each in said(cli, "--tenant", "beta")["budgets"]] == ["beta"]
-    assert said(cli, "--tenant", "beta", "--model", "gpt-4.1")["budgets"] == []
+    assert said(cli, "--workflow", "support-bot")["budgets"] == []
     assert len(said(cli, "--since", "20d")["budgets"]) == 3
     assert said(cli, "--since", "20d")["budgets"][0]["outlook"]["history_days"] == 40
 
