@@ -1,7 +1,7 @@
 """The model behind `forecast`: where a daily cost goes, and how far off that has been before.
 
 The level is a blend of a few simple views of the past (the mean of the last 1, 4, 13 and 52 weeks,
-two that forget half of it in 2 and 5 days, a trend that dies away, the same weeks of last year),
+one that forgets half of it in 2 days, a trend that dies away, the same weeks of last year),
 each weighted by how well it told the cost of past weeks and months. Every past day is an origin
 from which that blend, made of what was known then, forecasts the totals of the next 7 to 90 days;
 the errors of those totals, not of days, make the bands. Windows that long fit few times into a
@@ -23,8 +23,8 @@ WINDOWS = (7, 14, 30, 60, 90)
 """The lengths in days of the totals whose errors are followed."""
 
 _MEANS = (7, 28, 91, 364)  # days over which a level is taken: whole weeks, each about 4 times more
-_HALVES = (2.0, 5.0)  # days after which a fading mean has forgotten half
-_FADES = 28  # days after which it has forgotten the rest
+_FADING = 0.5 ** (1 / 2.0)  # of a day's weight in the fading mean, per day: half is gone after two
+_FADED = 28  # days after which all is
 _YEAR = 364
 _DAMPING = 0.97  # of a trend, per day: half is gone after 23 days
 _STEEPEST = 0.05  # of a trend, per day
@@ -42,7 +42,7 @@ _USUAL_SIZE = 0.2  # of the error of a week's total, where days vary more than t
 _DAYS_BELIEF = 3.0  # days' worth of belief in that
 _LEAST_SIZE = 0.002
 _FREEDOM = 3.0  # and one more for each window that was seen,
-_MOST_FREEDOM = 6.0  # and never more: habits change, however long they were watched
+_MOST_FREEDOM = 5.0  # and never more: habits change, however long they were watched
 
 _DAYS_RECENT = 182
 _PATTERN_WEEKS = 12
@@ -139,7 +139,7 @@ class Past:
     def _follow(self) -> None:
         """Forecast from every origin, and learn from each total when it is complete."""
         n = len(self._costs)
-        lost = [[0.0, 0.0] for _ in range(len(_MEANS) + len(_HALVES) + 2)]  # errors, how many
+        lost = [[0.0, 0.0] for _ in range(len(_MEANS) + 3)]  # errors, how many
         made: dict[tuple[int, int], tuple[float, list[float | None], float]] = {}
         self._errors = [[0.0] for _ in WINDOWS]
         for origin in range(self._start, n + 1):
@@ -173,19 +173,15 @@ class Past:
         return [*levels, trend, self._last_year(origin, 0, window, floor)]
 
     def _levels(self, origin: int, floor: float) -> list[float]:
-        """The logarithms of the means; of a fading one each day is a share of its weekday's."""
-        found = [math.log(self._mean(origin, days) + floor) for days in _MEANS]
-        week = self._week(origin)
-        days = range(origin - 1, max(0, origin - _FADES) - 1, -1)
-        for half in _HALVES:
-            fade, weight = 0.5 ** (1 / half), 1.0
-            cost = usual = 0.0
-            for day in days:
-                cost += weight * self._costs[day]
-                usual += weight * week[(self._first_weekday + day) % 7]
-                weight *= fade
-            found.append(math.log((cost / usual if usual else 0.0) + floor))
-        return found
+        """The logarithms of the means; of the fading one each day is a share of its weekday's."""
+        week, weight = self._week(origin), 1.0
+        cost = usual = 0.0
+        for day in range(origin - 1, max(0, origin - _FADED) - 1, -1):
+            cost += weight * self._costs[day]
+            usual += weight * week[(self._first_weekday + day) % 7]
+            weight *= _FADING
+        means = [self._mean(origin, days) for days in _MEANS]
+        return [math.log(mean + floor) for mean in (*means, cost / usual if usual else 0.0)]
 
     def _path(self, origin: int, days: int) -> list[float]:
         """The level of each day ahead, before its weekday."""
