@@ -36,7 +36,18 @@ from modelspend.gateway.thrift import Thrift
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
 from modelspend.retries import Repeats, RetryBudget
-from modelspend.server import circuits, control, evals, forecast, jobs, kills, models, runs, sla
+from modelspend.server import (
+    circuits,
+    control,
+    evals,
+    events,
+    forecast,
+    jobs,
+    kills,
+    models,
+    runs,
+    sla,
+)
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
@@ -78,6 +89,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/evals/results", control.guarded(evals.keep_result)),
     ("GET", "/v1/circuits", control.guarded(circuits.circuits)),
     ("GET", "/v1/incidents", control.guarded(circuits.incidents)),
+    ("GET", "/v1/events", events.events),
     ("GET", "/v1/sla/failover-audit", control.guarded(sla.failover_audit)),
     ("GET", "/v1/sla/provider-history", control.guarded(sla.provider_history)),
     ("POST", "/v1/kill", control.guarded(kills.kill)),
@@ -118,6 +130,7 @@ async def build(started: Started, store: Store) -> web.Application:
     forecast.prepare(app)
     app[LIVE] = await _live(started, store, prices)
     await circuits.take_up(app[LIVE], store)
+    app[events.FEED] = events.Feed(store)
     app[RELOAD] = lambda: _reload(app, started)
     app.cleanup_ctx.extend((_upstream, _background(prices)))
     app.on_shutdown.append(_drain)
@@ -263,4 +276,5 @@ async def _drain(app: web.Application) -> None:
     """New calls are refused at once; open streams get their time, then an error event."""
     live = app[LIVE]
     live.gateway.draining = True
+    app[events.FEED].close()
     await live.gateway.drained(live.settings.server.drain_s)

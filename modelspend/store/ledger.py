@@ -81,7 +81,7 @@ class Store:
         self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)
         self.stored_answers = StoredAnswers(readers, writer)
-        self.events = Events(readers)
+        self.events = Events(readers, writer)
         self.budgets = Budgets(readers, writer)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)
@@ -164,6 +164,12 @@ class Store:
     def on_commit(self, listener: Callable[[int], None]) -> None:
         """Be called on the event loop with the last number after each commit of ours."""
         needed(self._writer).on_commit.append(listener)
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Be called on the event loop after each commit, ours or another process's."""
+        writer = needed(self._writer)
+        writer.on_commit.append(lambda _: listener())
+        writer.on_foreign_commit.append(listener)
 
     async def changed_outside(self) -> bool:
         """Whether another process has written here since the last time this was asked."""
