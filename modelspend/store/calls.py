@@ -346,9 +346,9 @@ _INSERT_RECEIPT = (
 )
 ATTEMPT_COLUMNS = (
     "seq, n, provider, region, model_id, started_at, status, delivery, http_status, failure_class,"
-    " latency_ms, ttft_ms, cost_pico, charged_pico"
+    " latency_ms, ttft_ms, cost_pico, charged_pico, drill"
 )
-_INSERT_ATTEMPT = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES ({', '.join('?' * 14)})"
+_INSERT_ATTEMPT = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES ({', '.join('?' * 15)})"
 
 
 def receipt_columns(receipt: Receipt) -> tuple[Any, ...]:
@@ -434,6 +434,7 @@ def attempt_rows(seq: int, receipt: Receipt) -> list[tuple[Any, ...]]:
             None if attempt.ttft_ms is None else round(attempt.ttft_ms),
             attempt.cost.total_pico,
             attempt.charged_pico,
+            attempt.drill,
         )
         for attempt in receipt.attempts
     ]

@@ -131,5 +131,13 @@ def _event(
         level=level,
         tenant=tenant,
         receipt_id=receipt,
-        data=json.loads(data, parse_float=Decimal),  # digit by digit: there is money in it
+        data=json.loads(data, parse_float=Decimal, object_hook=_exact_money),
     )
+
+
+def _exact_money(shape: dict[str, Any]) -> dict[str, Any]:
+    """Dollars digit by digit, other numbers as numbers."""
+    return {
+        key: float(value) if isinstance(value, Decimal) and not key.endswith("_usd") else value
+        for key, value in shape.items()
+    }

@@ -486,6 +486,16 @@ CREATE INDEX events_circuit ON events (seq)
   WHERE kind IN ('circuit.open', 'circuit.half_open', 'circuit.recovered')
 """
 
+
+def m008_drills(db: "Database") -> None:
+    """Attempts and incidents that a drill made on purpose, with its fault: nobody's health suffers.
+
+    A drill itself is told by its events, `drill.started` and `drill.ended`.
+    """
+    db.execute("ALTER TABLE attempts ADD COLUMN drill TEXT")
+    db.execute("ALTER TABLE incidents ADD COLUMN drill TEXT")
+
+
 MIGRATIONS = (
     m001_ledger,
     m002_conversations,
@@ -493,6 +503,7 @@ MIGRATIONS = (
     m004_stored_answers,
     m005_budgets,
     m006_circuits,
+    m008_drills,
 )
 
 
