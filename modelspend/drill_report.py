@@ -1,8 +1,9 @@
 """How a drill went, worked out from receipts and events alone: the same for a ledger read later.
 
 Calls that count are those that the fault touched or would have: they asked its provider, were led
-away from it, or were meant for it and refused. What a reader would not guess: what a drill cost
-extra is signed, since the provider that answered instead may be cheaper.
+away from it, were planned round it because its circuit was open, or were meant for it and refused.
+What a reader would not guess: what a drill cost extra is signed, since the provider that answered
+instead may be cheaper.
 """
 
 from collections import Counter
@@ -26,7 +27,6 @@ class Drilled:
 
     drill: Drill
     ended_at_ms: int
-    looked_until_ms: int
     receipts: Sequence[Receipt]
     before: Sequence[Receipt] = ()
     events: Sequence[Event] = ()
@@ -35,9 +35,8 @@ class Drilled:
 def report(seen: Drilled) -> dict[str, Any]:
     """The report, as `drill --json` prints it. Times are seconds, latencies milliseconds."""
     provider = seen.drill.provider
-    hops = _hops(seen)
-    calls = [one for one in seen.receipts if _concerned(one, provider, hops)]
-    mine = [hops[one.receipt_id] for one in calls if one.receipt_id in hops]
+    hops = hops_from(provider, seen.events)
+    calls = [one for one in seen.receipts if concerned(one, provider, hops)]
     return {
         "drill": seen.drill.to_json()
         | {
@@ -46,13 +45,13 @@ def report(seen: Drilled) -> dict[str, Any]:
         },
         "calls": _calls(calls),
         "attempts": _attempts(calls),
-        "failover": _failover(mine),
+        "failover": _failover(calls, provider, hops),
         "circuit": _circuit(seen, calls),
         "latency_ms": {
             "before": _latencies([one for one in seen.before if _asked(one, provider)]),
             "during": _latencies(calls),
         },
-        "cost": _cost(calls, mine),
+        "cost": _cost(calls, provider, hops, _rates([*seen.before, *calls], provider)),
     }
 
 
@@ -60,21 +59,32 @@ Hops = Mapping[str, Sequence[Event]]
 """The failovers away from the provider, by the receipt of their call."""
 
 
-def _hops(seen: Drilled) -> Hops:
+def hops_from(provider: str, events: Iterable[Event]) -> Hops:
+    """The failovers of every call that was led away from a provider."""
     found: dict[str, list[Event]] = {}
-    for event in seen.events:
+    for event in events:
         if event.kind == "failover" and event.receipt_id is not None:
             found.setdefault(event.receipt_id, []).append(event)
     return {
         receipt_id: hops
         for receipt_id, hops in found.items()
-        if any(hop.data.get("from_provider") == seen.drill.provider for hop in hops)
+        if any(hop.data.get("from_provider") == provider for hop in hops)
     }
 
 
-def _concerned(one: Receipt, provider: str, hops: Hops) -> bool:
+def concerned(one: Receipt, provider: str, hops: Hops) -> bool:
+    """Whether a call had to do with a provider, or would have, had it been well."""
     refused = not one.attempts and one.decision is not None and one.decision.provider == provider
-    return _asked(one, provider) or one.receipt_id in hops or refused
+    led = one.receipt_id in hops or _planned_round(one, provider) is not None
+    return led or refused or _asked(one, provider)
+
+
+def _planned_round(one: Receipt, provider: str) -> str | None:
+    """The model at a provider that the plan left out because of its circuit."""
+    for each in one.candidates:
+        if each.provider == provider and each.filtered_out_by == "circuit_open":
+            return None if _asked(one, provider) else each.model_id
+    return None
 
 
 def _asked(one: Receipt, provider: str) -> bool:
@@ -121,14 +131,23 @@ def _attempts(calls: Sequence[Receipt]) -> dict[str, Any]:
     }
 
 
-def _failover(mine: Sequence[Sequence[Event]]) -> dict[str, Any]:
-    every = [hop for hops in mine for hop in hops]
-    led = [hops[-1] for hops in mine]
+def _failover(calls: Sequence[Receipt], provider: str, hops: Hops) -> dict[str, Any]:
+    """Calls that somebody else was asked for: by a hop, or by a plan that knew better."""
+    every = [hop for one in calls for hop in hops.get(one.receipt_id, ())]
+    hopped = [one for one in calls if one.receipt_id in hops]
+    planned = [
+        one
+        for one in calls
+        if one.receipt_id not in hops and _planned_round(one, provider) is not None
+    ]
+    reasons = Counter(str(hop.data.get("reason")) for hop in every)
+    to = Counter(one.attempts[-1].provider for one in (*hopped, *planned) if one.attempts)
     return {
-        "calls": len(mine),
+        "calls": len(hopped) + len(planned),
         "hops": len(every),
-        "to": dict(Counter(str(hop.data.get("to_provider")) for hop in led).most_common()),
-        "by_reason": dict(Counter(str(hop.data.get("reason")) for hop in every).most_common()),
+        "planned_round": len(planned),
+        "to": dict(to.most_common()),
+        "by_reason": dict(reasons.most_common()),
     }
 
 
@@ -179,12 +198,29 @@ def quantile(values: Sequence[float], percent: float) -> float | None:
     return round(sorted(values)[max(ceil(len(values) * percent / 100), 1) - 1], 1)
 
 
-def _cost(calls: Sequence[Receipt], mine: Sequence[Sequence[Event]]) -> dict[str, Any]:
+Rates = Mapping[str, Mapping[str, int]]
+"""What a unit costs at the provider, by model and bucket, as its own receipts say."""
+
+
+def _rates(receipts: Iterable[Receipt], provider: str) -> Rates:
+    found: dict[str, dict[str, int]] = {}
+    for one in receipts:
+        for attempt in one.attempts:
+            if attempt.provider == provider:
+                units = found.setdefault(attempt.model_id, {})
+                for line in attempt.cost.lines:
+                    if line.unit_pico is not None:
+                        units[line.bucket] = line.unit_pico
+    return found
+
+
+def _cost(calls: Sequence[Receipt], provider: str, hops: Hops, rates: Rates) -> dict[str, Any]:
     """`extra_usd`: what calls that were led elsewhere cost more than at the provider itself.
     `spoilt_usd`: what answers cost that the fault spoilt, and that were paid for all the same."""
     spent = [one.execution.actual_cost_pico for one in calls]
-    extra = [hops[-1].data.get("extra_cost_usd") for hops in mine]
-    known = [Decimal(each) for each in extra if each is not None]
+    led = [one for one in calls if one.receipt_id in hops or _planned_round(one, provider)]
+    extra = [_extra(one, provider, hops, rates) for one in led]
+    known = [each for each in extra if each is not None]
     spoilt = sum(
         one.cost.total_pico or 0 for one in _drilled(calls) if one.status is not Status.SUCCESS
     )
@@ -195,6 +231,20 @@ def _cost(calls: Sequence[Receipt], mine: Sequence[Sequence[Event]]) -> dict[str
         "extra_unknown": len(extra) - len(known),
         "spoilt_usd": usd(spoilt),
     }
+
+
+def _extra(one: Receipt, provider: str, hops: Hops, rates: Rates) -> Decimal | None:
+    """What one call cost more; of a plan that went round the provider, its tokens at its rates."""
+    if one.receipt_id in hops:
+        told = hops[one.receipt_id][-1].data.get("extra_cost_usd")
+        return None if told is None else Decimal(str(told))
+    units = rates.get(_planned_round(one, provider) or "", {})
+    used = one.usage.quantities
+    cost = one.execution.actual_cost_pico
+    if cost is None or not all(bucket in units for bucket in used):
+        return None
+    there = sum(count * units[bucket] for bucket, count in used.items())
+    return usd(cost) - usd(there)
 
 
 def _seconds(since_ms: int, until_ms: int) -> float:

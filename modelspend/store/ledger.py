@@ -36,6 +36,7 @@ from modelspend.store.meta import Meta, NoWriter
 from modelspend.store.migrations import MIGRATIONS, migrate, version
 from modelspend.store.prices import Prices
 from modelspend.store.quality import Quality
+from modelspend.store.rates import Rates
 from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
@@ -85,6 +86,7 @@ class Store:
         self.budgets = Budgets(readers, writer)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)
+        self.rates = Rates(readers)
         self.quality = Quality(readers, writer)
         self.circuits = Circuits(readers, writer, boot_id)
         self.incidents = Incidents(readers)
