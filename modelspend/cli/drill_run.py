@@ -78,6 +78,14 @@ class Seen:
                 self.states[key] = event.kind
 
     @property
+    def calls(self) -> "list[Receipt]":
+        """Those that have to do with the provider."""
+        from modelspend.drill_report import concerned, hops_from
+
+        hops = hops_from(self.provider, self.events)
+        return [one for one in self.receipts if concerned(one, self.provider, hops)]
+
+    @property
     def unwell(self) -> bool:
         """A circuit of the provider moved and has not recovered."""
         return any(kind != "circuit.recovered" for kind in self.states.values())

@@ -68,20 +68,21 @@ def _view(words: str, seen: "Seen", left_s: float) -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
-    well = sum(one.execution.status in _WELL for one in seen.receipts)
-    bad = len(seen.receipts) - well
-    hops = sum(event.kind == "failover" for event in seen.events)
+    calls = seen.calls
+    well = sum(one.execution.status in _WELL for one in calls)
+    bad = len(calls) - well
+    led = sum(bool(one.attempts) and one.attempts[-1].provider != seen.provider for one in calls)
     left = f"   {left_s:.0f} s left (Ctrl-C ends it now)" if left_s else ""
     state = {"circuit.open": "open", "circuit.half_open": "half open"}
     circuits = [f"{model} {state.get(kind, 'closed')}" for (model, _), kind in seen.states.items()]
     return Group(
         Text.assemble((words, "bold"), left),
         Text.assemble(
-            f"calls {len(seen.receipts)}   ",
+            f"calls {len(calls)}   ",
             (f"succeeded {well}", "green"),
             "   ",
             (f"failed {bad}", "red" if bad else ""),
-            f"   hops {hops}",
+            f"   answered elsewhere {led}",
         ),
         Text(f"circuits: {', '.join(circuits) or 'closed'}"),
     )
@@ -113,9 +114,8 @@ def _clients(calls: Mapping[str, Any]) -> str:
     if not calls["total"]:
         return "no call"
     share = f"{100 * calls['success_share']:.2f} %"
-    return (
-        f"{calls['total']} calls: {calls['succeeded']} succeeded ({share}), {calls['failed']} not"
-    )
+    well, bad = calls["succeeded"], calls["failed"]
+    return f"{calls['total']} calls: {well} succeeded ({share}), {bad} failed"
 
 
 def _counts(found: Mapping[str, int]) -> str:
@@ -125,7 +125,10 @@ def _counts(found: Mapping[str, int]) -> str:
 def _failover(told: Mapping[str, Any]) -> str:
     if not told["calls"]:
         return "no call was led elsewhere"
-    return f"{told['calls']} calls led to {_counts(told['to'])} ({_counts(told['by_reason'])})"
+    how = [_counts(told["by_reason"])] if told["hops"] else []
+    if told["planned_round"]:
+        how.append(f"{told['planned_round']} planned round the open circuit")
+    return f"{told['calls']} calls led to {_counts(told['to'])} ({', '.join(how)})"
 
 
 def _circuit(told: Mapping[str, Any]) -> str:
