@@ -23,11 +23,13 @@ from modelspend.record import record
 @record
 class Drilled:
     """What the ledger has of a drill: receipts of calls that began in it, those of before it for
-    comparison, and all events from its start on. `ended_at_ms` is when the fault was gone."""
+    comparison, all events from its start on, and how many of its calls have no receipt yet.
+    `ended_at_ms` is when the fault was gone."""
 
     drill: Drill
     ended_at_ms: int
     receipts: Sequence[Receipt]
+    still_open: int = 0
     before: Sequence[Receipt] = ()
     events: Sequence[Event] = ()
 
@@ -43,7 +45,7 @@ def report(seen: Drilled) -> dict[str, Any]:
             "ended_at": iso(seen.ended_at_ms),
             "lasted_s": _seconds(seen.drill.started_at_ms, seen.ended_at_ms),
         },
-        "calls": _calls(calls),
+        "calls": _calls(calls) | {"still_open": seen.still_open},
         "attempts": _attempts(calls),
         "failover": _failover(calls, provider, hops),
         "circuit": _circuit(seen, calls),
@@ -121,13 +123,11 @@ def _drilled(calls: Iterable[Receipt]) -> list[Attempt]:
 def _attempts(calls: Sequence[Receipt]) -> dict[str, Any]:
     """The attempts that the fault met."""
     met = _drilled(calls)
+    failed = Counter(one.failure_class.value for one in met if one.failure_class is not None)
     return {
         "met_fault": len(met),
-        "by_failure_class": dict(
-            Counter(
-                one.failure_class.value if one.failure_class else "none" for one in met
-            ).most_common()
-        ),
+        "failed": failed.total(),
+        "by_failure_class": dict(failed.most_common()),
     }
 
 

@@ -40,8 +40,10 @@ def list_(ctx: typer.Context, provider: ProviderName = None, json: Json = False)
         write_json(found)
         return
     draw(LISTED, [_cells(one, LISTED) for one in found], right=("trips", "failures", "calls"),
-         spare=("since", "key_id", "trips", "reason"))  # fmt: skip
+         spare=("since", "key_id", "trips", "reason", "drill"))  # fmt: skip
     closed = sum(one["state"] == "closed" for one in found)
+    for name, fault in sorted({(one["provider"], one["drill"]) for one in found if one["drill"]}):
+        note(f"a drill ({fault}) stands in front of {name}.")
     if found:
         typer.echo(f"{len(found)} circuits, {len(found) - closed} of them not closed.", err=True)
     else:
@@ -114,7 +116,7 @@ def reset(ctx: typer.Context, name: Named, json: Json = False) -> None:
 
 LISTED = (
     "provider", "model_id", "key_id", "state", "reason", "failure_class", "failures", "calls",
-    "trips", "since", "retry_at",
+    "trips", "since", "retry_at", "drill",
 )  # fmt: skip
 HISTORY = (
     "created_at", "provider", "model_id", "key_id", "event", "reason", "failure_class", "trips",
@@ -142,7 +144,7 @@ def _standing(at: Here) -> list[dict[str, Any]]:
             circuits.restore(await store.circuits.saved(), now, now_ms)
             for order in await store.circuits.orders():
                 circuits.obey(order, now, now_ms)
-            return [view.to_json(now_ms) for view in circuits.views(now)]
+            return [view.to_json(now_ms) | {"drill": None} for view in circuits.views(now)]
 
         return read(at.ledger, ask)
 

@@ -158,3 +158,8 @@ def _advise(told: Mapping[str, Any]) -> None:
         note("no call met the drill: send some while it is on, or use it without a sidecar.")
     elif not told["circuit"]["recovered"] and told["circuit"]["opened"]:
         note("the circuit has not recovered yet: modelspend circuits list")
+    elif told["drill"]["fault"] in ("slow", "stall") and not told["attempts"]["failed"]:
+        note(
+            "no limit was reached, so nobody else was asked: upstream.stream_first_byte_s,"
+            " upstream.idle_s and circuits.slow_s say what is too slow."
+        )

@@ -26,6 +26,7 @@ _MOST = 200_000
 _BEFORE_MS = 600_000
 _BEFORE = 500
 _TOLD_S = 5.0
+_ANSWERED_S = 10.0
 _RECOVERY_S = 60.0
 """How much longer than the circuit's own wait its recovery is waited for."""
 
@@ -131,6 +132,7 @@ class _Run:
         drill = _drill(await asyncio.to_thread(self._daemon.post, "/v1/drill", self._asked))
         interrupted = await self._while_on(drill)
         ended_at_ms = await self._end_of(drill)
+        still_open = await self._answered(ended_at_ms)
         if not interrupted:
             await self._recovery()
         await self._seen.look()
@@ -144,6 +146,7 @@ class _Run:
             ],
             before=[one.receipt for one in await self._store.receipts.list(before, limit=_BEFORE)],
             events=self._seen.events,
+            still_open=still_open,
         )
         return {"interrupted": interrupted, **report(seen)}
 
@@ -175,6 +178,15 @@ class _Run:
                     return event.at_ms
             await asyncio.sleep(_LOOK_S / 5)
         return drill.until_ms
+
+    async def _answered(self, ended_at_ms: int) -> int:
+        """Wait a moment for calls that the fault held up; how many are open all the same."""
+        patience = asyncio.get_running_loop().time() + _ANSWERED_S
+        while still_open := await self._store.calls.open_count(ended_at_ms):
+            if asyncio.get_running_loop().time() > patience:
+                break
+            await asyncio.sleep(_LOOK_S / 5)
+        return still_open
 
     async def _recovery(self) -> None:
         """Until every circuit is closed again, as long as that can reasonably take."""

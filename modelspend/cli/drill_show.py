@@ -102,7 +102,8 @@ def lines(told: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if calls[key]:
             yield name, _counts(calls[key])
     met = told["attempts"]
-    yield "the fault met", f"{met['met_fault']} attempts: {_counts(met['by_failure_class'])}"
+    how = _counts(met["by_failure_class"]) if met["failed"] else "none of them failed"
+    yield "the fault met", f"{met['met_fault']} attempts: {how}"
     yield "failover", _failover(told["failover"])
     yield "circuit", _circuit(circuit)
     for name in ("before", "during"):
@@ -115,7 +116,8 @@ def _clients(calls: Mapping[str, Any]) -> str:
         return "no call"
     share = f"{100 * calls['success_share']:.2f} %"
     well, bad = calls["succeeded"], calls["failed"]
-    return f"{calls['total']} calls: {well} succeeded ({share}), {bad} failed"
+    said = f"{calls['total']} calls: {well} succeeded ({share}), {bad} failed"
+    return f"{said}; {calls['still_open']} more have no end yet" if calls["still_open"] else said
 
 
 def _counts(found: Mapping[str, int]) -> str:

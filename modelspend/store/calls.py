@@ -158,10 +158,11 @@ class Calls:
             await needed(self._writer).do(lambda book: write_event(book, told))
         return closed
 
-    async def open_count(self) -> int:
-        """How many calls have an intent and no receipt yet."""
+    async def open_count(self, until_ms: int | None = None) -> int:
+        """How many calls have an intent and no receipt yet; of those that began before a time."""
+        query = "SELECT count(*) FROM intents WHERE created_at < ?1 OR ?1 IS NULL"
         return await self._readers.ask(
-            lambda conn: int(conn.execute("SELECT count(*) FROM intents").fetchone()[0])
+            lambda conn: int(conn.execute(query, (until_ms,)).fetchone()[0])
         )
 
 
