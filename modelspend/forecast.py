@@ -187,12 +187,14 @@ def _ahead(series: Series, view: View, days: int) -> tuple[DayAhead, ...]:
         total += cost
         bands = {}
         spread = view.spread(n + 1)
-        for level in LEVELS:
+        day, whole_time = (cost, cost), (total, total)
+        for level in LEVELS:  # a wider one holds the narrower, also where few days were seen
             below, above = _edges(level)
-            bands[level] = _around(
-                cost, view.day_factor(n + 1, below), view.day_factor(n + 1, above)
+            day = bands[level] = _around(
+                day, cost, view.day_factor(n + 1, below), view.day_factor(n + 1, above)
             )
-            least, most = _around(total, spread.factor(below), spread.factor(above))
+            whole_time = _around(whole_time, total, spread.factor(below), spread.factor(above))
+            least, most = whole_time
             low[level], high[level] = max(low[level], least), max(high[level], most)
         ahead.append(
             DayAhead(
@@ -239,9 +241,9 @@ def _edges(level: int) -> tuple[float, float]:
     return (100 - level) / 200, (100 + level) / 200
 
 
-def _around(cost: int, below: float, above: float) -> tuple[int, int]:
-    """A band in whole pico-dollars that holds the cost itself."""
-    return min(cost, int(cost * Fraction(below))), max(cost, -int(-cost * Fraction(above)))
+def _around(inner: tuple[int, int], cost: int, below: float, above: float) -> tuple[int, int]:
+    """A band around a cost, in whole pico-dollars, that holds a narrower one."""
+    return min(inner[0], int(cost * Fraction(below))), max(inner[1], -int(-cost * Fraction(above)))
 
 
 def _chance(view: View, days: int, cumulative: int, left: int) -> float:

@@ -88,6 +88,13 @@ def _a_zone(name: str) -> str:
     return name
 
 
+def _rising(limits: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < limits[0] <= limits[1]:
+        raise ValueError("two numbers above 0: from where on it warns, from where it is critical")
+    return limits
+
+
+Levels = Annotated[tuple[float, float], AfterValidator(_rising)]
 WindowText = Annotated[str, AfterValidator(_a_window)]
 Zone = Annotated[str, AfterValidator(_a_zone)]
 Cap = Annotated[Decimal, Field(ge=0, le=4_000_000), AfterValidator(_whole_pico)]
@@ -375,6 +382,17 @@ class Rewrite(_Section):
     )
 
 
+class Savings(_Section):
+    """What savings are measured against."""
+
+    baseline_model: str | None = Field(
+        None,
+        min_length=1,
+        description="Model that routed calls are compared with, as a name or provider/model;"
+        " without one, the model that each call asked for.",
+    )
+
+
 class Rates(_Section):
     """Prices in USD per million tokens (searches and requests: USD per thousand)."""
 
@@ -530,6 +548,33 @@ class Limit(_Section):
     )
 
 
+class Alerts(_Section):
+    """From where on a rule warns, and from where on it is critical: two numbers each."""
+
+    fallback_rate: Levels = Field(
+        (0.1, 0.5), description="Share of an hour's calls that were led elsewhere."
+    )
+    p95_drift: Levels = Field(
+        (2.0, 5.0), description="How many times as slow an hour is as the week before it."
+    )
+    cache_drop: Levels = Field(
+        (0.5, 0.9), description="Share of the cache hits of the week before that a day has lost."
+    )
+    unpriced_share: Levels = Field(
+        (0.05, 0.25), description="Share of a day's calls without a known cost; any is told."
+    )
+    velocity: Levels = Field(
+        (5.0, 20.0), description="How many average hours of the week before an hour has spent."
+    )
+    least_usd: Cap = Field(
+        Decimal(1), description="What an hour must have spent before velocity counts."
+    )
+    min_calls: int = Field(20, ge=1, description="Calls that a rate needs to count.")
+    circuit_critical_s: float = Field(
+        900, gt=0, description="Seconds after which an open circuit is critical."
+    )
+
+
 class View(_Section):
     """A saved view: a named filter for `receipts list --view NAME`."""
 
@@ -557,6 +602,7 @@ class Settings(_Section):
     routing: Routing = Routing()
     cache: Cache = Cache()
     rewrite: Rewrite = Rewrite()
+    savings: Savings = Savings()
     profiles: dict[Name, Profile] = {}
     providers: dict[Name, Provider] = {}
     models: dict[ModelKey, ModelFacts] = {}
@@ -565,4 +611,5 @@ class Settings(_Section):
     workflows: dict[Name, Workflow] = {}
     budgets: dict[Name, Budget] = {}
     limits: dict[Name, Limit] = {}
+    alerts: Alerts = Alerts()
     views: dict[Name, View] = {}

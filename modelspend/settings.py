@@ -18,6 +18,7 @@ from modelspend.layers import Layer, Problem
 from modelspend.money import from_usd
 from modelspend.sections import (
     BUILT_IN_PROFILE,
+    Alerts,
     Budget,
     Cache,
     Circuits,
@@ -32,6 +33,7 @@ from modelspend.sections import (
     Retries,
     Rewrite,
     Routing,
+    Savings,
     Server,
     Settings,
     Store,
@@ -43,6 +45,7 @@ from modelspend.sections import (
 
 __all__ = [
     "BUILT_IN_PROFILE",
+    "Alerts",
     "Budget",
     "Cache",
     "Circuits",
@@ -58,6 +61,7 @@ __all__ = [
     "Retries",
     "Rewrite",
     "Routing",
+    "Savings",
     "Server",
     "Settings",
     "Store",

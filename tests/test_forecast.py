@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from modelspend.days import Day
@@ -29,6 +29,7 @@ def noisy(length: int, noise: float, seed: int = 1) -> list[int]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 10**16), min_size=LEAST_DAYS, max_size=150))
+@example([0, 1, 1, 1, 1, 1, 32, 0, 0, 0, 0, 0, 0, 0])
 def test_days_add_up_to_every_total_and_bands_hold_it(costs: list[int]) -> None:
     found = project(days(costs))
     for horizon in found.horizons:

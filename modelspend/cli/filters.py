@@ -59,8 +59,22 @@ class Asked:
         _option("--min-latency", help="At least this many milliseconds.", metavar="MS"),
     ] = None
     unpriced: Annotated[
-        bool, typer.Option("--unpriced", help="Only receipts whose cost is not known.")
-    ] = False
+        bool | None,
+        typer.Option("--unpriced/--priced", help="Only receipts whose cost is not known, or is."),
+    ] = None
+    region: Annotated[
+        str | None, _option("--region", help="Only this region of a provider.", metavar="NAME")
+    ] = None
+    tag: Annotated[
+        str | None,
+        _option(
+            "--tag", help="Only with this tag; !NAME: without any of a name.", metavar="NAME=VALUE"
+        ),
+    ] = None
+    hopped: Annotated[
+        bool | None,
+        typer.Option("--hopped/--not-hopped", help="Only with more than one attempt, or with one."),
+    ] = None
     since: Annotated[
         str | None,
         _option("--since", help="From then on: 7d, 24h, mtd, 2026-11-01.", metavar="WHEN"),
@@ -92,7 +106,10 @@ class Asked:
             "session": self.session,
             "min_cost_pico": None if self.min_cost is None else _dollars(self.min_cost),
             "min_latency_ms": self.min_latency,
-            "unpriced": self.unpriced or None,
+            "unpriced": self.unpriced,
+            "region": self.region,
+            "tag": self.tag,
+            "hopped": self.hopped,
             "since_ms": instant("--since", self.since, now_ms),
             "until_ms": instant("--until", self.until, now_ms),
         }

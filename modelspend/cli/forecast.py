@@ -13,7 +13,7 @@ import typer
 
 from modelspend.cli.context import Here, here, note
 from modelspend.cli.filters import Asked, filtered
-from modelspend.cli.output import Csv, Json, one_form, write_csv, write_json
+from modelspend.cli.output import Csv, Json, one_form, svg_alone, write_aside, write_csv, write_json
 from modelspend.errors import Usage
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def forecast(
 ) -> None:
     """Project the cost of the days ahead, with bands and how often such bands held before."""
     one_form(json, csv)
+    if plot is not None:
+        svg_alone(plot)
     at = here(ctx)
     changes = {"shift_deep": shift_deep, "shift_to": shift_to, "cache_hit": cache_hit,
                "growth": growth, "mix": mix}  # fmt: skip
@@ -102,7 +104,7 @@ def forecast(
     if plot is not None:
         from modelspend.forecast_svg import picture
 
-        plot.write_text(picture(found.forecast), "utf-8")
+        write_aside(plot, picture(found.forecast).encode())
         note(f"The picture is in {plot}.")
     if json:
         write_json(_json(found, by, gone, bad))

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from modelspend import translation
-from modelspend.catalog import Catalog
+from modelspend.catalog import Catalog, Provider
 from modelspend.catalog.prices import MISSING, PriceBook
 from modelspend.circuits import Circuits
 from modelspend.dialects import CHAT_DIALECTS
@@ -25,7 +25,7 @@ from modelspend.errors import (
     Unsupported,
 )
 from modelspend.estimate import Estimator
-from modelspend.gateway import options, pins
+from modelspend.gateway import options, pins, target
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.conversations import Conversations
 from modelspend.gateway.options import (
@@ -65,6 +65,7 @@ class Ruling:
     target: Target | None
     found: Classification | None = None
     asked: Asked | None = None
+    baseline: tuple[Provider, str] | None = None  # what an applied decision is compared with
     question: Question | None = None
 
     @property
@@ -126,6 +127,9 @@ class Router:
                 continue
             if self.prices.find(provider, model, now_ms) is MISSING:
                 await self.prices.fetch(provider, model, now_ms)
+        baseline = self._baseline(None)
+        if baseline is not None and self.prices.find(*baseline, now_ms) is MISSING:
+            await self.prices.fetch(*baseline, now_ms)
 
     async def decide(
         self,
@@ -337,8 +341,16 @@ class Router:
             target=target,
             found=question.found,
             asked=asked,
+            baseline=self._baseline(own) if applied else None,
             question=question,
         )
+
+    def _baseline(self, own: Target | None) -> tuple[Provider, str] | None:
+        """The configured baseline; else the model asked for, if any was."""
+        named = self.settings.savings.baseline_model
+        if named is not None:
+            return target.owner_of(self.catalog, named)
+        return None if own is None else (own.provider, own.model)
 
     def _target(self, chosen: Option, question: Question) -> Target | None:
         for there in (question.own, question.kept):

@@ -89,3 +89,13 @@ def _no_key(provider: Provider, native: bool) -> NoCredential:
         f"Set {' or '.join(provider.keys)} in the environment of the sidecar"
         + (", or send your own key in the request." if native else "."),
     )
+
+
+def owner_of(catalog: Catalog, name: str) -> tuple[Provider, str] | None:
+    """Where a model is priced, with or without a key: `provider/model`, or a known model's name."""
+    first, slash, rest = name.partition("/")
+    if slash and first in catalog.known:
+        return catalog.known[first], rest
+    listed = (each for each in catalog.providers.values() if name in each.models)
+    provider = catalog.owner(name) or next(listed, None)
+    return None if provider is None else (provider, name)

@@ -46,6 +46,7 @@ from modelspend.server import (
     jobs,
     kills,
     models,
+    reports,
     runs,
     sla,
 )
@@ -82,6 +83,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/status", control.guarded(control.status)),
     ("GET", "/v1/receipts", control.guarded(control.receipts)),
     ("GET", "/v1/receipts/{receipt_id}", control.guarded(control.receipt)),
+    ("GET", "/v1/reports/{name}", control.guarded(reports.report)),
     ("POST", "/v1/route", control.guarded(control.route)),
     ("GET", "/v1/reports/forecast", control.guarded(forecast.report)),
     ("POST", "/v1/forecast/scenario", control.guarded(forecast.post_scenario)),

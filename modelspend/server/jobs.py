@@ -70,6 +70,9 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
         await store.conversations.expire(live.gateway.now_ms())
         await store.stored_answers.expire(live.gateway.now_ms())
 
+    async def roll_up_days() -> None:
+        await store.days.roll()
+
     async def learn_prices() -> None:
         """Of the models that may be routed to: a first call shall not wait for the price table."""
         settings = live.settings
@@ -87,6 +90,7 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
         Job("notice-overrides", 1.0, notice_overrides),
         Job("tell-refusals", 10.0, tell_refusals),
         Job("foresee-budgets", 60.0, foresee_budgets),
+        Job("roll-up-days", 5.0, roll_up_days),
         Job("expire-bodies", 600.0, expire_bodies),
         Job("expire-answers", 300.0, expire_answers),
         Job("forget-conversations", 3600.0, forget_conversations),

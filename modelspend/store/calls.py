@@ -20,8 +20,9 @@ from modelspend.budgets import Hold
 from modelspend.estimate import Ratio
 from modelspend.events import Event
 from modelspend.failovers import Trail
-from modelspend.receipt import Decision, Intent, Receipt, RequestInfo, interrupted
+from modelspend.receipt import Decision, Intent, Receipt, RequestInfo, Savings, interrupted
 from modelspend.receipt_json import canonical
+from modelspend.savings import MECHANISMS
 from modelspend.store import detail
 from modelspend.store.bodies import LARGE, Bodies, Packed, pack, write_bodies
 from modelspend.store.book import Book
@@ -316,7 +317,7 @@ def restore_receipt(
     """Rows for a receipt whose place in the chain is known; False when its id is there already."""
     columns = receipt_columns(receipt)
     packed = detail.pack(body, dictionary_of(columns))
-    facet = book.facet(facet_of(columns), columns[13] or 0, columns[16])
+    facet = book.facet(facet_of(columns, receipt), columns[13] or 0, columns[16])
     row = (seq, *columns, facet, prev_link, link, packed)
     if not book.execute(_INSERT_RECEIPT, row).rowcount:
         return False
@@ -325,8 +326,10 @@ def restore_receipt(
     book.head = link
     for attempt in attempt_rows(seq, receipt):
         book.execute(_INSERT_ATTEMPT, attempt)
-    for tag in tags_of(receipt):
-        book.execute("INSERT INTO tags (tag, seq) VALUES (?, ?)", (tag, seq))
+    for tag in tag_rows(seq, receipt, facet):
+        book.execute(_INSERT_TAG, tag)
+    if receipt.savings is not None:
+        book.execute(_INSERT_SAVINGS, savings_row(seq, receipt.savings))
     return True
 
 
@@ -349,6 +352,10 @@ ATTEMPT_COLUMNS = (
     "seq, n, provider, region, model_id, started_at, status, delivery, http_status, failure_class,"
     " latency_ms, ttft_ms, cost_pico, charged_pico, drill"
 )
+TAG_COLUMNS = "tag, seq, created_at, facet_id, cost_pico"
+_INSERT_TAG = f"INSERT INTO tags ({TAG_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
+SAVINGS_COLUMNS = ", ".join(("seq", *(f"{name}_pico" for name in MECHANISMS)))
+_INSERT_SAVINGS = f"INSERT INTO savings ({SAVINGS_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_ATTEMPT = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES ({', '.join('?' * 15)})"
 
 
@@ -391,10 +398,11 @@ def receipt_columns(receipt: Receipt) -> tuple[Any, ...]:
     )
 
 
-def facet_of(columns: Sequence[Any]) -> Any:
-    """tenant, workflow, model, provider, category, status, unpriced."""
+def facet_of(columns: Sequence[Any], receipt: Receipt) -> Any:
+    """tenant, workflow, model, provider, category, status, unpriced, region."""
     tenant, workflow, _, category, _, provider, model, _, _, status, _, cost = columns[2:14]
-    return tenant, workflow, model, provider, category, status, int(cost is None)
+    region = receipt.attempts[-1].region if receipt.attempts else None
+    return tenant, workflow, model, provider, category, status, int(cost is None), region
 
 
 def dictionary_of(columns: Sequence[Any]) -> detail.Columns:
@@ -412,9 +420,18 @@ def dictionary_of(columns: Sequence[Any]) -> detail.Columns:
     )
 
 
-def tags_of(receipt: Receipt) -> list[str]:
-    """Tags as they are searched: `name=value`."""
-    return [f"{name}={value}" for name, value in receipt.tags.items()]
+def tag_rows(seq: int, receipt: Receipt, facet: int) -> list[tuple[Any, ...]]:
+    """The rows of `tags`: `name=value`, and what sums by tag need; `verify` derives them again."""
+    cost = receipt.execution.actual_cost_pico
+    return [
+        (f"{name}={value}", seq, receipt.created_at_ms, facet, cost)
+        for name, value in receipt.tags.items()
+    ]
+
+
+def savings_row(seq: int, saved: Savings) -> tuple[Any, ...]:
+    """The row of `savings`: a part is null when it is not known; `verify` derives it again."""
+    return (seq, *(saved.by_mechanism.get(name) for name in MECHANISMS))
 
 
 def attempt_rows(seq: int, receipt: Receipt) -> list[tuple[Any, ...]]:

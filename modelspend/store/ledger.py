@@ -16,6 +16,7 @@ from pathlib import Path
 from modelspend.errors import LedgerCorrupt, LedgerUnavailable, NotFound
 from modelspend.events import Event
 from modelspend.store import files, salvage
+from modelspend.store.alerts import Alerts
 from modelspend.store.answers import Answers
 from modelspend.store.bodies import BodyStore
 from modelspend.store.book import Book
@@ -25,12 +26,14 @@ from modelspend.store.checkpoint import Checkpoints
 from modelspend.store.circuits import Circuits
 from modelspend.store.conversations import Conversations
 from modelspend.store.daily import Daily
+from modelspend.store.days import Days
 from modelspend.store.events import Events, write_event
 from modelspend.store.failovers import Failovers
 from modelspend.store.files import Durability
 from modelspend.store.health import Health
 from modelspend.store.history import History
 from modelspend.store.incidents import Incidents
+from modelspend.store.latencies import Latencies
 from modelspend.store.lock import Gate, Holder, Lock, known_as_ledger, read_lock
 from modelspend.store.meta import Meta, NoWriter
 from modelspend.store.migrations import MIGRATIONS, migrate, version
@@ -41,6 +44,7 @@ from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
 from modelspend.store.stored_answers import StoredAnswers
+from modelspend.store.walk import Walk
 from modelspend.store.writer import Writer, needed
 
 _READERS = 2
@@ -92,6 +96,10 @@ class Store:
         self.incidents = Incidents(readers)
         self.failovers = Failovers(readers)
         self.health = Health(readers, writer)
+        self.days = Days(readers, writer)
+        self.latencies = Latencies(readers)
+        self.walk = Walk(readers)
+        self.alerts = Alerts(readers)
         self.meta = Meta(path, readers, writer or NoWriter())
         if writer is not None:
             writer.on_foreign_commit.append(self._noticed)

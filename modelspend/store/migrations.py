@@ -487,6 +487,122 @@ CREATE INDEX events_circuit ON events (seq)
 """
 
 
+def m007_reports(db: "Database") -> None:
+    """What reports over a million receipts need: sums by day, savings, and covering indexes.
+
+    `days` has the sums of receipts up to the number in `rolled`, by day (UTC) and facet; money in
+    halves that cannot overflow (see `sums.py`). What is newer is added when it is read, so the two
+    together are always exact. `savings` has a row for each receipt on which a decision was applied.
+    Regions join the facets; tags and sessions carry what their sums need, and so does the index by
+    facet, which gets the time to the first token.
+    """
+    for statement in _M007.split(";\n"):
+        db.execute(statement)
+    _savings_of_old(db)
+
+
+_M007 = """
+ALTER TABLE facets ADD COLUMN region TEXT;
+
+INSERT INTO facets (tenant, workflow, model, provider, category, status, unpriced, max_cost_pico,
+    max_latency_ms, region)
+  SELECT DISTINCT f.tenant, f.workflow, f.model, f.provider, f.category, f.status, f.unpriced,
+    f.max_cost_pico, f.max_latency_ms, a.region
+  FROM attempts a JOIN receipts r ON r.seq = a.seq JOIN facets f ON f.id = r.facet_id
+  WHERE a.region IS NOT NULL AND a.n = (SELECT max(n) FROM attempts b WHERE b.seq = a.seq);
+
+UPDATE receipts SET facet_id = (
+    SELECT g.id FROM facets f, facets g, attempts a
+    WHERE f.id = receipts.facet_id AND a.seq = receipts.seq
+      AND a.n = (SELECT max(n) FROM attempts b WHERE b.seq = a.seq)
+      AND g.tenant = f.tenant AND g.workflow IS f.workflow AND g.model IS f.model
+      AND g.provider IS f.provider AND g.category IS f.category AND g.status = f.status
+      AND g.unpriced = f.unpriced AND g.region = a.region)
+  WHERE seq IN (
+    SELECT seq FROM attempts a WHERE region IS NOT NULL
+      AND n = (SELECT max(n) FROM attempts b WHERE b.seq = a.seq));
+
+ALTER TABLE tags ADD COLUMN created_at INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE tags ADD COLUMN facet_id INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE tags ADD COLUMN cost_pico INTEGER;
+
+UPDATE tags SET (created_at, facet_id, cost_pico) =
+  (SELECT r.created_at, r.facet_id, r.cost_pico FROM receipts r WHERE r.seq = tags.seq);
+
+CREATE TABLE savings (
+  seq INTEGER PRIMARY KEY REFERENCES receipts (seq),
+  routing_pico INTEGER,
+  caching_pico INTEGER,
+  compression_pico INTEGER,
+  failover_pico INTEGER,
+  retry_pico INTEGER
+);
+
+CREATE TABLE days (
+  day INTEGER NOT NULL,
+  facet_id INTEGER NOT NULL REFERENCES facets (id),
+  receipts INTEGER NOT NULL,
+  cost_high INTEGER NOT NULL,
+  cost_low INTEGER NOT NULL,
+  saved INTEGER NOT NULL,
+  unknown INTEGER NOT NULL,
+  routing_high INTEGER NOT NULL,
+  routing_low INTEGER NOT NULL,
+  caching_high INTEGER NOT NULL,
+  caching_low INTEGER NOT NULL,
+  compression_high INTEGER NOT NULL,
+  compression_low INTEGER NOT NULL,
+  failover_high INTEGER NOT NULL,
+  failover_low INTEGER NOT NULL,
+  retry_high INTEGER NOT NULL,
+  retry_low INTEGER NOT NULL,
+  prompt_tokens INTEGER NOT NULL,
+  cached_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL,
+  PRIMARY KEY (day, facet_id)
+) WITHOUT ROWID;
+
+CREATE TABLE rolled (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  seq INTEGER NOT NULL
+);
+
+INSERT INTO rolled (id, seq) VALUES (1, 0);
+
+DROP INDEX receipts_facet;
+
+CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms,
+  ttft_ms);
+
+DROP INDEX receipts_session;
+
+CREATE INDEX receipts_session ON receipts (session_id, created_at, facet_id, cost_pico)
+  WHERE session_id IS NOT NULL;
+
+CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1
+"""
+
+
+def _savings_of_old(db: "Database") -> None:
+    """Rows for the receipts that had savings before there was a table: answers given again."""
+    from modelspend.store import detail
+
+    found = db.execute(
+        "SELECT seq, receipt_id, tenant, workflow, session_id, key_id, trace_id, price_id, model,"
+        " model_asked, detail FROM receipts WHERE status = 'cached'"
+    ).fetchall()
+    for seq, *columns, packed in found:
+        saved = detail.thaw(detail.unpack(packed, tuple(columns))).savings
+        if saved is not None:
+            caching = None if saved.baseline_cost_pico is None else saved.by_mechanism["caching"]
+            db.execute(
+                "INSERT INTO savings (seq, caching_pico) VALUES (?, ?)",
+                (seq, caching),
+            )
+
+
 def m008_drills(db: "Database") -> None:
     """Attempts and incidents that a drill made on purpose, with its fault: nobody's health suffers.
 
@@ -503,6 +619,7 @@ MIGRATIONS = (
     m004_stored_answers,
     m005_budgets,
     m006_circuits,
+    m007_reports,
     m008_drills,
 )
 

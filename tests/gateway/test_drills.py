@@ -160,7 +160,7 @@ async def test_what_is_slow_comes_late_and_byte_by_byte_as_ever(
     assert b"pineapple" in late
 
 
-@pytest.mark.parametrize("at", [0, 12])
+@pytest.mark.parametrize("at", [0, 12, 500])  # 500: more than there are, so it holds the end
 async def test_what_a_fault_holds_up_goes_on_when_it_ends(
     pair: Sidecar, simulator: Simulator, at: int
 ) -> None:

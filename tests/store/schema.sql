@@ -105,6 +105,30 @@ CREATE TABLE conversations (
   PRIMARY KEY (tenant, session)
 );
 
+CREATE TABLE days (
+  day INTEGER NOT NULL,
+  facet_id INTEGER NOT NULL REFERENCES facets (id),
+  receipts INTEGER NOT NULL,
+  cost_high INTEGER NOT NULL,
+  cost_low INTEGER NOT NULL,
+  saved INTEGER NOT NULL,
+  unknown INTEGER NOT NULL,
+  routing_high INTEGER NOT NULL,
+  routing_low INTEGER NOT NULL,
+  caching_high INTEGER NOT NULL,
+  caching_low INTEGER NOT NULL,
+  compression_high INTEGER NOT NULL,
+  compression_low INTEGER NOT NULL,
+  failover_high INTEGER NOT NULL,
+  failover_low INTEGER NOT NULL,
+  retry_high INTEGER NOT NULL,
+  retry_low INTEGER NOT NULL,
+  prompt_tokens INTEGER NOT NULL,
+  cached_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL,
+  PRIMARY KEY (day, facet_id)
+) WITHOUT ROWID;
+
 CREATE TABLE eval_results (
   item_key TEXT NOT NULL,
   model TEXT NOT NULL,
@@ -167,7 +191,7 @@ CREATE TABLE facets (
   unpriced INTEGER NOT NULL,
   max_cost_pico INTEGER NOT NULL DEFAULT 0,
   max_latency_ms INTEGER NOT NULL DEFAULT 0
-);
+, region TEXT);
 
 CREATE TABLE head (
   id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -292,6 +316,20 @@ CREATE TABLE receipts (
   detail BLOB NOT NULL
 );
 
+CREATE TABLE rolled (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  seq INTEGER NOT NULL
+);
+
+CREATE TABLE savings (
+  seq INTEGER PRIMARY KEY REFERENCES receipts (seq),
+  routing_pico INTEGER,
+  caching_pico INTEGER,
+  compression_pico INTEGER,
+  failover_pico INTEGER,
+  retry_pico INTEGER
+);
+
 CREATE TABLE sqlite_sequence(name,seq);
 
 CREATE TABLE stops (
@@ -312,7 +350,7 @@ CREATE TABLE stored_answers (
 
 CREATE TABLE tags (
   tag TEXT NOT NULL,
-  seq INTEGER NOT NULL REFERENCES receipts (seq),
+  seq INTEGER NOT NULL REFERENCES receipts (seq), created_at INTEGER NOT NULL DEFAULT 0, facet_id INTEGER NOT NULL DEFAULT 0, cost_pico INTEGER,
   PRIMARY KEY (tag, seq)
 ) WITHOUT ROWID;
 
@@ -353,6 +391,9 @@ CREATE INDEX answer_cache_age ON answer_cache (created_at, size);
 CREATE INDEX answer_cache_end ON answer_cache (expires_at)
 ;
 
+CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1
+;
+
 CREATE INDEX events_circuit ON events (seq)
   WHERE kind IN ('circuit.open', 'circuit.half_open', 'circuit.recovered')
 ;
@@ -375,11 +416,13 @@ CREATE INDEX incidents_circuit ON incidents (provider, model_id, key_id, opened_
 
 CREATE INDEX incidents_time ON incidents (opened_at);
 
-CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms);
+CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms,
+  ttft_ms);
 
 CREATE INDEX receipts_replay ON receipts (replay_of) WHERE replay_of IS NOT NULL;
 
-CREATE INDEX receipts_session ON receipts (session_id, created_at) WHERE session_id IS NOT NULL;
+CREATE INDEX receipts_session ON receipts (session_id, created_at, facet_id, cost_pico)
+  WHERE session_id IS NOT NULL;
 
 CREATE INDEX receipts_time ON receipts (created_at, facet_id, cost_pico, latency_ms);
 
