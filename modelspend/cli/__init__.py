@@ -45,6 +45,7 @@ from modelspend.cli import (
     status,
     tail,
     tenants,
+    top,
 )
 from modelspend.cli.context import Commands, ConfigFile, take_config
 
@@ -55,6 +56,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("serve", serve.serve),
     ("run", run.run),
     ("status", status.status),
+    ("top", top.top),
     ("doctor", doctor.doctor),
     ("init", init.init),
     ("config", config.app),
