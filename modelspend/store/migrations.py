@@ -644,6 +644,16 @@ ALTER TABLE events ADD COLUMN digest BLOB;
 ALTER TABLE v3_failover_decisions ADD COLUMN digest BLOB
 """
 
+
+def m009_drills(db: "Database") -> None:
+    """Attempts and incidents that a drill made on purpose, with its fault: nobody's health suffers.
+
+    A drill itself is told by its events, `drill.started` and `drill.ended`.
+    """
+    db.execute("ALTER TABLE attempts ADD COLUMN drill TEXT")
+    db.execute("ALTER TABLE incidents ADD COLUMN drill TEXT")
+
+
 MIGRATIONS = (
     m001_ledger,
     m002_conversations,
@@ -653,6 +663,7 @@ MIGRATIONS = (
     m006_circuits,
     m007_reports,
     m008_checkpoints,
+    m009_drills,
 )
 
 

@@ -5,6 +5,7 @@ import sqlite3
 from modelspend.store.migrations import MIGRATIONS
 
 _UNDO = {
+    "drills": "ALTER TABLE attempts DROP COLUMN drill; ALTER TABLE incidents DROP COLUMN drill;",
     "checkpoints": """
 DROP TABLE checkpoints;
 DELETE FROM meta WHERE key = 'ledger.id';

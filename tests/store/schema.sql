@@ -27,7 +27,7 @@ CREATE TABLE attempts (
   latency_ms INTEGER NOT NULL,
   ttft_ms INTEGER,
   cost_pico INTEGER,
-  charged_pico INTEGER NOT NULL,
+  charged_pico INTEGER NOT NULL, drill TEXT,
   PRIMARY KEY (seq, n)
 ) WITHOUT ROWID;
 
@@ -233,7 +233,7 @@ CREATE TABLE incidents (
   calls_affected INTEGER NOT NULL,
   unpriced INTEGER NOT NULL,
   extra_cost_pico INTEGER NOT NULL
-) WITHOUT ROWID;
+, drill TEXT) WITHOUT ROWID;
 
 CREATE TABLE intent_attempts (
   receipt_id TEXT NOT NULL,

@@ -4,6 +4,7 @@ import asyncio
 import random
 import sqlite3
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -338,7 +339,7 @@ async def test_each_threshold_is_told_once_in_its_window(store: Store, traffic: 
         ("80%", "warn"),
     ]
     assert told[0].tenant == "acme"
-    assert told[0].data["spent_usd"] == 60e-12
+    assert told[0].data["spent_usd"] == Decimal("60e-12")  # to the last digit
     assert await store.budgets.firings(of) == {start: ["50%", "80%", "100%"], end: ["50%", "80%"]}
     again = Firing(budget=of, start=end, rule="50%", event=event_of("x", of, NOW, level="info"))
     await store.budgets.fire([again])
