@@ -82,6 +82,16 @@ class Try:
         if delivery is not None:
             self.delivery = delivery
 
+    @property
+    def may_be_billed(self) -> bool:
+        """A clean refusal is not billed; what broke off, or answered, may be."""
+        if self.delivery is Delivery.NOT_SENT:
+            return False
+        note = self.note
+        if note.error is not None and not note.content and note.usage is None:
+            return False  # an error in place of an answer, whatever the status line says
+        return self.http_status is None or 200 <= self.http_status < 300
+
     def attempt(self) -> Attempt:
         ended = self.ended if self.ended is not None else perf_counter()
         return Attempt(

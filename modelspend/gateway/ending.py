@@ -64,7 +64,7 @@ class Endings:
         if call.tries:
             ours = isinstance(error, LedgerUnavailable)
             call.last.end(Status.ERROR, FailureClass.INTERNAL if ours else FailureClass.PROTOCOL)
-        call.status = Status.REFUSED if refused else Status.ERROR
+        call.status = Status.REFUSED if refused and not call.tries else Status.ERROR
         call.refused_for = error
         call.http_status = error.status
         call.error = f"{error.code}: {error.message}"

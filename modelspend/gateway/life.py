@@ -29,7 +29,7 @@ from modelspend.gateway.caller import Caller
 from modelspend.gateway.conversations import session_of
 from modelspend.gateway.ending import ClientStalled, Endings
 from modelspend.gateway.headers import afresh, downward, strip_key, upward
-from modelspend.gateway.passage import Passage, Request, asking_for_usage, limited, passage
+from modelspend.gateway.passage import Passage, Request, asking_for_usage, passage
 from modelspend.gateway.purse import Purse
 from modelspend.gateway.relay import Relay
 from modelspend.gateway.router import Router
@@ -237,7 +237,7 @@ class Gateway:
     def _passage(self, call: Call, *, ask_usage: bool = True) -> Passage:
         """The client's own bytes with at most the stated splices, or their translation."""
         provider, model = call.target.provider, call.target.model
-        out = limited(passage(*call.said, call.target), call.output_limit)
+        out = passage(*call.said, call.target)
         if ask_usage and provider.stream_usage and (provider.name, model) not in self._rejects:
             out = asking_for_usage(out)
         return out
@@ -256,17 +256,8 @@ class Gateway:
         first.http_status = reply.status
         first.end(Status.ERROR, FailureClass.CLIENT_ERROR, Delivery.DONE)
         call.out = self._passage(call, ask_usage=False)
-        again = call.begin_try(first.target, self.now_ms())
-        again.holds, again.hold_pico = first.holds, first.hold_pico
-        first.holds, first.hold_pico = (), 0
-        await self.store.calls.hop(
-            call.receipt_id,
-            again.n,
-            again.target.provider.name,
-            again.target.model,
-            again.started_at_ms,
-            instead=True,
-        )
+        call.begin_try(first.target, self.now_ms())
+        await self.purse.hop(call)
         reply = await self._try(call)
         if reply.status != 400:  # so it was the option, and not words of the client's own
             self._rejects.add((first.target.provider.name, first.target.model))

@@ -13,7 +13,7 @@ from modelspend.budgets import Budget, Hold, Rules, Scope
 from modelspend.catalog import Provider
 from modelspend.catalog.prices import PriceBook
 from modelspend.dialects.dialect import RequestView
-from modelspend.errors import BudgetExceeded, Stopped
+from modelspend.errors import BudgetExceeded, ModelspendError, Stopped
 from modelspend.events import Event
 from modelspend.gateway.call import Call, Try
 from modelspend.gateway.caller import Caller
@@ -98,6 +98,7 @@ class Purse:
         Raises BudgetExceeded when nobody knows what it may cost, and a hard cap must know.
         """
         caller, one = call.caller, call.last
+        call.slices = None
         if not self._rules and caller.max_pico is None and caller.run_cap_pico is None:
             return ()
         if not call.request.dialect.billable:
@@ -122,6 +123,33 @@ class Purse:
         one.holds = holds
         one.hold_pico = max((each.amount_pico for each in holds), default=most or 0)
         return holds
+
+    async def hop(self, call: Call) -> None:
+        """A further attempt of an open call: it holds what it may cost, durably, before it is sent.
+
+        What was sent and may yet be billed keeps its hold beside it; what was turned away unbilled
+        gives its own back in the same transaction. Raises BudgetExceeded when it does not fit, or
+        LedgerUnavailable; it must then not be sent, and `call.last` is the attempt before it again.
+        """
+        one = call.last
+        freed = [each for each in call.tries[:-1] if not each.may_be_billed]
+        try:
+            holds = await self.hold(call)
+            await self._store.calls.hop(
+                call.receipt_id,
+                one.n,
+                one.target.provider.name,
+                one.target.model,
+                one.started_at_ms,
+                holds,
+                hold_pico=one.hold_pico,
+                freed=[each.n for each in freed if each.hold_pico or each.holds],
+            )
+        except ModelspendError:
+            call.tries.pop()
+            raise
+        for each in freed:
+            each.holds, each.hold_pico = (), 0
 
     def _limit(self, call: Call, hard: Sequence[Budget]) -> None:
         """An answer without a limit could cost anything: it gets the lowest that is configured."""
@@ -393,7 +421,7 @@ def _within_its_own(call: Call, most: int | None, why: str | None) -> None:
             f" may cost at most is not known: {why}.",
             "Set the price (modelspend prices set), or leave the header out.",
         )
-    before = sum(one.hold_pico for one in call.tries[:-1])
+    before = sum(one.hold_pico for one in call.tries[:-1] if one.may_be_billed)
     if before + most > cap:
         raise BudgetExceeded(
             f"This call may cost up to ${usd_text(before + most)}; its x-modelspend-max-usd"

@@ -70,16 +70,17 @@ class Calls:
         at_ms: int,
         holds: Sequence[Hold] = (),
         *,
-        instead: bool = False,
+        hold_pico: int = 0,
+        freed: Sequence[int] = (),
     ) -> None:
         """A later attempt of an open call, durable before its first byte; it holds or is refused.
 
-        `instead`: the one before was turned away unbilled, and what it holds goes over to this one.
+        `freed` are earlier attempts that cost nothing: what they hold is given back first.
         """
-        row = (receipt_id, n, provider, model, at_ms)
+        row = (receipt_id, n, provider, model, at_ms, hold_pico)
         try:
             await needed(self._writer).do(
-                lambda book: _write_hop(book, row, holds, instead),
+                lambda book: _write_hop(book, row, holds, freed),
                 undo=lambda book: _drop_hop(book, receipt_id, n),
             )
         except sqlite3.IntegrityError:
@@ -244,31 +245,29 @@ def _drop_intent(book: Book, receipt_id: str) -> list[Held]:
 
 
 def _write_hop(
-    book: Book, row: tuple[str, int, str, str, int], holds: Sequence[Hold], instead: bool
+    book: Book, row: tuple[Any, ...], holds: Sequence[Hold], freed: Sequence[int]
 ) -> None:
-    receipt_id, n = row[:2]
+    receipt_id = row[0]
+    for n in freed:
+        _free(book, receipt_id, n)
     held = take(book, holds) if holds else None
-    most = max((hold.amount_pico for hold in holds), default=0)
-    if instead:
-        most, held = _taken_over(book, receipt_id, n - 1)
     book.hopped.add(receipt_id)
     added = book.execute(
         "INSERT INTO intent_attempts"
         " (receipt_id, n, provider, model_id, started_at, hold_pico, holds)"
         " SELECT ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM intents WHERE receipt_id = ?)",
-        (*row, most, held, receipt_id),
+        (*row, held, receipt_id),
     )
     if not added.rowcount:
         raise ValueError(f"{receipt_id} has no open intent")
 
 
-def _taken_over(book: Book, receipt_id: str, n: int) -> tuple[int, str | None]:
-    """What an attempt holds, which holds nothing from now on."""
+def _free(book: Book, receipt_id: str, n: int) -> None:
+    """An attempt holds nothing from now on."""
     table, where, values = _row_of(receipt_id, n)
-    found = book.execute(f"SELECT hold_pico, holds FROM {table} WHERE {where}", values).fetchone()
+    found = book.execute(f"SELECT holds FROM {table} WHERE {where}", values).fetchone()
     book.execute(f"UPDATE {table} SET hold_pico = 0, holds = NULL WHERE {where}", values)
-    most, held = found or (0, None)
-    return int(most), held
+    release(book, found[0] if found else None)
 
 
 def _row_of(receipt_id: str, n: int) -> tuple[str, str, tuple[Any, ...]]:

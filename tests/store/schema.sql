@@ -66,7 +66,7 @@ CREATE TABLE budget_sums (
 ) WITHOUT ROWID;
 
 CREATE TABLE budgets (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
   key TEXT NOT NULL UNIQUE,
   scope TEXT NOT NULL,
   name TEXT NOT NULL,
@@ -254,6 +254,8 @@ CREATE TABLE receipts (
   hash BLOB NOT NULL,
   detail BLOB NOT NULL
 );
+
+CREATE TABLE sqlite_sequence(name,seq);
 
 CREATE TABLE stops (
   name TEXT PRIMARY KEY,

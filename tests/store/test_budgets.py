@@ -160,9 +160,12 @@ async def test_a_hop_takes_a_hold_of_its_own_or_is_refused(store: Store, traffic
     assert await where(store, cap) == (0, 90)
     with pytest.raises(BudgetExceeded):
         await store.calls.hop(receipt.receipt_id, 3, "p", "m", NOW, [hold(cap, 11)])
-    await store.calls.hop(receipt.receipt_id, 3, "p", "m", NOW, instead=True)
-    assert await where(store, cap) == (0, 90)
     assert [each.held_pico for each in await store.budgets.holds()] == [40, 50]
+    await store.calls.hop(receipt.receipt_id, 3, "p", "m", NOW, [hold(cap, 55)], freed=[2])
+    assert await where(store, cap) == (0, 95)
+    with pytest.raises(BudgetExceeded):  # then what was to be given back is held on
+        await store.calls.hop(receipt.receipt_id, 4, "p", "m", NOW, [hold(cap, 61)], freed=[1])
+    assert [each.held_pico for each in await store.budgets.holds()] == [40, 55]
     await store.calls.finish(receipt, charges=[hold(cap, 55)])
     assert await where(store, cap) == (55, 0)
 
@@ -199,7 +202,7 @@ async def test_a_dead_process_is_charged_what_it_held_and_leaves_no_hold(
     await begun(first, sliced, hold(cap, 50))
     await first.calls.extend(sliced.receipt_id, 1, [hold(cap, 25)])
     await begun(first, hopped, hold(cap, 10))
-    await first.calls.hop(hopped.receipt_id, 2, "p", "m", NOW, [hold(cap, 20)])
+    await first.calls.hop(hopped.receipt_id, 2, "p", "m", NOW, [hold(cap, 20)], hold_pico=20)
     await first.close()
     again = await Store.open(ledger, durability="normal", boot_id="two")
     await again.calls.recover(NOW)
@@ -280,6 +283,20 @@ async def test_what_is_in_force_no_more_is_forgotten_and_comes_back_right(
     assert await where(store, each) == (40, 0)
     await store.budgets.open([of], NOW)
     assert await where(store, of) == (45, 0)
+
+
+async def test_a_hold_of_a_budget_that_is_gone_is_given_back_to_no_other(
+    store: Store, traffic: Traffic
+) -> None:
+    """The numbers of budgets are never given again: a cap would be passed by what is given back."""
+    gone, receipt = budget(100), call(traffic, 60)
+    await begun(store, receipt, hold(gone, 60))
+    await store.budgets.retain([])
+    next_one = budget(100, name="other")
+    await store.budgets.open([next_one, gone], NOW)
+    await store.calls.finish(receipt, charges=[hold(gone, 60)])
+    assert await where(store, next_one) == (0, 0)
+    assert await where(store, gone) == (60, 0)
 
 
 async def test_each_window_has_its_own_sum_also_when_the_clock_goes_back(
