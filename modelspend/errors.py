@@ -171,6 +171,18 @@ class ProviderSaid(ModelspendError):
         self.code = kind
 
 
+class CircuitOpen(ModelspendError):
+    """Whoever may answer is being left alone, because it fails; `retry_after_s` says how long."""
+
+    code, status, retryable = "circuit_open", 503, True
+
+
+class Cooling(CircuitOpen):
+    """Whoever may answer has asked to be left alone for a while."""
+
+    code, status = "rate_limited", 429
+
+
 class NoCandidate(ModelspendError):
     """No model of the profile may answer; the message says what ruled each one out."""
 
@@ -228,6 +240,12 @@ class NotFound(ModelspendError):
     """A named thing other than a receipt: a topic, a view, a price."""
 
     code, status, exit_code = "not_found", 404, ExitCode.NOT_FOUND
+
+
+class TooLittleHistory(ModelspendError):
+    """Too few days to say anything about those to come."""
+
+    code, status = "too_little_history", 422
 
 
 class Usage(ModelspendError):

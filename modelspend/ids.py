@@ -1,4 +1,4 @@
-"""Receipt ids: a prefix and a ULID, so that they sort by the moment they were minted.
+"""Ids: a prefix and a ULID, so that they sort by the moment they were minted.
 
 Two ids minted in the same millisecond by one `Ids` still sort in the order of minting: the random
 part is counted up instead of drawn again.
@@ -36,6 +36,14 @@ class Ids:
             # the top bit is left free, so that counting up cannot overflow
             self._last_random = int.from_bytes(self._random(10), "big") >> 1
         return "rcpt_" + _encode((self._last_ms << _RANDOM_BITS) | self._last_random)
+
+
+def incident_id(at_ms: int, seq: int) -> str:
+    """The id of an incident that began at a millisecond, made one of a kind by the ledger's `seq`.
+
+    Made from what is written, so that writing it again makes the same one.
+    """
+    return "inc_" + _encode((at_ms << _RANDOM_BITS) | seq)
 
 
 def minted_at_ms(receipt_id: str) -> int:

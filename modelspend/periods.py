@@ -33,6 +33,14 @@ def instant(text: str, now_ms: int, *, end: bool = False) -> int:
     return round((start + (length if end else timedelta(0))).timestamp() * 1000)
 
 
+def duration_s(text: str) -> int:
+    """Seconds of a length of time: `90s`, `10m`, `2h`, `1d`. Raises ValueError."""
+    found = _AGO.match(text.strip().lower())
+    if not found or not int(found[1]):
+        raise ValueError(f"not a length of time: {text!r}; write 90s, 10m, 2h or 1d")
+    return int(found[1]) * _SECONDS[found[2]]
+
+
 def _span(word: str, now: datetime) -> tuple[datetime, timedelta]:
     """Where a word begins and how long it lasts (an instant lasts no time)."""
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)

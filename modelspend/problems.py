@@ -125,7 +125,7 @@ PREFERENCES = words(
     "must never no only prefer prefers refuses skilled strengths trust unless weaknesses",
     2,
 )
-HOW_CAN = phrase(
+HOW_CAN = openings(
     "a way to be found",
     "can could crossings cuts determine fewest how least minimum moves questions reach sequence "
     "smallest steps tries trips way weighings",
@@ -354,7 +354,7 @@ CHOSEN = words(
 )
 VARIABLES = words("names of variables", "x y z n f g", scope="ends")
 AMOUNTS = counted("numbers", 3)
-QUANTITY_ASKED = phrase(
+QUANTITY_ASKED = openings(
     "a quantity asked",
     "amount average calculate cost does earn estimate far fraction how long many money much must "
     "number old originally percent percentage total what when which",

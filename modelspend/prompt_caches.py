@@ -11,6 +11,7 @@ more than that.
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from modelspend.conversations import FIVE_MINUTES_MS, HOUR_MS, kept_unasked, least_kept
 from modelspend.record import record
@@ -162,6 +163,27 @@ class Thread:
             self.turns += 1
             kept = _kept(used_now, after, at_ms)
             self.now, self.held[now] = Turn(where=now, kept=kept), kept
+
+
+def read_more(used: Mapping[str, int], share: Fraction, least: int) -> dict[str, int]:
+    """The usage if so much more of its prompt were read from a cache, less where it is negative.
+
+    What is read more was a write, else fresh; what is read less is fresh. Prompts shorter than
+    `least` tokens are kept by no cache.
+    """
+    prompt, read = _prompt(used), used.get(_READ, 0)
+    if prompt < least:
+        return dict(used)
+    now = min(prompt, max(0, read + int(share * prompt)))
+    written, hour = used.get(_WRITE, 0), used.get(_WRITE_HOUR, 0)
+    spared = min(written, max(0, now - read))
+    spared_hour = min(hour, max(0, now - read - spared))
+    return _with(used, now, written - spared, hour - spared_hour)
+
+
+def reads(used: Mapping[str, int]) -> tuple[int, int]:
+    """(tokens read from a cache, tokens of the prompt)."""
+    return used.get(_READ, 0), _prompt(used)
 
 
 class PromptCaches:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from modelspend.evidence import terms
 
-WINDOW = 3_200
+WINDOW = 2_800
 """Characters that are read: half from the start, half from the end."""
 
 ENDS = 1_200
@@ -69,15 +69,15 @@ class Reading:
 
     @property
     def asked(self) -> str:
-        """The questions of the text, its first and its last sentence."""
+        """The questions of the text, its first and its last sentence, after a blank."""
         if self._asked is None:
-            self._asked = asked(self.flat)
+            self._asked = " " + asked(self.flat)
         return self._asked
 
     @property
     def ends(self) -> str:
-        """The two ends of the text."""
-        return ends(self.flat, ENDS)
+        """The two ends of the text, after a blank."""
+        return " " + ends(self.flat, ENDS)
 
     def count(self, what: str) -> int:
         """How many `names`, `numbers`, `sentences`, … the window holds; see COUNTS."""
@@ -170,7 +170,7 @@ def _figures(reading: Reading) -> int:
     flat = reading.flat.encode()
     if len(flat) == len(flat.translate(None, b"0123456789")):
         return 0  # most texts: a look at the bytes is cheaper than one at each word
-    return sum(map(str.isdigit, reading.words))
+    return sum(map(reading.tally.__getitem__, filter(str.isdigit, reading.tally)))
 
 
 def _operators(reading: Reading) -> int:

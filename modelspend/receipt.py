@@ -186,8 +186,15 @@ class Attempt:
 
 @record
 class Savings:
+    """What applied decisions saved, signed, by mechanism: the parts add up to baseline less cost.
+
+    Without parts (and without a baseline cost) it is not known; `baseline_model` is "" when no
+    model was asked for and none is configured.
+    """
+
     baseline_model: str
     baseline_cost_pico: int | None
+    baseline_price_id: str | None = None
     by_mechanism: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -287,6 +287,7 @@ def _savings_json(savings: Savings | None, money: Money) -> dict[str, Any] | Non
     return {
         "baseline_model": savings.baseline_model,
         "baseline_cost_usd": money(savings.baseline_cost_pico),
+        **({"baseline_price_id": savings.baseline_price_id} if savings.baseline_price_id else {}),
         **{f"{name}_usd": money(pico) for name, pico in savings.by_mechanism.items()},
     }
 
@@ -458,10 +459,11 @@ def _cost_from(shape: Mapping[str, Any], total: Any) -> Cost:
 def _savings_from(shape: Mapping[str, Any] | None) -> Savings | None:
     if shape is None:
         return None
-    fixed = {"baseline_model", "baseline_cost_usd"}
+    fixed = {"baseline_model", "baseline_cost_usd", "baseline_price_id"}
     return Savings(
         baseline_model=shape["baseline_model"],
         baseline_cost_pico=_pico(shape["baseline_cost_usd"]),
+        baseline_price_id=shape.get("baseline_price_id"),
         by_mechanism={
             key.removesuffix("_usd"): _signed_pico(value)
             for key, value in shape.items()

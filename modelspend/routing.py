@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import field
 from typing import Literal
 
+from modelspend.constraints import Constraints
 from modelspend.money import INPUT_BUCKETS, Price, usd_text
 from modelspend.receipt import Candidate, Classification, Decision
 from modelspend.record import record
@@ -56,36 +57,6 @@ class Option:
     @property
     def name(self) -> str:
         return f"{self.provider}/{self.model}"
-
-
-@record
-class Constraints:
-    """What a profile, a tenant or a workflow allows. Empty and null allow everything."""
-
-    providers: tuple[str, ...] = ()
-    regions: tuple[str, ...] = ()
-    no_training: bool = False
-    max_pico: int | None = None
-
-    def within(self, other: "Constraints") -> "Constraints":
-        """Both at once: a list narrows a list, the lower maximum holds."""
-        maxima = [most for most in (self.max_pico, other.max_pico) if most is not None]
-        return Constraints(
-            providers=_both(self.providers, other.providers),
-            regions=_both(self.regions, other.regions),
-            no_training=self.no_training or other.no_training,
-            max_pico=min(maxima) if maxima else None,
-        )
-
-
-NOBODY = "-"
-"""Stands alone in a list of constraints that leave no choice: no provider has this name."""
-
-
-def _both(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
-    if not one or not other:
-        return one or other
-    return tuple(name for name in one if name in other) or (NOBODY,)
 
 
 @record
@@ -150,8 +121,8 @@ class Asked:
 class Plan:
     """The decision, every candidate with its score or what ruled it out, and who is next.
 
-    `chosen` is null when nobody may answer. `chain` is the accepted candidates after the chosen
-    one, the cheapest first.
+    `chosen` is null when nobody may answer. `chain` is who may answer after the chosen one, the
+    cheapest first, and last those whose circuit is open now.
     """
 
     decision: Decision
@@ -195,12 +166,15 @@ def plan(
     why: tuple[str, ...]
     if pinned and not _forbidden(seen[0], policy):
         chosen, strategy, why = seen[0], "pinned", (pinned,)
-    elif not accepted:
+    elif not accepted and (not _shut(seen) or _may(own, policy, seen)):
         return _nobody(asked, found, own, policy, seen)
+    elif not accepted:
+        chosen, strategy, why = _shut(seen)[0], "single", ("every circuit is open",)
     else:
         listed = {each.name for each in merged(options, incumbent)}
         chosen, strategy, why = _settle(asked, found, policy, own, seen, listed)
-    chain = sorted((each for each in accepted if each is not chosen), key=_cheapest_first)
+    others = [*sorted(accepted, key=_cheapest_first), *_shut(seen)]
+    chain = [each for each in others if each is not chosen]
     return Plan(
         decision=Decision(
             model_id=chosen.option.model,
@@ -215,6 +189,20 @@ def plan(
         chosen=chosen.option,
         chain=tuple(each.option for each in chain),
     )
+
+
+def fitting(
+    asked: Asked, found: Classification, options: Sequence[Option], policy: Policy
+) -> tuple[Option, ...]:
+    """Those who may answer, the cheapest first, and last those whose circuit is open now."""
+    seen = [_look(asked, found, policy, n, each) for n, each in enumerate(options)]
+    accepted = sorted((each for each in seen if each.out is None), key=_cheapest_first)
+    return tuple(each.option for each in (*accepted, *_shut(seen)))
+
+
+def _shut(seen: Sequence["_Seen"]) -> list["_Seen"]:
+    """Those whom nothing but their circuit rules out."""
+    return sorted((each for each in seen if each.out == "circuit_open"), key=_cheapest_first)
 
 
 def merged(options: Sequence[Option], *more: Option | None) -> list[Option]:
@@ -314,8 +302,6 @@ def _ruled_out(
         return f"capability:{missing[0]}"
     if option.context is not None and asked.input_tokens + _room(asked, tier) > option.context:
         return "context_window"
-    if option.circuit_open:
-        return "circuit_open"
     if option.name in asked.over_cap:
         return "budget"
     if cost is None and (policy.cost_weight > 0 or rules.max_pico is not None):
@@ -324,6 +310,8 @@ def _ruled_out(
         return "budget"
     if option.quality is not None and option.quality < policy.quality_floor:
         return "quality_floor"
+    if option.circuit_open:  # last: who has only this against it is asked when nobody else is left
+        return "circuit_open"
     return None
 
 
@@ -448,8 +436,7 @@ def _nobody(
 ) -> Plan:
     """Nobody may answer. A model that was asked for by name still may, where it is not forbidden;
     in `shadow` it does so in any case, for nothing is refused there."""
-    mine = _named(seen, own.name) if own is not None else None
-    may = mine is not None and not _forbidden(mine, policy)
+    may = _may(own, policy, seen)
     chosen = own if may or asked.mode == "shadow" else None
     full = [each for each in seen if each.out == "budget" and each.option.name in asked.over_cap]
     reasons = ", ".join(sorted({each.out or "" for each in seen}))
@@ -470,6 +457,12 @@ def _nobody(
         candidates=_told(seen),
         chosen=chosen,
     )
+
+
+def _may(own: Option | None, policy: Policy, seen: Sequence[_Seen]) -> bool:
+    """Whether the model that was asked for by name may be used all the same."""
+    mine = _named(seen, own.name) if own is not None else None
+    return mine is not None and mine.out != "circuit_open" and not _forbidden(mine, policy)
 
 
 def _rationale(found: Classification) -> tuple[str, ...]:

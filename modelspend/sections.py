@@ -88,6 +88,13 @@ def _a_zone(name: str) -> str:
     return name
 
 
+def _rising(limits: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < limits[0] <= limits[1]:
+        raise ValueError("two numbers above 0: from where on it warns, from where it is critical")
+    return limits
+
+
+Levels = Annotated[tuple[float, float], AfterValidator(_rising)]
 WindowText = Annotated[str, AfterValidator(_a_window)]
 Zone = Annotated[str, AfterValidator(_a_zone)]
 Cap = Annotated[Decimal, Field(ge=0, le=4_000_000), AfterValidator(_whole_pico)]
@@ -190,6 +197,75 @@ class Upstream(_Section):
     total_s: float = Field(1800, gt=0, description="Seconds for a whole answer.")
 
 
+class Circuits(_Section):
+    """When a provider's model is left alone for a while because it fails or is too slow."""
+
+    enabled: bool = Field(True, description="Leave alone what fails; else it is asked every time.")
+    window: int = Field(50, ge=1, le=1000, description="How many of the last calls count.")
+    window_s: float = Field(
+        120, gt=0, description="Seconds without a call after which the earlier ones are forgotten."
+    )
+    min_calls: int = Field(
+        10, ge=1, le=1000, description="Calls that must have been made before a rate counts."
+    )
+    failure_rate: float = Field(0.5, gt=0, le=1, description="Share of failures that opens it.")
+    consecutive: int = Field(5, ge=1, description="Failures in a row that open it.")
+    slow_s: float = Field(
+        30, gt=0, description="Seconds to a stream's first byte from which a call is slow."
+    )
+    slow_rate: float = Field(0.8, gt=0, le=1, description="Share of slow calls that opens it.")
+    wait_s: float = Field(
+        15, gt=0, description="Seconds that it stays open at first; twice as long each time after."
+    )
+    wait_max_s: float = Field(300, gt=0, description="Longest time that it stays open.")
+    jitter: float = Field(
+        0.1, ge=0, le=1, description="Share of a wait that chance may take away from it."
+    )
+    probe_s: float = Field(
+        60, gt=0, description="Seconds after which a probe without an answer is given up."
+    )
+    panic_s: float = Field(
+        1, gt=0, description="Seconds between two tries of an open one when all are open."
+    )
+    cool_s: float = Field(
+        1, gt=0, description="Seconds of rest after a 429 that names no time (Retry-After)."
+    )
+    cool_max_s: float = Field(60, gt=0, description="Longest rest that a provider may ask for.")
+    forget_s: float = Field(
+        3600, gt=0, description="Seconds after which an earlier opening no longer counts."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> "Circuits":
+        if self.min_calls > self.window:
+            raise ValueError(f"min_calls ({self.min_calls}) must fit in window ({self.window})")
+        return self
+
+
+class Retries(_Section):
+    """How a call that failed is tried again, before its first content has reached the client."""
+
+    max_attempts: int = Field(3, ge=1, le=10, description="Tries of one call, the first included.")
+    share: float = Field(
+        0.2, ge=0, le=1, description="Share of all calls that may be tried again where they were."
+    )
+    floor: int = Field(3, ge=0, description="Such tries that are allowed in any case.")
+    per_s: float = Field(10, gt=0, description="Seconds over which that share is kept.")
+    backoff_s: float = Field(
+        0.25, gt=0, description="Longest wait before the second try; twice as long each time after."
+    )
+    backoff_max_s: float = Field(4, gt=0, description="Longest wait before a later one.")
+    wait_max_s: float = Field(
+        10, ge=0, description="Longest Retry-After that is waited for with the client on the line."
+    )
+    hold_s: float = Field(
+        10,
+        gt=0,
+        description="Longest that a stream without content is held back, so that another provider"
+        " can still be asked.",
+    )
+
+
 class Routing(_Section):
     """Which policy applies when a request names none."""
 
@@ -251,6 +327,11 @@ class Profile(_Section):
         0.5, ge=0, le=1, description="What earlier turns count, beside 1 for the newest."
     )
     constraints: Constraints = Field(Constraints(), description="What may be chosen at all.")
+    failover: Literal["same_model", "chain", "off"] = Field(
+        "same_model",
+        description="Who may stand in for a failing provider of a call that goes as it was asked:"
+        " the same model elsewhere, this profile's models too, or nobody, whatever is decided.",
+    )
 
 
 BUILT_IN_PROFILE = Profile(
@@ -298,6 +379,17 @@ class Rewrite(_Section):
         ("whitespace", "tool_json"),
         description="whitespace: superfluous spaces and blank lines in prose; tool_json: the layout"
         " of tool results that are JSON.",
+    )
+
+
+class Savings(_Section):
+    """What savings are measured against."""
+
+    baseline_model: str | None = Field(
+        None,
+        min_length=1,
+        description="Model that routed calls are compared with, as a name or provider/model;"
+        " without one, the model that each call asked for.",
     )
 
 
@@ -456,6 +548,33 @@ class Limit(_Section):
     )
 
 
+class Alerts(_Section):
+    """From where on a rule warns, and from where on it is critical: two numbers each."""
+
+    fallback_rate: Levels = Field(
+        (0.1, 0.5), description="Share of an hour's calls that were led elsewhere."
+    )
+    p95_drift: Levels = Field(
+        (2.0, 5.0), description="How many times as slow an hour is as the week before it."
+    )
+    cache_drop: Levels = Field(
+        (0.5, 0.9), description="Share of the cache hits of the week before that a day has lost."
+    )
+    unpriced_share: Levels = Field(
+        (0.05, 0.25), description="Share of a day's calls without a known cost; any is told."
+    )
+    velocity: Levels = Field(
+        (5.0, 20.0), description="How many average hours of the week before an hour has spent."
+    )
+    least_usd: Cap = Field(
+        Decimal(1), description="What an hour must have spent before velocity counts."
+    )
+    min_calls: int = Field(20, ge=1, description="Calls that a rate needs to count.")
+    circuit_critical_s: float = Field(
+        900, gt=0, description="Seconds after which an open circuit is critical."
+    )
+
+
 class View(_Section):
     """A saved view: a named filter for `receipts list --view NAME`."""
 
@@ -478,9 +597,12 @@ class Settings(_Section):
     server: Server = Server()
     store: Store = Store()
     upstream: Upstream = Upstream()
+    circuits: Circuits = Circuits()
+    retries: Retries = Retries()
     routing: Routing = Routing()
     cache: Cache = Cache()
     rewrite: Rewrite = Rewrite()
+    savings: Savings = Savings()
     profiles: dict[Name, Profile] = {}
     providers: dict[Name, Provider] = {}
     models: dict[ModelKey, ModelFacts] = {}
@@ -489,4 +611,5 @@ class Settings(_Section):
     workflows: dict[Name, Workflow] = {}
     budgets: dict[Name, Budget] = {}
     limits: dict[Name, Limit] = {}
+    alerts: Alerts = Alerts()
     views: dict[Name, View] = {}

@@ -18,8 +18,10 @@ from modelspend.layers import Layer, Problem
 from modelspend.money import from_usd
 from modelspend.sections import (
     BUILT_IN_PROFILE,
+    Alerts,
     Budget,
     Cache,
+    Circuits,
     Constraints,
     DialectName,
     Limit,
@@ -28,8 +30,10 @@ from modelspend.sections import (
     Profile,
     Provider,
     Rates,
+    Retries,
     Rewrite,
     Routing,
+    Savings,
     Server,
     Settings,
     Store,
@@ -41,8 +45,10 @@ from modelspend.sections import (
 
 __all__ = [
     "BUILT_IN_PROFILE",
+    "Alerts",
     "Budget",
     "Cache",
+    "Circuits",
     "Constraints",
     "DialectName",
     "Limit",
@@ -52,8 +58,10 @@ __all__ = [
     "Profile",
     "Provider",
     "Rates",
+    "Retries",
     "Rewrite",
     "Routing",
+    "Savings",
     "Server",
     "Settings",
     "Store",

@@ -251,7 +251,7 @@ only how the answer is to be formed still counts."""
 
 def _signals(reading: Reading) -> Signals:
     names = _fired(reading)
-    if not names and len(reading.words) >= _LONG * _MOST_EXTRA:
+    if not names and reading.size >= WINDOW:
         names = _fired(read(reading.text[-_TAIL:], VOCABULARY))
     fired = [rule for rule in RULES if rule.name in names]
     return Signals(sum(rule.weight for rule in fired), tuple(rule.name for rule in fired))
@@ -274,12 +274,10 @@ def _fired(reading: Reading) -> set[str]:
 def _seen(reading: Reading) -> list[int]:
     """How many different words of each list were seen."""
     seen = [0] * len(_groups)
-    for word in reading.hits & _IN_WHOLE.keys():
-        for group in _IN_WHOLE[word]:
-            seen[group] += 1
-    for word in reading.end_hits & _AT_ENDS.keys():
-        for group in _AT_ENDS[word]:
-            seen[group] += 1
+    for index, hits in ((_IN_WHOLE, reading.hits), (_AT_ENDS, reading.end_hits)):
+        for word in hits:
+            for group in index.get(word, ()):
+                seen[group] += 1
     return seen
 
 

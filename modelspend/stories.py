@@ -102,11 +102,11 @@ CAUSES = words(
 CAUSE_ASKED = phrase(
     "a cause asked",
     "can could did do does if is should was what which who will would",
-    r"\b(?:did|does|do|is|was|were|would|will|can|could|should) [^.?!]{2,160}?\b(?:caused?|because"
-    r"|intentionally|due to|led to|leads? to|result|responsible|on purpose|effect|affect|increase"
-    r"|decrease|instead|attributed to|explained by|more likely|less likely|prevent|explain"
-    r"|independent|had not|hadn't"
-    r"|happened|to blame)\b[^?]{0,200}\?"
+    r"[^a-z0-9_](?:did|does|do|is|was|were|would|will|can|could|should) [^.?!]{2,160}?"
+    r"\b(?:caused?|because|intentionally|due to|led to|leads? to|result"
+    r"|responsible|on purpose|effect|affect|increase|decrease"
+    r"|instead|attributed to|explained by|more likely|less likely|prevent|explain|independent"
+    r"|had not|hadn't|happened|to blame)\b[^?]{0,200}\?"
     r"|\b(?:who|which|what) (?:\w{1,20} ){0,3}?(?:caused|is responsible|was responsible"
     r"|is to blame)",
 )
@@ -167,8 +167,9 @@ BELIEFS_NESTED = phrase(
     "belief within belief",
     "assume assumes aware believe believed believes certain claim claims expect expects knew "
     "know knows realize realizes said say says suspect suspects think thinks thought",
-    r"\b(?:thinks?|thought|believe[sd]?|knows?|knew|suspect(?:s|ed)?|assume[sd]?|expect(?:s|ed)?"
-    r"|realize[sd]?|guess(?:es)?|aware|unaware|convinced|says?|said|claim(?:s|ed)?)(?: that)? "
+    r"[^a-z0-9_](?:thinks?|thought|believe[sd]?|knows?|knew|suspect(?:s|ed)?|assume[sd]?"
+    r"|expect(?:s|ed)?|realize[sd]?|guess(?:es)?|aware|unaware|convinced|says?|said|claim(?:s|ed)?)"
+    r"(?: that)? "
     r"(?:\w{1,20} ){1,4}?(?:thinks?|thought|believe[sd]?|knows?|knew|suspect(?:s|ed)?|assume[sd]?"
     r"|expect(?:s|ed)?|unaware|wants?|intends?|will (?:look|search|say|think))\b",
     scope="ends",
@@ -179,7 +180,7 @@ MINDS = words(
     "pretended pretends realised realized saw secretly sees tells thinks thought told unaware",
     2,
 )
-BELIEF_ASKED = phrase(
+BELIEF_ASKED = openings(
     "a belief asked",
     "assume aware believe believes expect expects guess know knows look mistaken say search "
     "suspect think thinks wrong",
@@ -232,8 +233,9 @@ CLAIMS = words(
 CLAIM_ASKED = phrase(
     "whose claim holds",
     "are determine does guilty is knight lying true what which who",
-    r"\b(?:who|which|does|is|are|what|determine|can you)\b[^.?!]{0,90}\b(?:truth|lie|lying|liars?"
-    r"|knights?|knaves?|true|guilty|did it|stole|broke|culprit|thief|spy|innocent|honest)\b"
+    r"[^a-z0-9_](?:who|which|does|is|are|what|determine|can you)\b[^.?!]{0,90}"
+    r"\b(?:truth|lie|lying|liars?|knights?|knaves?|true|guilty|did it|stole|broke"
+    r"|culprit|thief|spy|innocent|honest)\b"
     r"|who is (?:an? |the |which|lying)|what (?:is|are) (?:each|they)",
 )
 
@@ -251,7 +253,7 @@ BEFORE = words(
     "previous since then until when while",
     2,
 )
-TIME_ASKED = phrase(
+TIME_ASKED = openings(
     "a time asked",
     "available could date day earliest free hours latest long possible time when",
     r"when (?:did|could|can|will|is|was|were|should|does)\b"
@@ -269,7 +271,7 @@ TIMELINE = phrase(
 ORDER_ASKED = phrase(
     "what was before or after",
     "after before between during until when while years",
-    r"\b(?:which|what|where|who|whom|how)\b[^.?!]{0,120}?"
+    r"[^a-z0-9_](?:which|what|where|who|whom|how)\b[^.?!]{0,120}?"
     r"\b(?:before|after|between|while|during|until|when|in [12]\d{3})\b[^?]{0,80}\?",
 )
 DATE_ASKED = phrase(

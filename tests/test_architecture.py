@@ -159,7 +159,11 @@ def test_a_module_is_named_for_what_it_hides(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), f"{named(path)} has no docstring"
 
 
-KNOWN_LONG = {"receipt.py": 720}  # the record, its JSON and back: three views of one list of fields
+KNOWN_LONG = {
+    "receipt.py": 720,  # the record, its JSON and back: three views of one list of fields
+    "sections.py": 700,  # the settings: one table after another, each read alone
+    "store/migrations.py": 700,  # the schema's history, which only grows at its end
+}
 
 
 def test_no_file_has_grown_past_what_can_be_read_in_one_go() -> None:
@@ -186,6 +190,7 @@ COMMAND_NEIGHBOURS = {
     "filters",
     "output",
     "reading",
+    "report",
     "slip",
 }
 """What commands share; no commands themselves."""

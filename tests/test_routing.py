@@ -9,16 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelspend.constraints import NOBODY, Constraints
 from modelspend.money import Band, Price
 from modelspend.receipt import Classification
 from modelspend.routing import (
     EXPECTED_OUTPUT,
     LEAST_AHEAD,
     MOST_AHEAD,
-    NOBODY,
     TIERS,
     Asked,
-    Constraints,
     Option,
     Plan,
     Policy,
@@ -131,9 +130,25 @@ def test_what_rules_a_candidate_out_is_told(case: str) -> None:
     assert out_of(made) == {"a/x": case.split()[0], "b/y": None}
     assert chosen(made) == "b/y"
     alone = plan(asked, found(), [bad], policy)
+    if case == "circuit_open":  # whoever has only that against it may still be asked
+        assert chosen(alone) == "a/x"
+        assert made.chain == (bad,)
+        return
     assert alone.chosen is None
     assert alone.decision.model_id == ""
     assert alone.decision.rationale[-1] == f"no candidate: {case.split()[0]}"
+
+
+def test_where_every_circuit_is_open_the_cheapest_is_asked_and_the_rest_is_the_chain() -> None:
+    shut = [
+        option("a/x", fresh=9, out=9, circuit_open=True),
+        option("b/y", fresh=1, out=1, circuit_open=True),
+        option("c/z", fresh=0, out=0, circuit_open=True, lacks=frozenset({"tools"})),
+    ]
+    made = plan(replace(ANY, needs=frozenset({"tools"})), found(), shut, POLICY)
+    assert chosen(made) == "b/y"
+    assert [each.name for each in made.chain] == ["a/x"]
+    assert made.decision.rationale[-1] == "every circuit is open"
 
 
 ALMOST: dict[str, tuple[Asked, Policy, Option]] = {
@@ -198,9 +213,9 @@ def test_the_first_reason_is_told_in_the_order_of_the_rules() -> None:
         {"trains": False},
         {"lacks": frozenset()},
         {"context": None},
-        {"circuit_open": False},
         {"price": price(1, 1)},
         {"quality": 0.9},
+        {"circuit_open": False},
     ):
         told.append(out_of(plan(asked, found(), [everything], policy))["a/x"])
         everything = replace(everything, **fix)
@@ -209,9 +224,9 @@ def test_the_first_reason_is_told_in_the_order_of_the_rules() -> None:
         "privacy",
         "capability:tools",
         "context_window",
-        "circuit_open",
         "unpriced",
         "quality_floor",
+        "circuit_open",
     ]
     assert chosen(plan(asked, found(), [everything], policy)) == "a/x"
 
@@ -563,23 +578,31 @@ def test_a_plan_is_whole(case: Any) -> None:
     asked, classified, options, policy, own = case
     made = plan(asked, classified, options, policy, own=own)
     accepted = [f"{c.provider}/{c.model_id}" for c in made.candidates if not c.filtered_out_by]
+    shut = [
+        f"{c.provider}/{c.model_id}" for c in made.candidates if c.filtered_out_by == "circuit_open"
+    ]
     everybody = {each.name for each in options} | ({own.name} if own else set())
     assert {f"{c.provider}/{c.model_id}" for c in made.candidates} == everybody
     assert all(c.score is not None and 0 <= c.score <= 1 for c in made.candidates)
     chain = [each.name for each in made.chain]
     if made.chosen is None:
         assert not accepted
+        assert not shut
         assert made.decision.model_id == made.decision.provider == ""
         assert not chain
     else:
         name = made.chosen.name
         assert f"{made.decision.provider}/{made.decision.model_id}" == name
-        assert name in accepted or (own is not None and name == own.name)
+        asked_for = own is not None and name == own.name
+        assert name in accepted or (not accepted and name in shut) or asked_for
         assert sorted({*chain, name} & set(accepted)) == sorted(accepted)
         assert name not in chain
         assert made.decision.fallback_chain == tuple(chain)
+        assert [each in shut for each in chain] == sorted(each in shut for each in chain)
     costs = [
-        estimate_pico(each, asked, classified.tier, _cached(asked, each)) for each in made.chain
+        estimate_pico(each, asked, classified.tier, _cached(asked, each))
+        for each in made.chain
+        if each.name not in shut
     ]
     known = [cost for cost in costs if cost is not None]
     assert known == sorted(known)

@@ -244,6 +244,11 @@ class PriceBook:
         """The rows that costs were computed with and that `saved` was not told of."""
         return tuple(self._used.values())
 
+    def use(self, row: Price) -> None:
+        """Something that a receipt says was computed with this row: it must be kept, too."""
+        if row.price_id not in self._saved:
+            self._used[row.price_id] = row
+
     def saved(self, rows: Iterable[Price]) -> None:
         """The ledger has these now."""
         for row in rows:

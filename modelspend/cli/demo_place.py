@@ -111,6 +111,9 @@ async def sidecar(
         "server": {"port": place.port},
         "store": {"path": place.ledger.name, "body_retention_days": 90},
         "providers": dict(providers),
+        # Sixty days pass in seconds: who asks for two seconds' rest would be let alone for weeks.
+        "circuits": {"enabled": False},
+        "retries": {"max_attempts": 1},
     }
     place.config.write_text(
         "# Written by `modelspend demo`, anew each time.\n" + tomli_w.dumps(tree), "utf-8"

@@ -59,8 +59,22 @@ class Asked:
         _option("--min-latency", help="At least this many milliseconds.", metavar="MS"),
     ] = None
     unpriced: Annotated[
-        bool, typer.Option("--unpriced", help="Only receipts whose cost is not known.")
-    ] = False
+        bool | None,
+        typer.Option("--unpriced/--priced", help="Only receipts whose cost is not known, or is."),
+    ] = None
+    region: Annotated[
+        str | None, _option("--region", help="Only this region of a provider.", metavar="NAME")
+    ] = None
+    tag: Annotated[
+        str | None,
+        _option(
+            "--tag", help="Only with this tag; !NAME: without any of a name.", metavar="NAME=VALUE"
+        ),
+    ] = None
+    hopped: Annotated[
+        bool | None,
+        typer.Option("--hopped/--not-hopped", help="Only with more than one attempt, or with one."),
+    ] = None
     since: Annotated[
         str | None,
         _option("--since", help="From then on: 7d, 24h, mtd, 2026-11-01.", metavar="WHEN"),
@@ -92,9 +106,12 @@ class Asked:
             "session": self.session,
             "min_cost_pico": None if self.min_cost is None else _dollars(self.min_cost),
             "min_latency_ms": self.min_latency,
-            "unpriced": self.unpriced or None,
-            "since_ms": _instant("--since", self.since, now_ms),
-            "until_ms": _instant("--until", self.until, now_ms),
+            "unpriced": self.unpriced,
+            "region": self.region,
+            "tag": self.tag,
+            "hopped": self.hopped,
+            "since_ms": instant("--since", self.since, now_ms),
+            "until_ms": instant("--until", self.until, now_ms),
         }
         said: dict[str, Any] = {key: value for key, value in typed.items() if value is not None}
         return tuple(
@@ -110,6 +127,16 @@ def filtered(run: Callable[..., None]) -> Callable[..., None]:
 
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST, help="At most this many.")]
+Since = Annotated[
+    str | None, _option("--since", help="From then on: 7d, 24h, mtd, 2026-11-01.", metavar="WHEN")
+]
+Until = Annotated[
+    str | None, _option("--until", help="Up to then; a day is included whole.", metavar="WHEN")
+]
+TenantName = Annotated[str | None, _option("--tenant", help="Only this tenant.", metavar="NAME")]
+ProviderName = Annotated[
+    str | None, _option("--provider", help="Only this provider.", metavar="NAME")
+]
 After = Annotated[
     str | None, _option("--after", help="Only what was written after this receipt.", metavar="ID")
 ]
@@ -134,7 +161,8 @@ def _dollars(text: str) -> int:
         raise Usage(f"--min-cost: {error}.", "Write dollars, such as --min-cost 0.05.") from None
 
 
-def _instant(option: str, text: str | None, now_ms: int) -> int | None:
+def instant(option: str, text: str | None, now_ms: int) -> int | None:
+    """Milliseconds UTC of what was typed for an option; None where nothing was. Raises Usage."""
     from modelspend import periods
 
     if text is None:
@@ -184,5 +212,5 @@ def _from_view(view: "View", now_ms: int) -> "Filter":
         min_cost_pico=None if view.min_cost_usd is None else from_usd(view.min_cost_usd),
         min_latency_ms=view.min_latency_ms,
         unpriced=view.unpriced,
-        since_ms=_instant("since", view.since, now_ms),
+        since_ms=instant("since", view.since, now_ms),
     )

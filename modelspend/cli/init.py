@@ -168,7 +168,7 @@ _NAMED: Mapping[
         }
     },
 }
-_OTHERWISE = {"path": "~/modelspend/ledger.db"}
+_OTHERWISE = {"path": "~/modelspend/ledger.db", "baseline_model": "openai/gpt-4.1"}
 _UNIT_PRICE = 1
 
 

@@ -5,9 +5,12 @@ terminal, a tab never splits a cell, and no CSV cell can become a spreadsheet's 
 """
 
 import os
+import re
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal
 
 import typer
 
@@ -24,10 +27,40 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def write_aside(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, readable by this user alone."""
+    with aside(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes its name only when all of it is there and on the disk."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
 def one_form(json: bool, csv: bool) -> None:
     """Raises Usage when two forms of output were asked for at once."""
     if json and csv:
         raise Usage("--json and --csv exclude each other.", "Choose one of them.")
+
+
+def svg_alone(file: Path) -> None:
+    """Raises Usage for a picture that is no SVG: any other kind would take a library to draw."""
+    if file.suffix.lower() != ".svg":
+        raise Usage(
+            f"Pictures are drawn as SVG, not as {file.suffix or 'a file without a suffix'}.",
+            f"Write --plot {file.with_suffix('.svg')}; for a PNG of it: rsvg-convert, Inkscape or"
+            " a browser.",
+        )
 
 
 def write_json(value: Any, *, line: bool = False) -> None:
@@ -116,23 +149,26 @@ def clean(cell: str) -> str:
 
 
 def write_csv(columns: Row, rows: Iterable[Row]) -> None:
-    """RFC 4180 on stdout; a cell that a spreadsheet would run gets an apostrophe before it."""
-    import csv
+    """RFC 4180 on stdout."""
+    for row in (columns, *rows):
+        sys.stdout.write(csv_line(row).decode())
 
-    writer = csv.writer(sys.stdout, lineterminator="\r\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_harmless(cell) for cell in row])
+
+def csv_line(row: Iterable[str]) -> bytes:
+    """One line of RFC 4180; a cell that a spreadsheet would run gets an apostrophe before it."""
+    return (",".join([_cell(cell) for cell in row]) + "\r\n").encode()
+
+
+def _cell(cell: str) -> str:
+    safe = _harmless(cell)
+    if any(mark in safe for mark in ',"\r\n'):
+        return '"' + safe.replace('"', '""') + '"'
+    return safe
 
 
 def _harmless(cell: str) -> str:
-    dangerous = cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) and not _is_number(cell)
-    return f"'{cell}" if dangerous else cell
+    dangerous = cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    return f"'{cell}" if dangerous and not _NUMBER.fullmatch(cell) else cell
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return "n" not in cell.lower()  # not nan or inf
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)

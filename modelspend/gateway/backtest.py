@@ -137,7 +137,7 @@ class Backtest:
     async def again(self, past: Past) -> Redecided:
         """The call under the policy. Never raises for what a receipt may say."""
         thread = self._caches.thread(past.tenant, past.session_id)
-        was = _carried(past)
+        was = carried(past)
         verdict = await self._verdict(past, was, thread)
         if verdict.ended == "not_decided" or was is None:
             return _as_it_was(past, was, verdict)
@@ -172,7 +172,7 @@ class Backtest:
             return _Verdict(ended="not_decided", why=DAMAGED)
         if past.decision is None or was is None or past.dialect not in DIALECTS:
             return _Verdict(ended="not_decided", why=NEVER_ASKED)
-        caller = _caller(past)
+        caller = caller_of(past)
         try:
             wish = options.wish_of(self.policy.settings, past.asked, caller)
             own = None if wish.any_model else self._own(past)
@@ -220,6 +220,7 @@ class Backtest:
             now_ms=past.created_at_ms,
             dry=True,
             kept=self._kept(past, inputs, own, thread),
+            shut=frozenset(inputs.get("circuit_open") or ()),
         )
         asked = self._asked(past, inputs, read, question)
         known = self.policy
@@ -312,7 +313,7 @@ class Backtest:
     def _step(self, past: Past, was: Where, now: Where | None) -> int | None:
         if now is None or now == was:
             return None
-        caller = _caller(past)
+        caller = caller_of(past)
         ranks = [self._rank(past, caller, where) for where in (was, now)]
         if ranks[0] is None or ranks[1] is None:
             return None
@@ -343,7 +344,7 @@ class Backtest:
         return found
 
 
-def _carried(past: Past) -> Where | None:
+def carried(past: Past) -> Where | None:
     """Where a call went: the plan where it was applied, else as it was asked."""
     decision = past.decision
     if decision is None:
@@ -366,7 +367,7 @@ def _own_as_told(past: Past) -> Where | None:
     return None if applied else (decision["provider"], decision["model_id"])
 
 
-def _caller(past: Past) -> Caller:
+def caller_of(past: Past) -> Caller:
     """Who called, with what their headers said of the decision."""
     inputs = (past.decision or {}).get("inputs") or {}
     said = inputs.get("caller") or {}

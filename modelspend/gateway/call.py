@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from modelspend import answers
 from modelspend.budgets import Hold
+from modelspend.circuits import CircuitKey, Permit
 from modelspend.conversations import Conversation
 from modelspend.dialects.dialect import AnswerNote, RequestView
 from modelspend.errors import ModelspendError
 from modelspend.events import Event
+from modelspend.failovers import Failover
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.headers import Pairs
 from modelspend.gateway.passage import Passage, Request
@@ -47,8 +49,9 @@ if TYPE_CHECKING:
 class Try:
     """One attempt while it runs. Times are `perf_counter` seconds, `started_at_ms` UTC.
 
-    `holds` is what it holds of budgets, `hold_pico` the most it may cost by that. `sure` tells that
-    its cost is what the provider will bill, so that this is charged and not what was held.
+    `wait_s` and `should_retry` are what the answer said of trying again, if anything. `holds` is
+    what it holds of budgets, `hold_pico` the most it may cost by that. `sure` tells that its cost
+    is what the provider will bill, so that this is charged and not what was held.
     """
 
     n: int
@@ -67,9 +70,21 @@ class Try:
     usage: Usage = NO_USAGE
     cost: Cost = NO_COST
     charged_pico: int = 0
+    streams: bool = False
+    permit: Permit | None = None
+    wait_s: float | None = None
+    should_retry: bool | None = None
     sure: bool = False
     holds: Sequence[Hold] = ()
     hold_pico: int = 0
+
+    def begins(self) -> None:
+        """The first content has come."""
+        if self.first_content is not None:
+            return
+        self.first_content = now = perf_counter()
+        if self.permit is not None and self.permit.probe:
+            self.permit.answering(now, now - self.started)
 
     def end(
         self, status: Status, failure: FailureClass | None = None, delivery: Delivery | None = None
@@ -81,6 +96,21 @@ class Try:
         self.status, self.failure = status, failure
         if delivery is not None:
             self.delivery = delivery
+        if self.permit is not None:
+            self._tell(self.permit, self.ended)
+
+    def _tell(self, permit: Permit, now: float) -> None:
+        """What the circuit learns from it."""
+        error = self.note.error
+        if self.wait_s is None and error is not None:
+            self.wait_s = error.retry_after_s
+        if self.status is Status.SUCCESS:
+            first = self.first_content if self.streams else None
+            permit.succeeded(now, None if first is None else first - self.started)
+        elif self.failure is not None:
+            permit.failed(self.failure, now, self.wait_s)
+        else:
+            permit.cancelled(now)
 
     @property
     def may_be_billed(self) -> bool:
@@ -165,13 +195,16 @@ class Call:
         self.answer_headers: Pairs = ()
         self.so_far: Conversation | None = None  # what is known of its conversation
         self.savings: Savings | None = None
-        self.output_limit: int | None = None  # put into a request that sets none
         self.slices: Slices | None = None
         self.events: list[Event] = []  # to be told with its receipt
         self.refused_for: ModelspendError | None = None
         self.kills: str | None = None  # a session or key that this call has run out of bounds
         self.seq: int | None = None  # the number of its receipt, once that is durable
         self.tries: list[Try] = []
+        self.chain: Sequence[Target] | None = None  # who may answer, once that had to be asked
+        self.hops: list[Failover] = []
+        self.refused_by: list[CircuitKey] = []
+        self.retry_after_s: float | None = None  # when it may be worth asking again
         self.reply: Reply | None = None
         self.begun = False  # its intent is durable
         self.settled = False
@@ -197,6 +230,20 @@ class Call:
         plan = self.ruling.plan
         decision = replace(plan.decision, prompt_rewritten=True, rewriting=rewriting)
         self._ruling = replace(self.ruling, plan=replace(plan, decision=decision))
+
+    def led(self, hop: Failover) -> None:
+        """Somebody else is asked."""
+        self.hops.append(hop)
+        plan = self.ruling.plan
+        strategy = "panic" if hop.reason == "panic" else "fallback"
+        decision = replace(plan.decision, strategy=strategy)
+        self._ruling = replace(self.ruling, plan=replace(plan, decision=decision))
+
+    def withdraw(self) -> None:
+        """Take the newest attempt back: it was not sent, and will not be."""
+        one = self.tries.pop()
+        if one.permit is not None:
+            one.permit.cancelled(perf_counter())
 
     @property
     def said(self) -> tuple[Request, RequestView]:
@@ -234,11 +281,16 @@ class Call:
     def last(self) -> Try:
         return self.tries[-1]
 
-    def begin_try(self, target: Target, now_ms: int) -> Try:
+    def begin_try(self, target: Target, now_ms: int, permit: Permit | None = None) -> Try:
         one = Try(
-            n=len(self.tries) + 1, target=target, started_at_ms=now_ms, started=perf_counter()
+            n=len(self.tries) + 1,
+            target=target,
+            started_at_ms=now_ms,
+            started=perf_counter(),
+            permit=permit,
         )
         self.tries.append(one)
+        self.slices = None
         return one
 
     def answered(self, data: bytes, keep_up_to: int) -> None:

@@ -12,7 +12,7 @@ from modelspend.gateway.call import Call
 from modelspend.gateway.relay import Relay
 from modelspend.gateway.settle import Settler
 from modelspend.gateway.upstream import AttemptFailed
-from modelspend.receipt import FailureClass, Status
+from modelspend.receipt import Delivery, FailureClass, Status
 
 
 class ClientStalled(Exception):
@@ -49,7 +49,9 @@ class Endings:
 
     async def failed(self, call: Call, failed: AttemptFailed) -> ModelspendError:
         call.last.end(Status.ERROR, failed.failure, failed.delivery)
-        return await self.refused(call, failed.told())
+        error = failed.told()
+        error.retry_after_s = call.retry_after_s
+        return await self.refused(call, error)
 
     async def refused(self, call: Call, error: ModelspendError) -> ModelspendError:
         """The receipt of a call that has no answer; the error goes on to the client."""
@@ -60,9 +62,11 @@ class Endings:
             return error
         refused = isinstance(error, BudgetExceeded | Stopped)
         if refused and not call.begun:
-            call.tries.clear()  # nobody was asked, and nobody will be
+            while call.tries:  # nobody was asked, and nobody will be
+                call.withdraw()
         if call.tries:
             ours = isinstance(error, LedgerUnavailable)
+            ours = ours or call.last.delivery is Delivery.NOT_SENT
             call.last.end(Status.ERROR, FailureClass.INTERNAL if ours else FailureClass.PROTOCOL)
         call.status = Status.REFUSED if refused and not call.tries else Status.ERROR
         call.refused_for = error

@@ -8,11 +8,13 @@ ruled out and told.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from modelspend import routing
 from modelspend.catalog import Catalog, Provider
 from modelspend.catalog.prices import MISSING, PriceBook
+from modelspend.constraints import Constraints
 from modelspend.dialects.dialect import Dialect
 from modelspend.errors import BadRequest, NoCredential, UnknownModel, Unsupported
 from modelspend.gateway.caller import Caller
@@ -21,7 +23,7 @@ from modelspend.money import from_usd
 from modelspend.quality import NO_SCORES, Scores
 from modelspend.receipt import Classification
 from modelspend.record import record
-from modelspend.routing import Asked, Constraints, Mode, Option, Plan, Policy, Stay
+from modelspend.routing import Asked, Mode, Option, Plan, Policy, Stay
 from modelspend.settings import BUILT_IN_PROFILE, Profile, Settings
 from modelspend.settings import Constraints as ConstraintsSection
 
@@ -50,7 +52,8 @@ class Question:
     """A call that is being decided: `model` as it was asked for, `own` who answers as asked.
 
     `kept` is where a stored answer lies that it goes on from; `wrote` names every provider that has
-    answered in its conversation.
+    answered in its conversation. `shut` are the models, as `provider/model`, whose circuit lets
+    no call pass now.
     """
 
     dialect: Dialect
@@ -66,6 +69,7 @@ class Question:
     session_id: str | None = None
     kept: Target | None = None
     wrote: frozenset[str] = frozenset()
+    shut: frozenset[str] = frozenset()
 
 
 @record
@@ -181,6 +185,42 @@ def plan(
     )
 
 
+def others(
+    known: Known,
+    question: Question,
+    asked: Asked,
+    found: Sequence[Place],
+) -> tuple[Option, ...]:
+    """Who of some places may answer in another's stead, the cheapest first. What a place costs and
+    how good it is puts them in order and rules nobody out; what may not be chosen still may not."""
+    options = [_option(known, place, question, {}) for place in found]
+    policy = replace(_policy(known.settings, question), cost_weight=0.0, quality_floor=0.0)
+    return routing.fitting(asked, question.found, options, policy)
+
+
+def same_model(catalog: Catalog, question: Question, own: Target) -> list[Place]:
+    """The other providers that have a model by the same name, and a key of ours."""
+    wanted = own.model.rpartition("/")[2]
+    spoken = translatable(question.dialect)
+    found: list[Place] = []
+    for provider in catalog.providers.values():
+        if provider.name == own.provider.name or not any(map(provider.speaks, spoken)):
+            continue
+        name = _named_there(provider, wanted)
+        if name is not None and provider.has_key:
+            place = Place(
+                name=f"{provider.name}/{name}", provider=provider, model=name, usable=True
+            )
+            found.append(place)
+    return found
+
+
+def _named_there(provider: Provider, wanted: str) -> str | None:
+    """What a provider calls a model: a listed name, with or without its maker's before it."""
+    listed = (name for name in provider.models if name.rpartition("/")[2] == wanted)
+    return next(listed, wanted if wanted in provider.owns else None)
+
+
 def _option(known: Known, place: Place, question: Question, unsayable: Unsayable) -> Option:
     provider, model = place.provider, place.model
     if provider is None:
@@ -201,6 +241,7 @@ def _option(known: Known, place: Place, question: Question, unsayable: Unsayable
         region=provider.region,
         trains=provider.trains,
         has_key=place.usable,
+        circuit_open=f"{provider.name}/{model}" in question.shut,
         quality=known.scores.bound(question.found.category, model, provider.name),
         caches=spoken == question.dialect.name or (rules is not None and rules.cache == "inside"),
     )
@@ -294,6 +335,7 @@ def inputs_of(asked: Asked, question: Question, unsayable: Unsayable) -> dict[st
         **({"kept": f"{kept.provider.name}/{kept.model}"} if kept is not None else {}),
         **({"over_cap": sorted(asked.over_cap)} if asked.over_cap else {}),
         **({"unsayable": dict(unsayable)} if unsayable else {}),
+        **({"circuit_open": sorted(question.shut)} if question.shut else {}),
         **said_of(question.caller),
     }
 

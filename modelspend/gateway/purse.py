@@ -13,7 +13,7 @@ from modelspend.budgets import Budget, Hold, Rules, Scope
 from modelspend.catalog import Provider
 from modelspend.catalog.prices import PriceBook
 from modelspend.dialects.dialect import RequestView
-from modelspend.errors import BudgetExceeded, ModelspendError, Stopped
+from modelspend.errors import BudgetExceeded, Stopped
 from modelspend.events import Event
 from modelspend.gateway.call import Call, Try
 from modelspend.gateway.caller import Caller
@@ -98,7 +98,6 @@ class Purse:
         Raises BudgetExceeded when nobody knows what it may cost, and a hard cap must know.
         """
         caller, one = call.caller, call.last
-        call.slices = None
         if not self._rules and caller.max_pico is None and caller.run_cap_pico is None:
             return ()
         if not call.request.dialect.billable:
@@ -129,25 +128,21 @@ class Purse:
 
         What was sent and may yet be billed keeps its hold beside it; what was turned away unbilled
         gives its own back in the same transaction. Raises BudgetExceeded when it does not fit, or
-        LedgerUnavailable; it must then not be sent, and `call.last` is the attempt before it again.
+        LedgerUnavailable: it must then not be sent.
         """
         one = call.last
         freed = [each for each in call.tries[:-1] if not each.may_be_billed]
-        try:
-            holds = await self.hold(call)
-            await self._store.calls.hop(
-                call.receipt_id,
-                one.n,
-                one.target.provider.name,
-                one.target.model,
-                one.started_at_ms,
-                holds,
-                hold_pico=one.hold_pico,
-                freed=[each.n for each in freed if each.hold_pico or each.holds],
-            )
-        except ModelspendError:
-            call.tries.pop()
-            raise
+        holds = await self.hold(call)
+        await self._store.calls.hop(
+            call.receipt_id,
+            one.n,
+            one.target.provider.name,
+            one.target.model,
+            one.started_at_ms,
+            holds,
+            hold_pico=one.hold_pico,
+            freed=[each.n for each in freed if each.hold_pico],
+        )
         for each in freed:
             each.holds, each.hold_pico = (), 0
 
@@ -155,8 +150,7 @@ class Purse:
         """An answer without a limit could cost anything: it gets the lowest that is configured."""
         limits = [each.output_limit for each in hard] or [_UNSTATED_OUTPUT]
         known = call.last.target.provider.facts_of(call.last.target.model).output
-        call.output_limit = min([*limits, known] if known else limits)
-        call.out = limited(call.out, call.output_limit)
+        call.out = limited(call.out, min([*limits, known] if known else limits))
 
     def _line(self, budget: Budget, call: Call, most: int | None, why: str | None) -> Hold:
         if why is not None:

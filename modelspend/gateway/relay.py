@@ -23,6 +23,10 @@ _AFTER_END_S = 1.0
 """How long a provider may take to close after its terminal event before we stop listening."""
 
 
+_MOST_EARLY = 64 * 1024
+"""Bytes without content that are held back at most."""
+
+
 class Relay:
     """Iterate it once; `close` it whatever happened."""
 
@@ -33,34 +37,70 @@ class Relay:
         self.broken = False
         self._try: Try = call.last
         self._try.note = reader.note
+        self._try.streams = True
         self._reply = reply
         self._reader = reader
         self._settle = settle
         self._keep_up_to = keep_up_to
         self._trailing = call.out.dialect.usage_may_follow
         self._handed_on: float | None = None
+        self._chunk = b""  # the newest
+        self._early = b""
+        self._held = b""
+        self._closed = False
+        self._broken: AttemptFailed | None = None
+
+    async def begin(self, hold_s: float) -> None:
+        """Read up to the first content, or for so long; what comes before it can still be thrown
+        away. An attempt that fails by then has ended when this returns."""
+        try:
+            async with asyncio.timeout(hold_s):
+                while not (self._reader.note.content or self._closed or self._over()):
+                    self._early += await self._step()
+                    if len(self._early) > _MOST_EARLY:
+                        return
+        except TimeoutError:
+            return
+        except AttemptFailed as failed:
+            self._broken = failed
+        note = self._reader.note
+        if note.content:
+            self._try.begins()
+        elif self._broken is not None:
+            stopped = self._broken.failure is FailureClass.STOPPED
+            status = Status.BUDGET_STOPPED if stopped else Status.ERROR
+            self._try.end(status, self._broken.failure, Delivery.RESPONDING)
+        elif note.error is not None:
+            self._try.end(Status.ERROR, FailureClass.ERROR_IN_STREAM, Delivery.RESPONDING)
+        elif not note.ended:
+            self._try.end(Status.TRUNCATED, FailureClass.TRUNCATED, Delivery.RESPONDING)
+
+    async def _step(self) -> bytes:
+        """Take in the next bytes; those that may go on to the client now."""
+        self._chunk = await self._more()
+        if self._chunk:
+            now, later = self._reader.feed(self._chunk)
+        else:
+            self._closed = True
+            now, later = self._reader.close()
+        self._held += later
+        return now
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """The bytes for the client, the terminal ones only after the receipt is final."""
-        held = b""
         slices = self.call.slices
+        if self._early:
+            yield self._passing(self._early)
         try:
-            while chunk := await self._more():
-                now, later = self._reader.feed(chunk)
-                if now:
-                    yield self._passing(now)
-                held += later
-                if self._over():
-                    break
-                if slices is not None and not await slices.go_on(chunk, self._reader.note):
+            if self._broken is not None:
+                raise self._broken
+            while not (self._closed or self._over()):
+                if slices is not None and not await slices.go_on(self._chunk, self._reader.note):
                     now = await self._out_of_money(slices)
                     yield now
                     return
-            else:
-                now, later = self._reader.close()
-                if now:
+                if now := await self._step():
                     yield self._passing(now)
-                held += later
         except AttemptFailed as failed:
             now = await self._broke_off(failed)
             yield now
@@ -70,10 +110,10 @@ class Relay:
             yield now
             return
         self._whole()
-        self.call.answered(held, self._keep_up_to)
+        self.call.answered(self._held, self._keep_up_to)
         await self._settle(self.call)
-        if held:
-            yield held
+        if self._held:
+            yield self._held
         async for rest in self._after_end():
             yield rest
 
@@ -114,15 +154,15 @@ class Relay:
 
     def _passing(self, data: bytes) -> bytes:
         if self._try.first_content is None and self._reader.note.content:
-            self._try.first_content = perf_counter()
+            self._try.begins()
         self.call.answered(data, self._keep_up_to)
         self._handed_on = perf_counter()
         return data
 
     def _whole(self) -> None:
         self._try.note = self._reader.note
-        if self._try.first_content is None and self._reader.note.content:
-            self._try.first_content = perf_counter()
+        if self._reader.note.content:
+            self._try.begins()
         if self._reader.note.error is None:
             self._try.end(Status.SUCCESS, delivery=Delivery.DONE)
         else:

@@ -6,7 +6,7 @@ model keeps its cost to the last digit, whatever today's price list says of it, 
 itself sets another price.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,8 +19,21 @@ from modelspend.gateway.target import Target, spoken_with
 from modelspend.money import Cost, Price
 from modelspend.prompt_caches import Caching, Thread, Where
 from modelspend.receipt import Status
+from modelspend.record import record
 from modelspend.settings import Settings
 from modelspend.store import Past, PastTry
+
+Used = tuple[PastTry, dict[str, int]]
+"""A try, and what it would have used."""
+
+
+@record
+class Again:
+    """A call elsewhere: its cost, whether nothing is known to be missing from it, its usage."""
+
+    cost_pico: int | None
+    exact: bool
+    tries: tuple[Used, ...]
 
 
 @dataclass(slots=True)
@@ -42,16 +55,38 @@ class Repricer:
         self, past: Past, thread: Thread, was: Where, target: Target
     ) -> tuple[int | None, bool]:
         """(cost, whether nothing is known to be missing from it)."""
+        found = await self.again(past, thread, was, target)
+        return found.cost_pico, found.exact
+
+    async def again(self, past: Past, thread: Thread, was: Where, target: Target) -> Again:
+        """The call at the target, as the next turn of its conversation."""
         now = target.provider.name, target.model
         alone = past.session_id is None
         if past.status == Status.CACHED or (now == was and alone and not self._reprices):
-            return past.cost_pico, True  # a kept answer is kept under the policy's model as well
-        caching = await self._caching(target, past.created_at_ms)
+            # a kept answer is kept under the policy's model as well
+            same = tuple((one, dict(one.usage.quantities)) for one in past.tries)
+            return Again(cost_pico=past.cost_pico, exact=True, tries=same)
+        tries = await self._used(past, thread, was, target)
+        if (
+            now == was
+            and not self._reprices
+            and all(used == one.usage.quantities for one, used in tries)
+        ):
+            return Again(cost_pico=past.cost_pico, exact=True, tries=tries)
+        cost, exact = await self._priced(past, was, target, tries)
+        return Again(cost_pico=cost, exact=exact, tries=tries)
+
+    async def _used(
+        self, past: Past, thread: Thread, was: Where, target: Target
+    ) -> tuple[Used, ...]:
+        """What each try would have used at the target, whose caches remember it."""
+        now = target.provider.name, target.model
+        caching = await self.caching(target, past.created_at_ms)
         before = caching
         if now != was:
             old = target_of(self.policy.catalog, was, past.dialect)
-            before = await self._caching(old, past.created_at_ms)
-        tries: list[tuple[PastTry, dict[str, int]]] = []
+            before = await self.caching(old, past.created_at_ms)
+        tries: list[Used] = []
         for one in past.tries:
             used = one.usage.quantities
             if now == was:
@@ -61,13 +96,7 @@ class Repricer:
             tries.append((one, dict(used)))
         if tries:
             self._remember(past, thread, was, now, tries[-1][1], before, caching)
-        if (
-            now == was
-            and not self._reprices
-            and all(used == one.usage.quantities for one, used in tries)
-        ):
-            return past.cost_pico, True
-        return await self._priced(past, was, target, tries)
+        return tuple(tries)
 
     def _remember(
         self,
@@ -97,14 +126,20 @@ class Repricer:
         past: Past,
         was: Where,
         target: Target,
-        tries: list[tuple[PastTry, dict[str, int]]],
+        tries: Sequence[Used],
     ) -> tuple[int | None, bool]:
-        """Every try that was billed, at the target's price; null as soon as one is not known."""
         stays = (target.provider.name, target.model) == was
         if stays and not await self._priced_anew(past, target):
             kept = [used == one.usage.quantities for one, used in tries]
             if all(kept):
                 return past.cost_pico, True
+        return await self.billed(past, was, target, tries)
+
+    async def billed(
+        self, past: Past, was: Where, target: Target, tries: Sequence[Used]
+    ) -> tuple[int | None, bool]:
+        """Every try that was billed, at the target's price; null as soon as one is not known."""
+        stays = (target.provider.name, target.model) == was
         total, exact = 0, True
         for one, used in tries:
             if not one.sent:
@@ -150,16 +185,16 @@ class Repricer:
         names = dict.fromkeys([*(one.model for one in past.tries), target.model])
         for model in names:
             before, after = [
-                await _price(each.prices, provider, model, at_ms)
+                await price_of(each.prices, provider, model, at_ms)
                 for each in (self.ledger, self.policy)
             ]
             if before != after:
                 return True
         return False
 
-    async def _caching(self, target: Target, at_ms: int) -> Caching:
+    async def caching(self, target: Target, at_ms: int) -> Caching:
         provider = target.provider
-        price = await _price(self.policy.prices, provider, target.model, at_ms)
+        price = await price_of(self.policy.prices, provider, target.model, at_ms)
         rates: Mapping[str, int] = price.rates_at(0) if price else {}
         return Caching(
             dialect=target.dialect,
@@ -180,7 +215,8 @@ def target_of(catalog: Catalog, where: Where, dialect: str) -> Target:
     return Target(provider=provider, model=where[1], dialect=spoken, credential=())
 
 
-async def _price(prices: PriceBook, provider: Provider, model: str, at_ms: int) -> Price | None:
+async def price_of(prices: PriceBook, provider: Provider, model: str, at_ms: int) -> Price | None:
+    """The price of a model at an instant; null when none is known."""
     if prices.find(provider, model, at_ms) is MISSING:
         await prices.fetch(provider, model, at_ms)
     found = prices.find(provider, model, at_ms)

@@ -7,11 +7,13 @@ looked up: the call goes as it was asked, and is only classified.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
 
 from modelspend import translation
-from modelspend.catalog import Catalog
+from modelspend.catalog import Catalog, Provider
 from modelspend.catalog.prices import MISSING, PriceBook
+from modelspend.circuits import Circuits
 from modelspend.dialects import CHAT_DIALECTS
 from modelspend.dialects.dialect import ChatDialect, Dialect, RequestView
 from modelspend.errors import (
@@ -23,7 +25,7 @@ from modelspend.errors import (
     Unsupported,
 )
 from modelspend.estimate import Estimator
-from modelspend.gateway import options, pins
+from modelspend.gateway import options, pins, target
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.conversations import Conversations
 from modelspend.gateway.options import (
@@ -39,7 +41,7 @@ from modelspend.gateway.options import (
     wish_of,
 )
 from modelspend.gateway.passage import Request, lacking, unsayables
-from modelspend.gateway.target import Target, choose, spoken_with, target_at
+from modelspend.gateway.target import Target, choose, circuit_of, spoken_with, target_at
 from modelspend.quality import NO_SCORES, Scores
 from modelspend.receipt import Classification, Decision
 from modelspend.record import record
@@ -54,23 +56,42 @@ if TYPE_CHECKING:
 
 @record
 class Ruling:
-    """A decision and whom it leads to. `target` is null only in a dry run that has no keys."""
+    """A decision and whom it leads to. `target` is null only in a dry run that has no keys.
+
+    `question` is what was decided about, where more was decided than to carry it as asked.
+    """
 
     plan: Plan
     target: Target | None
     found: Classification | None = None
     asked: Asked | None = None
+    baseline: tuple[Provider, str] | None = None  # what an applied decision is compared with
+    question: Question | None = None
 
     @property
     def decision(self) -> Decision:
         return self.plan.decision
 
 
+class Deciding(Protocol):
+    """A call, as far as the failover of its decision needs to know it."""
+
+    @property
+    def request(self) -> Request: ...
+    @property
+    def caller(self) -> Caller: ...
+    @property
+    def session_id(self) -> str | None: ...
+    @property
+    def created_at_ms(self) -> int: ...
+
+
 @dataclass(slots=True)
 class Router:
     """Makes decisions. `configure` swaps what a reload changes; new evidence comes as `scores`.
 
-    `answers` knows where stored answers lie; without it, none is known.
+    `answers` knows where stored answers lie, `circuits` who takes no calls now; without them, none
+    is known.
     """
 
     catalog: Catalog
@@ -81,6 +102,7 @@ class Router:
     purse: "Purse | None" = None
     scores: Scores = NO_SCORES
     answers: StoredAnswers | None = None
+    circuits: Circuits | None = None
 
     def configure(self, catalog: Catalog, settings: Settings) -> None:
         self.catalog, self.settings = catalog, settings
@@ -105,6 +127,9 @@ class Router:
                 continue
             if self.prices.find(provider, model, now_ms) is MISSING:
                 await self.prices.fetch(provider, model, now_ms)
+        baseline = self._baseline(None)
+        if baseline is not None and self.prices.find(*baseline, now_ms) is MISSING:
+            await self.prices.fetch(*baseline, now_ms)
 
     async def decide(
         self,
@@ -155,6 +180,89 @@ class Router:
             chat,
         )
 
+    async def others(self, call: Deciding, view: RequestView, ruling: Ruling) -> tuple[Target, ...]:
+        """Who may answer in place of whom it was decided for, who is next first.
+
+        Where the decision is applied, the rest of its chain; else the same model at other
+        providers, unless the profile allows more or less. Nobody for what only one provider knows.
+        """
+        own = ruling.target
+        pinned = ruling.decision.strategy == "pinned" or pins.reason(view, own, None)
+        if own is None or pinned:
+            return ()
+        question = ruling.question or self._question(call, view, ruling, own)
+        reach = question.profile.failover
+        if reach == "off":
+            return ()
+        chain = ruling.plan.chain
+        if not ruling.decision.applied:
+            chain = await self._instead(question, view, own, reach)
+        targets = (self._elsewhere(each, question) for each in chain)
+        return tuple(each for each in targets if each is not None)
+
+    def _question(self, call: Deciding, view: RequestView, ruling: Ruling, own: Target) -> Question:
+        """What the failover of a call that goes as it was asked is decided about."""
+        wish = wish_of(self.settings, view.model, call.caller)
+        return Question(
+            dialect=call.request.dialect,
+            model=view.model,
+            caller=call.caller,
+            wish=wish,
+            profile=profile_of(self.settings, wish, call.caller),
+            found=ruling.found or UNCLASSIFIED,
+            own=own,
+            stay=None,
+            now_ms=call.created_at_ms,
+            dry=False,
+            wrote=self.conversations.providers(call.caller.tenant, call.session_id),
+        )
+
+    async def _instead(
+        self, question: Question, view: RequestView, own: Target, reach: str
+    ) -> tuple[Option, ...]:
+        found = options.same_model(self.catalog, question, own)
+        chat = CHAT_DIALECTS.get(question.dialect.name)
+        if reach == "chain" and chat is not None:
+            found += [
+                each
+                for each in options.places(self.catalog, question, only_own=False)
+                if each.usable and each.provider and not own.at(each.provider.name, each.model)
+            ]
+        await options.fetch_prices(self.prices, found, question.now_ms)
+        question = replace(question, shut=self._shut(found, question.caller, question.dialect))
+        asked = Asked(
+            mode="route",
+            any_model=True,
+            input_tokens=self.estimator.input_tokens(question.dialect.input_chars(view)),
+            output_limit=view.max_output,
+            needs=_needs(chat, view),
+        )
+        return options.others(self.known, question, asked, found)
+
+    def _elsewhere(self, option: Option, question: Question) -> Target | None:
+        """Another target of the same call; null where there is no key for it."""
+        try:
+            target = self._target(option, question)
+        except NoCredential:
+            return None
+        if target is not None and _newcomer(target, question):
+            return replace(target, newcomer=True)
+        return target
+
+    def _shut(self, found: Iterable[Place], caller: Caller, dialect: Dialect) -> frozenset[str]:
+        """Which of some places take no calls now, as `provider/model`."""
+        if self.circuits is None:
+            return frozenset()
+        snapshot = self.circuits.snapshot(perf_counter())
+        if not snapshot.refused:
+            return frozenset()
+        return frozenset(
+            f"{place.provider.name}/{place.model}"
+            for place in found
+            if place.provider is not None
+            and snapshot.refuses(*circuit_of(place.provider, place.model, dialect, caller))
+        )
+
     def _classified(
         self, dialect: ChatDialect, view: RequestView, profile: Profile, wish: Wish
     ) -> Classification | None:
@@ -202,6 +310,8 @@ class Router:
             needs=asked.needs | frozenset(unsayable.values()),
             over_cap=await self._over_cap(question, request, view, found),
         )
+        shut = self._shut(found, question.caller, question.dialect)
+        question = replace(question, shut=shut) if shut else question
         plan = options.plan(self.known, question, asked, found, unsayable)
         if plan.chosen is None:
             raise nobody(plan, question, errors.values())
@@ -227,8 +337,20 @@ class Router:
         if target is not None and applied and _newcomer(target, question):
             target = replace(target, newcomer=True)
         return Ruling(
-            plan=replace(plan, decision=decision), target=target, found=question.found, asked=asked
+            plan=replace(plan, decision=decision),
+            target=target,
+            found=question.found,
+            asked=asked,
+            baseline=self._baseline(own) if applied else None,
+            question=question,
         )
+
+    def _baseline(self, own: Target | None) -> tuple[Provider, str] | None:
+        """The configured baseline; else the model asked for, if any was."""
+        named = self.settings.savings.baseline_model
+        if named is not None:
+            return target.owner_of(self.catalog, named)
+        return None if own is None else (own.provider, own.model)
 
     def _target(self, chosen: Option, question: Question) -> Target | None:
         for there in (question.own, question.kept):
@@ -250,6 +372,14 @@ def classified(dialect: ChatDialect, view: RequestView, profile: Profile) -> Cla
     prompt = dialect.prompt(view)
     weights = Weights(system=profile.system_weight, history=profile.history_weight)
     return classify(prompt.newest, system=prompt.system, history=prompt.history, weights=weights)
+
+
+def _needs(chat: ChatDialect | None, view: RequestView) -> frozenset[str]:
+    """What a request asks of a model; nothing is known of one that cannot be read."""
+    try:
+        return translation.needs(chat.neutral(view)) & _FILTERS if chat else frozenset()
+    except BadRequest:
+        return frozenset()
 
 
 def asked_in(
@@ -275,6 +405,11 @@ def asked_in(
         stay=question.stay,
     )
 
+
+UNCLASSIFIED = Classification(
+    category="other", confidence=0.0, complexity=0.0, tier="standard", risk_signals={}
+)
+"""What a call counts as whose prompt nobody has looked at."""
 
 _FILTERS = frozenset({"tools", "vision", "audio", "video", "json_schema"})
 """Capabilities that rule a model out; the others are asked for in other words, or dropped."""

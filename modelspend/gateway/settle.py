@@ -17,12 +17,15 @@ from modelspend.catalog import usage as usage_rules
 from modelspend.catalog.prices import MISSING, Bill, PriceBook
 from modelspend.errors import LedgerUnavailable
 from modelspend.estimate import Estimator, Ratio
+from modelspend.failovers import Touched, Trail, extra_cost
+from modelspend.gateway import savings
 from modelspend.gateway.call import Call, Try
 from modelspend.gateway.conversations import LEAST_CACHED, Conversations, Turn
 from modelspend.gateway.purse import Purse
 from modelspend.gateway.thrift import Thrift
 from modelspend.money import INPUT_BUCKETS, Cost
-from modelspend.receipt import NO_USAGE, Delivery, Status, Usage
+from modelspend.receipt import NO_USAGE, Delivery, Savings, Status, Usage
+from modelspend.savings import cost_at
 from modelspend.settings import Settings
 from modelspend.store import Advanced, Bodies, Store
 from modelspend.store.stored_answers import StoredAnswer
@@ -96,7 +99,7 @@ class Settler:
     async def _settle(self, call: Call) -> None:
         bills = [(one, self._bill(call, one)) for one in call.tries]
         costs = [self._prices.cost(bill) if bill else _FREE_OF_CHARGE for _, bill in bills]
-        if MISSING in costs or self._prices.unsaved():
+        if MISSING in costs or savings.unasked(call, self._prices) or self._prices.unsaved():
             work = tasks.spawn(self._price_and_write(call, bills), f"settle {call.receipt_id}")
             await asyncio.shield(work)
             return
@@ -109,6 +112,9 @@ class Settler:
         """Ask for prices that are missing; a row is in the ledger before a receipt names it."""
         for one, bill in bills:
             _charge(one, await self._prices.settle(bill) if bill else _FREE_OF_CHARGE)
+        for place in savings.unasked(call, self._prices):
+            await self._prices.fetch(*place, call.created_at_ms)
+        savings.unasked(call, self._prices)  # the row of the baseline is known only now
         if rows := self._prices.unsaved():
             try:
                 await self._store.prices.put(rows)
@@ -119,6 +125,7 @@ class Settler:
 
     async def _write(self, call: Call) -> None:
         self._remember(call)
+        call.savings = call.savings or self._saved(call)
         self._purse.spent(call)
         events, firings = self._purse.told(call)
         write = self._store.calls.finish(
@@ -126,6 +133,7 @@ class Settler:
             self._bodies(call),
             ratios=self._lessons(call),
             advanced=self._advanced(call),
+            trail=self._trail(call),
             stored=self._stored(call),
             events=events,
             charges=self._purse.charges(call),
@@ -134,6 +142,14 @@ class Settler:
         with suppress(LedgerUnavailable):  # it is kept and tried again; no client waits for that
             call.seq = await write
             self._thrift.keep(call)
+
+    def _saved(self, call: Call) -> Savings | None:
+        """What applied decisions saved; a fault in that costs neither receipt nor price."""
+        try:
+            return savings.saved(call, self._prices)
+        except Exception as fault:
+            log.error("%s has no savings: %s", call.receipt_id, type(fault).__name__)
+            return None
 
     def _advanced(self, call: Call) -> Advanced | None:
         """What its conversation's next turn must know; a fault in that costs no receipt."""
@@ -148,6 +164,29 @@ class Settler:
         except Exception as fault:
             log.error("%s left its conversation alone: %s", call.receipt_id, type(fault).__name__)
             return None
+
+    def _trail(self, call: Call) -> Trail | None:
+        """Who was asked in whose place, and which circuits the call suffered from."""
+        hurt = [one.target.circuit for one in call.tries if one.failure is not None]
+        touched = dict.fromkeys((*call.refused_by, *hurt))
+        if not touched and not call.hops:
+            return None
+        extra = extra_cost([one.attempt() for one in call.tries], self._at_first_choice(call))
+        return Trail(
+            failovers=tuple(call.hops),
+            touched=tuple(Touched(circuit=each, extra_cost_pico=extra) for each in touched),
+        )
+
+    def _at_first_choice(self, call: Call) -> int | None:
+        """What the answer would have cost where it was to come from; null when nobody knows."""
+        if not call.tries:
+            return 0
+        one, first = call.last, call.target
+        if one.target.circuit == first.circuit or one.usage.source == "none":
+            return one.cost.total_pico
+        found = self._prices.find(first.provider, first.model, call.created_at_ms)
+        price = None if found is MISSING else found.price
+        return cost_at(price, one.usage.quantities)
 
     def _remember(self, call: Call) -> None:
         """Where the conversation is now, and what its provider has probably cached of it."""

@@ -9,23 +9,28 @@ from collections.abc import Sequence
 from dataclasses import field
 
 from modelspend.catalog import Catalog, Provider
+from modelspend.circuits import CircuitKey
 from modelspend.dialects import CHAT_DIALECTS
 from modelspend.dialects.dialect import Dialect
 from modelspend.errors import NoCredential
 from modelspend.gateway.caller import Caller
 from modelspend.record import record
 
+NOWHERE = CircuitKey("", "")
+
 
 @record
 class Target:
     """Who answers: a provider, its name for the model, the dialect that is spoken with it, and
-    the credential meant for it. `newcomer` where others have written in the conversation so far."""
+    the credential meant for it. `newcomer` where others have written in the conversation so far;
+    `circuit` is what stands before it."""
 
     provider: Provider
     model: str
     dialect: str
     credential: Sequence[tuple[str, str]] = field(repr=False)
     newcomer: bool = False
+    circuit: CircuitKey = NOWHERE
 
     def at(self, provider: str, model: str) -> bool:
         return (self.provider.name, self.model) == (provider, model)
@@ -49,7 +54,19 @@ def target_at(provider: Provider, model: str, dialect: Dialect, caller: Caller) 
         headers = {"authorization": f"Bearer {own}"}
     else:
         headers = provider.headers(spoken, own if native else None)
-    return Target(provider=provider, model=model, dialect=spoken, credential=tuple(headers.items()))
+    return Target(
+        provider=provider,
+        model=model,
+        dialect=spoken,
+        credential=tuple(headers.items()),
+        circuit=circuit_of(provider, model, dialect, caller),
+    )
+
+
+def circuit_of(provider: Provider, model: str, dialect: Dialect, caller: Caller) -> CircuitKey:
+    """The circuit before a model at a provider: a caller's own key has one of its own."""
+    own = caller.own_key and provider.name == dialect.native_provider
+    return CircuitKey(provider.name, model, (caller.key_id or "") if own else "")
 
 
 def spoken_with(provider: Provider, dialect: Dialect) -> str:
@@ -72,3 +89,13 @@ def _no_key(provider: Provider, native: bool) -> NoCredential:
         f"Set {' or '.join(provider.keys)} in the environment of the sidecar"
         + (", or send your own key in the request." if native else "."),
     )
+
+
+def owner_of(catalog: Catalog, name: str) -> tuple[Provider, str] | None:
+    """Where a model is priced, with or without a key: `provider/model`, or a known model's name."""
+    first, slash, rest = name.partition("/")
+    if slash and first in catalog.known:
+        return catalog.known[first], rest
+    listed = (each for each in catalog.providers.values() if name in each.models)
+    provider = catalog.owner(name) or next(listed, None)
+    return None if provider is None else (provider, name)

@@ -8,14 +8,14 @@ there is no cache to miss.
 from collections.abc import Callable
 from dataclasses import replace
 
-from modelspend import answers, conversations, rewrite, segments, tasks
+from modelspend import answers, conversations, rewrite, savings, segments, tasks
 from modelspend.answers import Kept
 from modelspend.estimate import Estimator
 from modelspend.gateway.call import Call
 from modelspend.gateway.conversations import LEAST_CACHED
 from modelspend.gateway.headers import strip_key
 from modelspend.money import INPUT_BUCKETS, Price
-from modelspend.receipt import Rewriting, Savings, Status
+from modelspend.receipt import Rewriting, Status
 from modelspend.settings import Settings
 from modelspend.store import Advanced, Store
 
@@ -80,11 +80,7 @@ class Thrift:
                 ),
             )
         )
-        call.savings = Savings(
-            baseline_model=kept.model,
-            baseline_cost_pico=kept.cost_pico,
-            by_mechanism={"caching": kept.cost_pico or 0},
-        )
+        call.savings = savings.cached(kept.model, kept.cost_pico)
 
     def keep(self, call: Call) -> None:
         """Keep the answer of a call whose receipt is durable, if it may be given again."""

@@ -17,10 +17,15 @@ from aiohttp import web
 from modelspend import tasks
 from modelspend.catalog import Catalog
 from modelspend.catalog.prices import PriceBook
+from modelspend.circuits import Circuits
 from modelspend.errors import ConfigInvalid
 from modelspend.estimate import Estimator
+from modelspend.gateway.answering import Answering
+from modelspend.gateway.attempts import Attempts
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.conversations import Conversations
+from modelspend.gateway.ending import Endings
+from modelspend.gateway.failover import Failovers
 from modelspend.gateway.life import Gateway
 from modelspend.gateway.models import Models
 from modelspend.gateway.purse import Purse
@@ -30,7 +35,19 @@ from modelspend.gateway.settle import Settler
 from modelspend.gateway.thrift import Thrift
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
-from modelspend.server import control, evals, jobs, kills, models, runs
+from modelspend.retries import Repeats, RetryBudget
+from modelspend.server import (
+    circuits,
+    control,
+    evals,
+    forecast,
+    jobs,
+    kills,
+    models,
+    reports,
+    runs,
+    sla,
+)
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
@@ -64,10 +81,17 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/status", control.guarded(control.status)),
     ("GET", "/v1/receipts", control.guarded(control.receipts)),
     ("GET", "/v1/receipts/{receipt_id}", control.guarded(control.receipt)),
+    ("GET", "/v1/reports/{name}", control.guarded(reports.report)),
     ("POST", "/v1/route", control.guarded(control.route)),
+    ("GET", "/v1/reports/forecast", control.guarded(forecast.report)),
+    ("POST", "/v1/forecast/scenario", control.guarded(forecast.post_scenario)),
     ("POST", "/v1/reload", control.guarded(control.reload)),
     ("POST", "/v1/evals/evidence", control.guarded(evals.add_evidence)),
     ("POST", "/v1/evals/results", control.guarded(evals.keep_result)),
+    ("GET", "/v1/circuits", control.guarded(circuits.circuits)),
+    ("GET", "/v1/incidents", control.guarded(circuits.incidents)),
+    ("GET", "/v1/sla/failover-audit", control.guarded(sla.failover_audit)),
+    ("GET", "/v1/sla/provider-history", control.guarded(sla.provider_history)),
     ("POST", "/v1/kill", control.guarded(kills.kill)),
     ("POST", "/v1/runs", control.guarded(runs.open_run)),
     ("DELETE", "/v1/runs/{run_id}", control.guarded(runs.close_run)),
@@ -103,7 +127,9 @@ async def build(started: Started, store: Store) -> web.Application:
         settings=settings,
     )
     app[STORE] = store
+    forecast.prepare(app)
     app[LIVE] = await _live(started, store, prices)
+    await circuits.take_up(app[LIVE], store)
     app[RELOAD] = lambda: _reload(app, started)
     app.cleanup_ctx.extend((_upstream, _background(prices)))
     app.on_shutdown.append(_drain)
@@ -120,28 +146,43 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
     thrift = Thrift(store, estimator, settings, started.now_ms)
     purse = Purse(store, prices, settings)
     await purse.refresh(settings, started.now_ms())
+    upstream, breakers = Upstream(), Circuits(settings.circuits)
+    router = Router(
+        catalog,
+        prices,
+        estimator,
+        settings,
+        conversations,
+        purse,
+        scores=await store.quality.scores(),
+        answers=store.stored_answers,
+        circuits=breakers,
+    )
+    settler = Settler(store, prices, estimator, conversations, thrift, purse, settings)
+    endings = Endings(settler)
+    attempts = Attempts(
+        upstream,
+        purse,
+        started.now_ms,
+        whole_timeouts=_timeouts(settings, settings.upstream.first_byte_s),
+        stream_timeouts=_timeouts(settings, settings.upstream.stream_first_byte_s),
+    )
     gateway = Gateway(
-        router=Router(
-            catalog,
-            prices,
-            estimator,
-            settings,
-            conversations,
-            purse,
-            scores=await store.quality.scores(),
-            answers=store.stored_answers,
-        ),
+        router=router,
         store=store,
-        upstream=Upstream(),
-        settler=Settler(store, prices, estimator, conversations, thrift, purse, settings),
+        settler=settler,
         thrift=thrift,
         purse=purse,
+        failovers=Failovers(
+            breakers, router, attempts, RetryBudget(settings.retries), Repeats(), started.now_ms
+        ),
+        attempts=attempts,
+        answering=Answering(settler, endings, settings.retries.hold_s),
+        endings=endings,
         ids=Ids(started.now_ms, random),
         now_ms=started.now_ms,
         random=random,
         fingerprint=callers.fingerprint,
-        whole_timeouts=_timeouts(settings, settings.upstream.first_byte_s),
-        stream_timeouts=_timeouts(settings, settings.upstream.stream_first_byte_s),
         max_in_flight=settings.server.max_in_flight,
     )
     return Live(
@@ -149,7 +190,8 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
         catalog=catalog,
         callers=callers,
         gateway=gateway,
-        models=Models(gateway.upstream),
+        models=Models(upstream),
+        circuits=breakers,
         config_path=str(started.loaded.path) if started.loaded.path else None,
         token=read_token(token_file),
         token_file=str(token_file),
@@ -203,15 +245,18 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
     gateway.router.configure(catalog, settings)
     await gateway.purse.refresh(settings, gateway.now_ms())
     gateway.fingerprint = callers.fingerprint
+    live.circuits.rules = settings.circuits
     gateway.max_in_flight = settings.server.max_in_flight
-    gateway.whole_timeouts = _timeouts(settings, settings.upstream.first_byte_s)
-    gateway.stream_timeouts = _timeouts(settings, settings.upstream.stream_first_byte_s)
+    gateway.failovers.budget.rules = settings.retries
+    gateway.answering.hold_s = settings.retries.hold_s
+    gateway.attempts.whole_timeouts = _timeouts(settings, settings.upstream.first_byte_s)
+    gateway.attempts.stream_timeouts = _timeouts(settings, settings.upstream.stream_first_byte_s)
     live.settings, live.catalog, live.callers = settings, catalog, callers
     return list(loaded.notes)
 
 
 async def _upstream(app: web.Application) -> AsyncIterator[None]:
-    async with app[LIVE].gateway.upstream:
+    async with app[LIVE].gateway.attempts.upstream:
         yield
 
 

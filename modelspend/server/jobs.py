@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from modelspend import tasks
 from modelspend.catalog.prices import PriceBook
 from modelspend.errors import LedgerUnavailable
+from modelspend.server import circuits
 from modelspend.server.keys import Live
 from modelspend.store import Store
 
@@ -37,11 +38,12 @@ def start(live: Live, store: Store, prices: PriceBook) -> Callable[[], Awaitable
 
 def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
     async def notice_overrides() -> None:
-        """Prices, caps and evidence that another process left in the ledger."""
+        """Prices, caps, evidence and orders that another process left in the ledger."""
         if await store.changed_outside():
             prices.override(await store.prices.overrides())
             live.gateway.router.scores = await store.quality.scores()
             await live.gateway.purse.refresh(live.settings, live.gateway.now_ms())
+            await circuits.obey_orders(live, store)
 
     async def tell_refusals() -> None:
         await live.gateway.purse.tell_refusals(live.gateway.now_ms())
@@ -68,20 +70,32 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
         await store.conversations.expire(live.gateway.now_ms())
         await store.stored_answers.expire(live.gateway.now_ms())
 
+    async def roll_up_days() -> None:
+        await store.days.roll()
+
     async def learn_prices() -> None:
         """Of the models that may be routed to: a first call shall not wait for the price table."""
         settings = live.settings
         if settings.routing.mode != "observe" or settings.profiles:
             await live.gateway.router.learn_prices(live.gateway.now_ms())
 
+    async def sample_health() -> None:
+        await store.health.sample(live.gateway.now_ms())
+
+    async def forget_health() -> None:
+        await store.health.expire(live.gateway.now_ms())
+
     return (
         Job("learn-prices", 2.0, learn_prices),
         Job("notice-overrides", 1.0, notice_overrides),
         Job("tell-refusals", 10.0, tell_refusals),
         Job("foresee-budgets", 60.0, foresee_budgets),
+        Job("roll-up-days", 5.0, roll_up_days),
         Job("expire-bodies", 600.0, expire_bodies),
         Job("expire-answers", 300.0, expire_answers),
         Job("forget-conversations", 3600.0, forget_conversations),
+        Job("sample-health", 10.0, sample_health),
+        Job("forget-health", 3600.0, forget_health),
     )
 
 

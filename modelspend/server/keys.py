@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from modelspend.catalog import Catalog
+from modelspend.circuits import Circuits
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.life import Gateway
 from modelspend.gateway.models import Models
@@ -22,6 +23,7 @@ class Live:
     callers: Callers
     gateway: Gateway
     models: Models
+    circuits: Circuits
     config_path: str | None
     token: str
     token_file: str

@@ -5,11 +5,15 @@ values. A reader would not guess that nothing here is imported for a command tha
 sqlite_utils is loaded only when a migration is pending.
 """
 
+from modelspend.store.alerts import Hour, Led
 from modelspend.store.bodies import Bodies
 from modelspend.store.budgets import HeldCall, Stop
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
+from modelspend.store.daily import ConversationSum, Daily, DaySum
+from modelspend.store.days import DAY_MS, Key, Sum, Tokens
 from modelspend.store.history import Past, PastTry
 from modelspend.store.holds import Firing
+from modelspend.store.latencies import Durations, LatencyKey, Part, Took
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
 from modelspend.store.meta import Info
@@ -18,21 +22,34 @@ from modelspend.store.search import ALL, Filter
 
 __all__ = [
     "ALL",
+    "DAY_MS",
     "Advanced",
     "Bodies",
+    "ConversationSum",
+    "Daily",
+    "DaySum",
+    "Durations",
     "Filter",
     "Firing",
     "HeldCall",
     "Holder",
+    "Hour",
     "Info",
+    "Key",
+    "LatencyKey",
+    "Led",
     "MissTotal",
     "Missed",
     "MissedSession",
+    "Part",
     "Past",
     "PastTry",
     "Stop",
     "Store",
     "Stored",
+    "Sum",
+    "Tokens",
+    "Took",
     "Totals",
     "read_lock",
 ]

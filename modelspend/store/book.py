@@ -7,7 +7,7 @@ are `budgets` and `fired`.
 
 import sqlite3
 
-Facet = tuple[str, str | None, str | None, str | None, str | None, str, int]
+Facet = tuple[str, str | None, str | None, str | None, str | None, str, int, str | None]
 
 Mark = tuple[int, int, bytes]
 
@@ -121,15 +121,15 @@ class Book:
         row: tuple[int, int, int] | None = self.execute(
             "SELECT id, max_cost_pico, max_latency_ms FROM facets WHERE tenant = ?"
             " AND workflow IS ? AND model IS ? AND provider IS ? AND category IS ? AND status = ?"
-            " AND unpriced = ?",
+            " AND unpriced = ? AND region IS ?",
             key,
         ).fetchone()
         return row
 
     def _add(self, key: Facet) -> int:
         added = self.execute(
-            "INSERT INTO facets (tenant, workflow, model, provider, category, status, unpriced)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO facets (tenant, workflow, model, provider, category, status, unpriced,"
+            " region) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             key,
         ).lastrowid
         assert added is not None

@@ -8,7 +8,6 @@ of unknown outcome can be tried once more.
 
 import asyncio
 import sqlite3
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,24 +17,26 @@ from typing import Any, NamedTuple
 import orjson
 
 from modelspend.budgets import Hold
-from modelspend.errors import LedgerUnavailable
 from modelspend.estimate import Ratio
 from modelspend.events import Event
-from modelspend.receipt import Decision, Intent, Receipt, RequestInfo, interrupted
+from modelspend.failovers import Trail
+from modelspend.receipt import Decision, Intent, Receipt, RequestInfo, Savings, interrupted
 from modelspend.receipt_json import canonical
+from modelspend.savings import MECHANISMS
 from modelspend.store import detail
 from modelspend.store.bodies import LARGE, Bodies, Packed, pack, write_bodies
 from modelspend.store.book import Book
 from modelspend.store.conversations import Advanced, write_advanced
 from modelspend.store.events import write_event
+from modelspend.store.failovers import write_trail
 from modelspend.store.holds import Firing, Held, charge, charge_held, fire, release, take
+from modelspend.store.patience import Patience
 from modelspend.store.ratios import add_ratios
 from modelspend.store.readers import Readers
 from modelspend.store.stored_answers import StoredAnswer, write_stored
 from modelspend.store.writer import Writer, needed
 
 _RECOVER_BATCH = 200
-PATIENCE_S = 2.0
 
 
 class Calls:
@@ -43,7 +44,7 @@ class Calls:
         self._writer = writer
         self._readers = readers
         self._boot_id = boot_id
-        self._patience = _Patience()
+        self._patience = Patience()
         self._packing = ThreadPoolExecutor(1, thread_name_prefix="ledger-packer")
 
     async def begin(self, intent: Intent, holds: Sequence[Hold] = ()) -> None:
@@ -97,6 +98,7 @@ class Calls:
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
         advanced: Advanced | None = None,
+        trail: Trail | None = None,
         stored: StoredAnswer | None = None,
         charges: Sequence[Hold] = (),
         firings: Sequence[Firing] = (),
@@ -107,7 +109,7 @@ class Calls:
         kept and tried again all the same.
         """
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        more = _More(events, ratios, advanced, stored, charges, firings)
+        more = _More(events, ratios, advanced, trail, stored, charges, firings)
         self._put(receipt, bodies, more, told)
         self._patience.watch(told)
         return await told
@@ -119,10 +121,11 @@ class Calls:
         events: Sequence[Event] = (),
         ratios: Sequence[Ratio] = (),
         advanced: Advanced | None = None,
+        trail: Trail | None = None,
         stored: StoredAnswer | None = None,
     ) -> None:
         """The same for a context that may not wait: a hang-up, a shutdown."""
-        self._put(receipt, bodies, _More(events, ratios, advanced, stored), None)
+        self._put(receipt, bodies, _More(events, ratios, advanced, trail, stored), None)
 
     def _put(
         self, receipt: Receipt, bodies: Bodies | None, more: "_More", told: "_Told | None"
@@ -173,42 +176,10 @@ class _More(NamedTuple):
     events: Sequence[Event] = ()
     ratios: Sequence[Ratio] = ()
     advanced: Advanced | None = None
+    trail: Trail | None = None
     stored: StoredAnswer | None = None
     charges: Sequence[Hold] = ()
     firings: Sequence[Firing] = ()
-
-
-class _Patience:
-    """Lets whoever waits too long for a receipt go; the writer keeps the receipt.
-
-    All wait equally long, so one timer looks at the one that has waited longest.
-    """
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[float, _Told]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def watch(self, told: "_Told") -> None:
-        loop = asyncio.get_running_loop()
-        self._waiting.append((loop.time() + PATIENCE_S, told))
-        if self._timer is None:
-            self._timer = loop.call_at(self._waiting[0][0], self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        loop = asyncio.get_running_loop()
-        while self._waiting and (self._waiting[0][1].done() or self._waiting[0][0] <= loop.time()):
-            told = self._waiting.popleft()[1]
-            if not told.done():
-                told.set_exception(
-                    LedgerUnavailable("The ledger takes long to write.", "See: modelspend doctor")
-                )
-        if self._waiting:
-            self._timer = loop.call_at(self._waiting[0][0], self._look)
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 def _write_intent(book: Book, intent: Intent, boot_id: str, holds: Sequence[Hold]) -> None:
@@ -322,6 +293,8 @@ def _finish(book: Book, receipt: Receipt, bodies: Bodies | Packed | None, more: 
         add_ratios(book, more.ratios)
     if more.advanced is not None:
         write_advanced(book, seq, more.advanced)
+    if more.trail is not None:
+        write_trail(book, seq, receipt, more.trail)
     if more.stored is not None:
         write_stored(book, more.stored)
     return seq
@@ -342,7 +315,7 @@ def restore_receipt(
     """Rows for a receipt whose place in the chain is known; False when its id is there already."""
     columns = receipt_columns(receipt)
     packed = detail.pack(body, dictionary_of(columns))
-    facet = book.facet(facet_of(columns), columns[13] or 0, columns[16])
+    facet = book.facet(facet_of(columns, receipt), columns[13] or 0, columns[16])
     row = (seq, *columns, facet, prev_link, link, packed)
     if not book.execute(_INSERT_RECEIPT, row).rowcount:
         return False
@@ -351,8 +324,10 @@ def restore_receipt(
     book.head = link
     for attempt in attempt_rows(seq, receipt):
         book.execute(_INSERT_ATTEMPT, attempt)
-    for tag in tags_of(receipt):
-        book.execute("INSERT INTO tags (tag, seq) VALUES (?, ?)", (tag, seq))
+    for tag in tag_rows(seq, receipt, facet):
+        book.execute(_INSERT_TAG, tag)
+    if receipt.savings is not None:
+        book.execute(_INSERT_SAVINGS, savings_row(seq, receipt.savings))
     return True
 
 
@@ -375,6 +350,10 @@ ATTEMPT_COLUMNS = (
     "seq, n, provider, region, model_id, started_at, status, delivery, http_status, failure_class,"
     " latency_ms, ttft_ms, cost_pico, charged_pico"
 )
+TAG_COLUMNS = "tag, seq, created_at, facet_id, cost_pico"
+_INSERT_TAG = f"INSERT INTO tags ({TAG_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
+SAVINGS_COLUMNS = ", ".join(("seq", *(f"{name}_pico" for name in MECHANISMS)))
+_INSERT_SAVINGS = f"INSERT INTO savings ({SAVINGS_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
 _INSERT_ATTEMPT = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES ({', '.join('?' * 14)})"
 
 
@@ -417,10 +396,11 @@ def receipt_columns(receipt: Receipt) -> tuple[Any, ...]:
     )
 
 
-def facet_of(columns: Sequence[Any]) -> Any:
-    """tenant, workflow, model, provider, category, status, unpriced."""
+def facet_of(columns: Sequence[Any], receipt: Receipt) -> Any:
+    """tenant, workflow, model, provider, category, status, unpriced, region."""
     tenant, workflow, _, category, _, provider, model, _, _, status, _, cost = columns[2:14]
-    return tenant, workflow, model, provider, category, status, int(cost is None)
+    region = receipt.attempts[-1].region if receipt.attempts else None
+    return tenant, workflow, model, provider, category, status, int(cost is None), region
 
 
 def dictionary_of(columns: Sequence[Any]) -> detail.Columns:
@@ -438,9 +418,18 @@ def dictionary_of(columns: Sequence[Any]) -> detail.Columns:
     )
 
 
-def tags_of(receipt: Receipt) -> list[str]:
-    """Tags as they are searched: `name=value`."""
-    return [f"{name}={value}" for name, value in receipt.tags.items()]
+def tag_rows(seq: int, receipt: Receipt, facet: int) -> list[tuple[Any, ...]]:
+    """The rows of `tags`: `name=value`, and what sums by tag need; `verify` derives them again."""
+    cost = receipt.execution.actual_cost_pico
+    return [
+        (f"{name}={value}", seq, receipt.created_at_ms, facet, cost)
+        for name, value in receipt.tags.items()
+    ]
+
+
+def savings_row(seq: int, saved: Savings) -> tuple[Any, ...]:
+    """The row of `savings`: a part is null when it is not known; `verify` derives it again."""
+    return (seq, *(saved.by_mechanism.get(name) for name in MECHANISMS))
 
 
 def attempt_rows(seq: int, receipt: Receipt) -> list[tuple[Any, ...]]:

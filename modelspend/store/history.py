@@ -76,7 +76,7 @@ class History:
         """(how many receipts any of the filters matches, the number of the last one)."""
 
         def ask(conn: sqlite3.Connection) -> tuple[int, int]:
-            terms = _any(where)
+            terms = any_of(where)
             count, last = conn.execute(
                 f"SELECT count(*), max(seq) FROM receipts WHERE {terms}", terms.values
             ).fetchone()
@@ -90,7 +90,7 @@ class History:
         """The next ones in the order of their numbers, up to and with `until`."""
 
         def ask(conn: sqlite3.Connection) -> list[Past]:
-            terms = Terms(("seq > ?", "seq <= ?"), (seq, until)) + _any(where)
+            terms = Terms(("seq > ?", "seq <= ?"), (seq, until)) + any_of(where)
             rows = conn.execute(
                 f"SELECT {_COLUMNS} FROM receipts r NOT INDEXED WHERE {terms} ORDER BY seq LIMIT ?",
                 (*terms.values, limit),
@@ -117,7 +117,8 @@ _COLUMNS = (
 )
 
 
-def _any(where: Sequence[Filter]) -> Terms:
+def any_of(where: Sequence[Filter]) -> Terms:
+    """The condition that at least one of the filters holds."""
     arms = [conditions(each) for each in where]
     if not arms:
         return Terms()

@@ -16,16 +16,24 @@ from pathlib import Path
 from modelspend.errors import LedgerCorrupt, LedgerUnavailable, NotFound
 from modelspend.events import Event
 from modelspend.store import files, salvage
+from modelspend.store.alerts import Alerts
 from modelspend.store.answers import Answers
 from modelspend.store.bodies import BodyStore
 from modelspend.store.book import Book
 from modelspend.store.budgets import Budgets
 from modelspend.store.calls import Calls
 from modelspend.store.checkpoint import Checkpoints
+from modelspend.store.circuits import Circuits
 from modelspend.store.conversations import Conversations
+from modelspend.store.daily import Daily
+from modelspend.store.days import Days
 from modelspend.store.events import Events, write_event
+from modelspend.store.failovers import Failovers
 from modelspend.store.files import Durability
+from modelspend.store.health import Health
 from modelspend.store.history import History
+from modelspend.store.incidents import Incidents
+from modelspend.store.latencies import Latencies
 from modelspend.store.lock import Gate, Holder, Lock, known_as_ledger, read_lock
 from modelspend.store.meta import Meta, NoWriter
 from modelspend.store.migrations import MIGRATIONS, migrate, version
@@ -35,6 +43,7 @@ from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
 from modelspend.store.stored_answers import StoredAnswers
+from modelspend.store.walk import Walk
 from modelspend.store.writer import Writer, needed
 
 _READERS = 2
@@ -71,6 +80,7 @@ class Store:
         self.calls = Calls(writer, readers, boot_id)
         self.receipts = Receipts(readers)
         self.history = History(readers)
+        self.daily = Daily(readers)
         self.bodies = BodyStore(readers, writer)
         self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)
@@ -80,6 +90,14 @@ class Store:
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)
         self.quality = Quality(readers, writer)
+        self.circuits = Circuits(readers, writer, boot_id)
+        self.incidents = Incidents(readers)
+        self.failovers = Failovers(readers)
+        self.health = Health(readers, writer)
+        self.days = Days(readers, writer)
+        self.latencies = Latencies(readers)
+        self.walk = Walk(readers)
+        self.alerts = Alerts(readers)
         self.meta = Meta(path, readers, writer or NoWriter())
         if writer is not None:
             writer.on_foreign_commit.append(self._noticed)

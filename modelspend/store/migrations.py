@@ -393,7 +393,226 @@ CREATE TABLE stops (
 ) WITHOUT ROWID
 """
 
-MIGRATIONS = (m001_ledger, m002_conversations, m003_quality, m004_stored_answers, m005_budgets)
+
+def m006_circuits(db: "Database") -> None:
+    """Circuits that outlive the process, what hands ordered, hops, incidents, health by the minute.
+
+    A circuit's row says which boot wrote it and as which of its moves, so that a move whose commit
+    was in doubt may be written again. `circuit_orders` is how commands reach the daemon, which
+    takes its rows away. `health_samples` follows from `attempts` and may be emptied at any time.
+    """
+    for statement in _M006.split(";\n"):
+        db.execute(statement)
+
+
+_M006 = """
+CREATE TABLE v3_provider_circuit_breakers (
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  state TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  failure_class TEXT,
+  manual INTEGER NOT NULL,
+  trips INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL,
+  retry_at INTEGER,
+  boot_id TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  PRIMARY KEY (provider, model_id, key_id)
+) WITHOUT ROWID;
+
+CREATE TABLE circuit_orders (
+  order_id INTEGER PRIMARY KEY AUTOINCREMENT,
+  act TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  model_id TEXT,
+  ordered_at INTEGER NOT NULL,
+  until INTEGER
+);
+
+CREATE TABLE incidents (
+  incident_id TEXT PRIMARY KEY,
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  opened_at INTEGER NOT NULL,
+  resolved_at INTEGER,
+  reason TEXT NOT NULL,
+  failure_class TEXT,
+  resolution TEXT,
+  opens INTEGER NOT NULL,
+  failures INTEGER NOT NULL,
+  calls_affected INTEGER NOT NULL,
+  unpriced INTEGER NOT NULL,
+  extra_cost_pico INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX incidents_circuit ON incidents (provider, model_id, key_id, opened_at);
+
+CREATE INDEX incidents_time ON incidents (opened_at);
+
+CREATE TABLE v3_failover_decisions (
+  seq INTEGER NOT NULL REFERENCES receipts (seq),
+  n INTEGER NOT NULL,
+  tenant TEXT NOT NULL,
+  receipt_id TEXT NOT NULL,
+  from_provider TEXT NOT NULL,
+  to_provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  to_model_id TEXT NOT NULL,
+  failure_class TEXT,
+  reason TEXT NOT NULL,
+  perhaps_twice INTEGER NOT NULL,
+  decided_at INTEGER NOT NULL,
+  PRIMARY KEY (seq, n)
+) WITHOUT ROWID;
+
+CREATE INDEX failovers_tenant ON v3_failover_decisions (tenant, seq, n);
+
+CREATE INDEX failovers_time ON v3_failover_decisions (decided_at);
+
+CREATE TABLE health_samples (
+  minute INTEGER NOT NULL,
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  calls INTEGER NOT NULL,
+  failures TEXT NOT NULL,
+  latency TEXT NOT NULL,
+  ttft TEXT NOT NULL,
+  PRIMARY KEY (minute, provider, model_id)
+) WITHOUT ROWID;
+
+CREATE INDEX events_circuit ON events (seq)
+  WHERE kind IN ('circuit.open', 'circuit.half_open', 'circuit.recovered')
+"""
+
+
+def m007_reports(db: "Database") -> None:
+    """What reports over a million receipts need: sums by day, savings, and covering indexes.
+
+    `days` has the sums of receipts up to the number in `rolled`, by day (UTC) and facet; money in
+    halves that cannot overflow (see `sums.py`). What is newer is added when it is read, so the two
+    together are always exact. `savings` has a row for each receipt on which a decision was applied.
+    Regions join the facets; tags and sessions carry what their sums need, and so does the index by
+    facet, which gets the time to the first token.
+    """
+    for statement in _M007.split(";\n"):
+        db.execute(statement)
+    _savings_of_old(db)
+
+
+_M007 = """
+ALTER TABLE facets ADD COLUMN region TEXT;
+
+INSERT INTO facets (tenant, workflow, model, provider, category, status, unpriced, max_cost_pico,
+    max_latency_ms, region)
+  SELECT DISTINCT f.tenant, f.workflow, f.model, f.provider, f.category, f.status, f.unpriced,
+    f.max_cost_pico, f.max_latency_ms, a.region
+  FROM attempts a JOIN receipts r ON r.seq = a.seq JOIN facets f ON f.id = r.facet_id
+  WHERE a.region IS NOT NULL AND a.n = (SELECT max(n) FROM attempts b WHERE b.seq = a.seq);
+
+UPDATE receipts SET facet_id = (
+    SELECT g.id FROM facets f, facets g, attempts a
+    WHERE f.id = receipts.facet_id AND a.seq = receipts.seq
+      AND a.n = (SELECT max(n) FROM attempts b WHERE b.seq = a.seq)
+      AND g.tenant = f.tenant AND g.workflow IS f.workflow AND g.model IS f.model
+      AND g.provider IS f.provider AND g.category IS f.category AND g.status = f.status
+      AND g.unpriced = f.unpriced AND g.region = a.region)
+  WHERE seq IN (
+    SELECT seq FROM attempts a WHERE region IS NOT NULL
+      AND n = (SELECT max(n) FROM attempts b WHERE b.seq = a.seq));
+
+ALTER TABLE tags ADD COLUMN created_at INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE tags ADD COLUMN facet_id INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE tags ADD COLUMN cost_pico INTEGER;
+
+UPDATE tags SET (created_at, facet_id, cost_pico) =
+  (SELECT r.created_at, r.facet_id, r.cost_pico FROM receipts r WHERE r.seq = tags.seq);
+
+CREATE TABLE savings (
+  seq INTEGER PRIMARY KEY REFERENCES receipts (seq),
+  routing_pico INTEGER,
+  caching_pico INTEGER,
+  compression_pico INTEGER,
+  failover_pico INTEGER,
+  retry_pico INTEGER
+);
+
+CREATE TABLE days (
+  day INTEGER NOT NULL,
+  facet_id INTEGER NOT NULL REFERENCES facets (id),
+  receipts INTEGER NOT NULL,
+  cost_high INTEGER NOT NULL,
+  cost_low INTEGER NOT NULL,
+  saved INTEGER NOT NULL,
+  unknown INTEGER NOT NULL,
+  routing_high INTEGER NOT NULL,
+  routing_low INTEGER NOT NULL,
+  caching_high INTEGER NOT NULL,
+  caching_low INTEGER NOT NULL,
+  compression_high INTEGER NOT NULL,
+  compression_low INTEGER NOT NULL,
+  failover_high INTEGER NOT NULL,
+  failover_low INTEGER NOT NULL,
+  retry_high INTEGER NOT NULL,
+  retry_low INTEGER NOT NULL,
+  prompt_tokens INTEGER NOT NULL,
+  cached_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL,
+  PRIMARY KEY (day, facet_id)
+) WITHOUT ROWID;
+
+CREATE TABLE rolled (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  seq INTEGER NOT NULL
+);
+
+INSERT INTO rolled (id, seq) VALUES (1, 0);
+
+DROP INDEX receipts_facet;
+
+CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms,
+  ttft_ms);
+
+DROP INDEX receipts_session;
+
+CREATE INDEX receipts_session ON receipts (session_id, created_at, facet_id, cost_pico)
+  WHERE session_id IS NOT NULL;
+
+CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1
+"""
+
+
+def _savings_of_old(db: "Database") -> None:
+    """Rows for the receipts that had savings before there was a table: answers given again."""
+    from modelspend.store import detail
+
+    found = db.execute(
+        "SELECT seq, receipt_id, tenant, workflow, session_id, key_id, trace_id, price_id, model,"
+        " model_asked, detail FROM receipts WHERE status = 'cached'"
+    ).fetchall()
+    for seq, *columns, packed in found:
+        saved = detail.thaw(detail.unpack(packed, tuple(columns))).savings
+        if saved is not None:
+            caching = None if saved.baseline_cost_pico is None else saved.by_mechanism["caching"]
+            db.execute(
+                "INSERT INTO savings (seq, caching_pico) VALUES (?, ?)",
+                (seq, caching),
+            )
+
+
+MIGRATIONS = (
+    m001_ledger,
+    m002_conversations,
+    m003_quality,
+    m004_stored_answers,
+    m005_budgets,
+    m006_circuits,
+    m007_reports,
+)
 
 
 def version(conn: sqlite3.Connection) -> int:

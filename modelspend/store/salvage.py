@@ -30,6 +30,12 @@ _COPIED = {  # what is not chained is copied as it reads
     "ratios": "key, samples, chars, tokens, error_sum",
     "evidence": "evidence_id, model, category, source, suite, task, item, subject, score, n,"
     " receipt_id, at, superseded",
+    "v3_provider_circuit_breakers": "provider, model_id, key_id, state, reason, failure_class,"
+    " manual, trips, changed_at, retry_at, boot_id, n",
+    "circuit_orders": "order_id, act, provider, model_id, ordered_at, until",
+    "incidents": "incident_id, provider, model_id, key_id, opened_at, resolved_at, reason,"
+    " failure_class, resolution, opens, failures, calls_affected, unpriced, extra_cost_pico",
+    "health_samples": "minute, provider, model_id, calls, failures, latency, ttft",
     "budgets": "id, key, scope, name, window_name, opened_at",
     "budget_sums": "budget, start, spent_pico, held_pico",
     "budget_overrides": "scope, name, window_text, zone, cap_pico, hard, set_at",
@@ -39,7 +45,11 @@ _COPIED = {  # what is not chained is copied as it reads
     "intent_attempts": "receipt_id, n, provider, model_id, started_at, hold_pico, holds",
 }
 
-_MISSES = "seq, session, kind, segment, tokens, cost_pico"
+_OF_RECEIPTS = {  # each row belongs to a receipt that is there by then
+    "cache_misses": "seq, session, kind, segment, tokens, cost_pico",
+    "v3_failover_decisions": "seq, n, tenant, receipt_id, from_provider, to_provider, model_id,"
+    " to_model_id, failure_class, reason, perhaps_twice, decided_at",
+}
 
 log = logging.getLogger("modelspend.store")
 
@@ -58,7 +68,8 @@ def into(conn: sqlite3.Connection, aside: Path) -> dict[str, int]:
             _copy(conn, old, table, columns)
         for row in _rows(old):
             kept += _take(book, old, row)
-        _copy(conn, old, "cache_misses", _MISSES)  # each belongs to a receipt that is there now
+        for table, columns in _OF_RECEIPTS.items():
+            _copy(conn, old, table, columns)
         written = _written(old)
         book.seq = max(book.seq, *_last(old), *_last(conn))
         book.seal()

@@ -21,7 +21,9 @@ class Filter:
     """What a receipt must be; the fields that are set must all hold.
 
     `status` holds any of several. Times are those of `created_at`, `until_ms` excluded. Latency is
-    compared in whole milliseconds.
+    compared in whole milliseconds. An empty name asks for receipts without one; a tag is
+    `name=value`, and `!name` asks for receipts without a tag of that name. `hopped` ones had more
+    than one attempt.
     """
 
     tenant: str | None = None
@@ -34,6 +36,9 @@ class Filter:
     min_cost_pico: int | None = None
     min_latency_ms: float | None = None
     unpriced: bool | None = None
+    region: str | None = None
+    tag: str | None = None
+    hopped: bool | None = None
     since_ms: int | None = None
     until_ms: int | None = None
 
@@ -61,14 +66,21 @@ _NEWEST_FIRST = "ORDER BY created_at DESC, seq DESC LIMIT ?"
 
 def conditions(where: Filter) -> Terms:
     """Every condition of a filter, for a statement that may choose its own way."""
-    return _range(where) + _in_facets(where) + _session(where)
+    return _range(where) + _in_facets(where) + _session(where) + _beside(where)
 
 
 def newest(conn: sqlite3.Connection, where: Filter, limit: int, before: int | None) -> list[int]:
     """The numbers of the newest receipts that match, in order."""
-    of_facets, ranges = _of_facets(where), _range(where) + _page(before)
-    if where.session is not None:
-        return _walk(conn, "receipts_session", _session(where) + ranges + _names(where), limit)
+    of_facets = _of_facets(where)
+    ranges = _range(where) + _page(before) + _session(where)
+    if where.session:
+        terms = ranges + _in_facets(where) + _beside(where)
+        return _walk(conn, "receipts_session", terms, limit)
+    if _beside(where) != _NOTHING:
+        recent = _recent(conn, where, before, limit)
+        if len(recent) == limit:
+            return recent
+        return _walk(conn, "", _beside(where) + ranges + _in_facets(where), limit)
     if of_facets == _NOTHING:
         return _walk(conn, "receipts_time", ranges, limit)
     facets = _facets(conn, of_facets)
@@ -88,8 +100,9 @@ def _facets(conn: sqlite3.Connection, terms: Terms) -> list[int]:
 
 
 def _walk(conn: sqlite3.Connection, index: str, terms: Terms, limit: int) -> list[int]:
+    by = f"INDEXED BY {index}" if index else ""
     rows = conn.execute(
-        f"SELECT seq FROM receipts INDEXED BY {index} WHERE {terms} {_NEWEST_FIRST}",
+        f"SELECT seq FROM receipts {by} WHERE {terms} {_NEWEST_FIRST}",
         (*terms.values, limit),
     )
     return [row[0] for row in rows]
@@ -97,9 +110,12 @@ def _walk(conn: sqlite3.Connection, index: str, terms: Terms, limit: int) -> lis
 
 def _recent(conn: sqlite3.Connection, where: Filter, before: int | None, limit: int) -> list[int]:
     """What matches among the newest few thousand: for a filter that most receipts pass."""
-    times, others = _times(where) + _page(before), _least(where) + _in_facets(where)
+    times = _times(where) + _page(before)
+    others = _least(where) + _in_facets(where) + _beside(where) + _session(where)
+    also = ", session_id" if where.session is not None else ""  # no index but its own has it
     rows = conn.execute(
-        "SELECT seq FROM (SELECT seq, facet_id, cost_pico, latency_ms, created_at FROM receipts"
+        f"SELECT seq FROM (SELECT seq, facet_id, cost_pico, latency_ms, created_at{also}"
+        " FROM receipts"
         f" INDEXED BY receipts_time WHERE {times} {_NEWEST_FIRST})"
         f" WHERE {others} {_NEWEST_FIRST}",
         (*times.values, _RECENT, *others.values, limit),
@@ -155,7 +171,8 @@ def matching(conn: sqlite3.Connection, text: str, where: Filter, limit: int) -> 
     Names and tags are compared without regard to case.
     """
     facets = _facets(conn, Terms((_HAS_TEXT,), (text.lower(),)) + _of_facets(where))
-    found = set(_by_facet(conn, facets, _range(where) + _session(where), limit))
+    ranges = _range(where) + _session(where) + _beside(where)
+    found = set(_by_facet(conn, facets, ranges, limit))
     rest = conditions(where)
     for source in (
         _id_starts(text),
@@ -193,12 +210,12 @@ def _held(*bounds: tuple[str, Any]) -> Terms:
 
 def _names(where: Filter, unpriced: str = "(cost_pico IS NULL)") -> Terms:
     """What a receipt's own columns and its facet's have in common."""
-    named = _held(
-        ("tenant = ?", where.tenant),
-        ("workflow = ?", where.workflow),
-        ("model = ?", where.model),
-        ("provider = ?", where.provider),
-        ("category = ?", where.category),
+    named = (
+        _named("tenant", where.tenant)
+        + _named("workflow", where.workflow)
+        + _named("model", where.model)
+        + _named("provider", where.provider)
+        + _named("category", where.category)
     )
     if where.status:
         named += Terms((f"status IN ({', '.join('?' * len(where.status))})",), where.status)
@@ -207,9 +224,21 @@ def _names(where: Filter, unpriced: str = "(cost_pico IS NULL)") -> Terms:
     return named
 
 
+def _named(column: str, value: str | None) -> Terms:
+    """A name that must hold; the empty one stands for none."""
+    if value is None:
+        return _NOTHING
+    return Terms((f"{column} = ?",), (value,)) if value else Terms((f"{column} IS NULL",))
+
+
+def of_facets(where: Filter) -> Terms:
+    """The names that a combination must have; nothing that only its receipts can tell."""
+    return _names(where, unpriced="unpriced") + _named("region", where.region)
+
+
 def _of_facets(where: Filter) -> Terms:
     """What can be asked of facets: names, and maxima that rule a whole one out."""
-    return _names(where, unpriced="unpriced") + _held(
+    return of_facets(where) + _held(
         ("max_cost_pico >= ?", where.min_cost_pico), ("max_latency_ms >= ?", where.min_latency_ms)
     )
 
@@ -222,7 +251,31 @@ def _in_facets(where: Filter) -> Terms:
 
 
 def _session(where: Filter) -> Terms:
-    return _held(("session_id = ?", where.session))
+    return _named("session_id", where.session)
+
+
+def _beside(where: Filter) -> Terms:
+    """What only a receipt's rows in other tables tell: its tags, further attempts."""
+    return _tagged(where) + _hopped(where)
+
+
+def _hopped(where: Filter) -> Terms:
+    if where.hopped is None:
+        return _NOTHING
+    how = "IN" if where.hopped else "NOT IN"
+    return Terms((f"seq {how} (SELECT seq FROM attempts INDEXED BY attempts_hops WHERE n > 1)",))
+
+
+def _tagged(where: Filter) -> Terms:
+    if where.tag is None:
+        return _NOTHING
+    if where.tag.startswith("!"):
+        low = where.tag[1:] + "="
+        return Terms((f"seq NOT IN ({_TAGGED} tag >= ? AND tag < ?)",), (low, low + _LAST))
+    return Terms((f"seq IN ({_TAGGED} tag = ?)",), (where.tag,))
+
+
+_TAGGED = "SELECT seq FROM tags WHERE"
 
 
 def _range(where: Filter) -> Terms:

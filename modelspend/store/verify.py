@@ -9,16 +9,20 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-from modelspend.store import bodies, detail
+from modelspend.receipt import Receipt
+from modelspend.store import bodies, days, detail
 from modelspend.store.calls import (
     ATTEMPT_COLUMNS,
     RECEIPT_COLUMNS,
+    SAVINGS_COLUMNS,
+    TAG_COLUMNS,
     attempt_rows,
     chain_hash,
     dictionary_of,
     facet_of,
     receipt_columns,
-    tags_of,
+    savings_row,
+    tag_rows,
 )
 
 GENESIS = bytes(32)
@@ -36,6 +40,7 @@ def chain_problems(conn: sqlite3.Connection, *, since: int = 0) -> Iterator[str]
         yield from (f"receipt {seq}: {what}" for what in _row_problems(conn, row, previous, facets))
         previous = link
     yield from _end_problems(conn)
+    yield from days.problems(conn)
 
 
 def _end_problems(conn: sqlite3.Connection) -> Iterator[str]:
@@ -57,7 +62,7 @@ _NUMBERS = (
 )
 _FACETS = (
     "SELECT id, tenant, workflow, model, provider, category, status, unpriced,"
-    " max_cost_pico, max_latency_ms FROM facets"
+    " region, max_cost_pico, max_latency_ms FROM facets"
 )
 
 
@@ -83,24 +88,31 @@ def _row_problems(
         return
     if chain_hash(prev_link, seq, body) != link:
         yield "its content is not what was hashed"
-    elif receipt_columns(receipt) != columns or not _in_facet(columns, facets.get(facet)):
+    elif receipt_columns(receipt) != columns or not _in_facet(columns, receipt, facets.get(facet)):
         yield "its columns differ from its content"
     elif conn.execute(_ATTEMPTS, (seq,)).fetchall() != attempt_rows(seq, receipt):
         yield "its attempts differ from its content"
-    elif any(not conn.execute(_TAG, (tag, seq)).fetchone() for tag in tags_of(receipt)):
+    elif any(
+        conn.execute(_TAG, row[:2]).fetchone() != row for row in tag_rows(seq, receipt, facet)
+    ):
         yield "its tags differ from its content"
+    elif conn.execute(_SAVINGS, (seq,)).fetchone() != (
+        savings_row(seq, receipt.savings) if receipt.savings else None
+    ):
+        yield "its savings differ from its content"
     else:
         yield from _body_problems(conn, seq, receipt.request.sha256, receipt.request.answer_sha256)
 
 
-def _in_facet(columns: tuple[Any, ...], facet: tuple[Any, ...] | None) -> bool:
+def _in_facet(columns: tuple[Any, ...], receipt: Receipt, facet: tuple[Any, ...] | None) -> bool:
     """A search finds a receipt only through its facet: the names and the maxima must hold."""
-    if facet is None or facet[:7] != facet_of(columns):
+    if facet is None or facet[:8] != facet_of(columns, receipt):
         return False
-    return (columns[13] or 0) <= facet[7] and int(columns[16]) <= int(facet[8])
+    return (columns[13] or 0) <= facet[8] and int(columns[16]) <= int(facet[9])
 
 
-_TAG = "SELECT 1 FROM tags WHERE tag = ? AND seq = ?"
+_TAG = f"SELECT {TAG_COLUMNS} FROM tags WHERE tag = ? AND seq = ?"
+_SAVINGS = f"SELECT {SAVINGS_COLUMNS} FROM savings WHERE seq = ?"
 _ATTEMPTS = f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE seq = ? ORDER BY n"
 
 

@@ -66,7 +66,7 @@ BREAKAGES = (
     Breakage(
         "the intent is durable before the first byte goes upstream",
         "gateway/life.py",
-        "await self.store.calls.begin(call.intent())",
+        "await self.store.calls.begin(call.intent(), holds)",
         "pass",
         _kills,
     ),

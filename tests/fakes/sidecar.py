@@ -117,7 +117,10 @@ async def sidecar_for(
     env: Mapping[str, str] | None = None,
     **sections: Any,
 ) -> AsyncIterator[Sidecar]:
-    """A sidecar whose provider `sim` (and whatever `sections` add) lies at that address."""
+    """A sidecar whose provider `sim` (and whatever `sections` add) lies at that address.
+
+    It asks once and leaves nobody alone, unless `retries` and `circuits` say otherwise.
+    """
     providers = {
         "sim": {
             "base_url": f"{provider}/v1",
@@ -130,6 +133,8 @@ async def sidecar_for(
         "server": {"port": 0, **sections.pop("server", {})},
         "store": {"path": str(folder / "ledger.db"), **sections.pop("store", {})},
         "providers": providers,
+        "retries": {"max_attempts": 1},
+        "circuits": {"enabled": False},
         **sections,
     }
     folder.mkdir(exist_ok=True)

@@ -509,7 +509,7 @@ async def test_a_session_that_was_killed_is_refused_and_its_stream_is_cut_until_
         control = {"authorization": f"Bearer {sidecar.token}"}
         path, body = question("anthropic.messages", "sim-chunks-400+drip-20", stream=True)
         running = tasks.spawn(sidecar.post(path, body, headers=session), "a stream")
-        while not sidecar.gateway._endings.relays:
+        while not sidecar.gateway.endings.relays:
             await asyncio.sleep(0.01)
         killed = await sidecar.post("/v1/kill", {"name": "mad"}, headers=control)
         _, _, cut = await asyncio.wait_for(running, 5)

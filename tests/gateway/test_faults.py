@@ -50,7 +50,7 @@ ENDS_BADLY = {
     "reset-8+chunks-20": (Status.TRUNCATED, FailureClass.DISCONNECTED),
     "no-done": (Status.TRUNCATED, FailureClass.TRUNCATED),
     "cut-bytes-50": (Status.ERROR, FailureClass.DISCONNECTED),
-    "bomb": (Status.ERROR, FailureClass.PROTOCOL),
+    "bomb-32m": (Status.ERROR, FailureClass.PROTOCOL),
     "stall-8+chunks-20": (Status.TRUNCATED, FailureClass.IDLE_TIMEOUT),
 }
 

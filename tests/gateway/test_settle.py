@@ -8,7 +8,7 @@ import pytest
 
 from modelspend.receipt import Status
 from modelspend.simulator import Simulator
-from modelspend.store import calls
+from modelspend.store import patience
 from tests.fakes.sidecar import Sidecar, sidecar_for
 from tests.gateway.asking import CHATS, question
 from tests.store.conftest import outside
@@ -83,7 +83,7 @@ async def test_bodies_are_kept_as_they_went_over_the_wire_and_can_be_switched_of
 async def test_a_ledger_that_another_process_locks_holds_up_an_answer_for_a_moment_only(
     sidecar: Sidecar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.2)
     path, body = question("openai.chat", "sim-delay-300", stream=False)
     asking = asyncio.ensure_future(sidecar.post(path, body))  # noqa: TID251
     while not await sidecar.store.calls.open_count():

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from modelspend.receipt import Status
+from modelspend.savings import MECHANISMS
 from modelspend.simulator import Simulator
 from tests.fakes.sidecar import Sidecar, sidecar_for
 from tests.gateway.asking import CHATS, question
@@ -47,7 +48,8 @@ async def test_the_very_same_request_gets_the_very_same_answer_for_nothing(
     assert free.decision.strategy == "cached"
     assert free.savings is not None
     assert free.savings.baseline_cost_pico == paid.execution.actual_cost_pico
-    assert free.savings.by_mechanism == {"caching": paid.execution.actual_cost_pico}
+    nothing = dict.fromkeys(MECHANISMS, 0)
+    assert free.savings.by_mechanism == {**nothing, "caching": paid.execution.actual_cost_pico}
     assert free.attempts == ()
     assert free.request.answer_sha256 == paid.request.answer_sha256
 

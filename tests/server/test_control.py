@@ -40,7 +40,10 @@ async def test_every_control_route_needs_the_local_token(
     sidecar: Sidecar, token: str | None
 ) -> None:
     routes = [
-        (method, path.replace("{receipt_id}", "rcpt_x").replace("{run_id}", "x"))
+        (
+            method,
+            path.replace("{receipt_id}", "rcpt_x").replace("{run_id}", "x").replace("{name}", "y"),
+        )
         for method, path, handler in ROUTES
         if "control" in handler.__module__ and path not in OPEN_TO_ALL
     ]

@@ -8,6 +8,7 @@ from modelspend.store import files
 from modelspend.store.bodies import Bodies, pack, write_bodies
 from modelspend.store.book import Book
 from modelspend.store.calls import write_receipt
+from modelspend.store.days import roll
 from modelspend.store.migrations import migrate
 
 _COMMIT_EVERY = 10_000
@@ -32,6 +33,8 @@ def load(ledger: Path, calls: Iterable[tuple[Receipt, Bodies | None]]) -> int:
                 _commit(book)
                 conn.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 conn.execute("BEGIN IMMEDIATE")
+        while roll(book):
+            pass
         _commit(book)
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     finally:

@@ -83,6 +83,15 @@ CREATE TABLE cache_misses (
   cost_pico INTEGER
 );
 
+CREATE TABLE circuit_orders (
+  order_id INTEGER PRIMARY KEY AUTOINCREMENT,
+  act TEXT NOT NULL,
+  provider TEXT NOT NULL,
+  model_id TEXT,
+  ordered_at INTEGER NOT NULL,
+  until INTEGER
+);
+
 CREATE TABLE conversations (
   tenant TEXT NOT NULL,
   session TEXT NOT NULL,
@@ -95,6 +104,30 @@ CREATE TABLE conversations (
   segments BLOB NOT NULL,
   PRIMARY KEY (tenant, session)
 );
+
+CREATE TABLE days (
+  day INTEGER NOT NULL,
+  facet_id INTEGER NOT NULL REFERENCES facets (id),
+  receipts INTEGER NOT NULL,
+  cost_high INTEGER NOT NULL,
+  cost_low INTEGER NOT NULL,
+  saved INTEGER NOT NULL,
+  unknown INTEGER NOT NULL,
+  routing_high INTEGER NOT NULL,
+  routing_low INTEGER NOT NULL,
+  caching_high INTEGER NOT NULL,
+  caching_low INTEGER NOT NULL,
+  compression_high INTEGER NOT NULL,
+  compression_low INTEGER NOT NULL,
+  failover_high INTEGER NOT NULL,
+  failover_low INTEGER NOT NULL,
+  retry_high INTEGER NOT NULL,
+  retry_low INTEGER NOT NULL,
+  prompt_tokens INTEGER NOT NULL,
+  cached_tokens INTEGER NOT NULL,
+  output_tokens INTEGER NOT NULL,
+  PRIMARY KEY (day, facet_id)
+) WITHOUT ROWID;
 
 CREATE TABLE eval_results (
   item_key TEXT NOT NULL,
@@ -158,7 +191,7 @@ CREATE TABLE facets (
   unpriced INTEGER NOT NULL,
   max_cost_pico INTEGER NOT NULL DEFAULT 0,
   max_latency_ms INTEGER NOT NULL DEFAULT 0
-);
+, region TEXT);
 
 CREATE TABLE head (
   id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -166,6 +199,34 @@ CREATE TABLE head (
   receipts INTEGER NOT NULL,
   hash BLOB NOT NULL
 );
+
+CREATE TABLE health_samples (
+  minute INTEGER NOT NULL,
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  calls INTEGER NOT NULL,
+  failures TEXT NOT NULL,
+  latency TEXT NOT NULL,
+  ttft TEXT NOT NULL,
+  PRIMARY KEY (minute, provider, model_id)
+) WITHOUT ROWID;
+
+CREATE TABLE incidents (
+  incident_id TEXT PRIMARY KEY,
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  opened_at INTEGER NOT NULL,
+  resolved_at INTEGER,
+  reason TEXT NOT NULL,
+  failure_class TEXT,
+  resolution TEXT,
+  opens INTEGER NOT NULL,
+  failures INTEGER NOT NULL,
+  calls_affected INTEGER NOT NULL,
+  unpriced INTEGER NOT NULL,
+  extra_cost_pico INTEGER NOT NULL
+) WITHOUT ROWID;
 
 CREATE TABLE intent_attempts (
   receipt_id TEXT NOT NULL,
@@ -255,6 +316,20 @@ CREATE TABLE receipts (
   detail BLOB NOT NULL
 );
 
+CREATE TABLE rolled (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  seq INTEGER NOT NULL
+);
+
+CREATE TABLE savings (
+  seq INTEGER PRIMARY KEY REFERENCES receipts (seq),
+  routing_pico INTEGER,
+  caching_pico INTEGER,
+  compression_pico INTEGER,
+  failover_pico INTEGER,
+  retry_pico INTEGER
+);
+
 CREATE TABLE sqlite_sequence(name,seq);
 
 CREATE TABLE stops (
@@ -275,13 +350,52 @@ CREATE TABLE stored_answers (
 
 CREATE TABLE tags (
   tag TEXT NOT NULL,
-  seq INTEGER NOT NULL REFERENCES receipts (seq),
+  seq INTEGER NOT NULL REFERENCES receipts (seq), created_at INTEGER NOT NULL DEFAULT 0, facet_id INTEGER NOT NULL DEFAULT 0, cost_pico INTEGER,
   PRIMARY KEY (tag, seq)
+) WITHOUT ROWID;
+
+CREATE TABLE v3_failover_decisions (
+  seq INTEGER NOT NULL REFERENCES receipts (seq),
+  n INTEGER NOT NULL,
+  tenant TEXT NOT NULL,
+  receipt_id TEXT NOT NULL,
+  from_provider TEXT NOT NULL,
+  to_provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  to_model_id TEXT NOT NULL,
+  failure_class TEXT,
+  reason TEXT NOT NULL,
+  perhaps_twice INTEGER NOT NULL,
+  decided_at INTEGER NOT NULL,
+  PRIMARY KEY (seq, n)
+) WITHOUT ROWID;
+
+CREATE TABLE v3_provider_circuit_breakers (
+  provider TEXT NOT NULL,
+  model_id TEXT NOT NULL,
+  key_id TEXT NOT NULL,
+  state TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  failure_class TEXT,
+  manual INTEGER NOT NULL,
+  trips INTEGER NOT NULL,
+  changed_at INTEGER NOT NULL,
+  retry_at INTEGER,
+  boot_id TEXT NOT NULL,
+  n INTEGER NOT NULL,
+  PRIMARY KEY (provider, model_id, key_id)
 ) WITHOUT ROWID;
 
 CREATE INDEX answer_cache_age ON answer_cache (created_at, size);
 
 CREATE INDEX answer_cache_end ON answer_cache (expires_at)
+;
+
+CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1
+;
+
+CREATE INDEX events_circuit ON events (seq)
+  WHERE kind IN ('circuit.open', 'circuit.half_open', 'circuit.recovered')
 ;
 
 CREATE INDEX evidence_counted ON evidence (category, model, source, suite, task, n, score)
@@ -291,14 +405,24 @@ CREATE INDEX evidence_subject ON evidence (subject, at) WHERE subject IS NOT NUL
 
 CREATE INDEX facets_tenant ON facets (tenant, workflow, model);
 
+CREATE INDEX failovers_tenant ON v3_failover_decisions (tenant, seq, n);
+
+CREATE INDEX failovers_time ON v3_failover_decisions (decided_at);
+
 CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
     ON "_sqlite_migrations" ("migration_set", "name");
 
-CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms);
+CREATE INDEX incidents_circuit ON incidents (provider, model_id, key_id, opened_at);
+
+CREATE INDEX incidents_time ON incidents (opened_at);
+
+CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms,
+  ttft_ms);
 
 CREATE INDEX receipts_replay ON receipts (replay_of) WHERE replay_of IS NOT NULL;
 
-CREATE INDEX receipts_session ON receipts (session_id, created_at) WHERE session_id IS NOT NULL;
+CREATE INDEX receipts_session ON receipts (session_id, created_at, facet_id, cost_pico)
+  WHERE session_id IS NOT NULL;
 
 CREATE INDEX receipts_time ON receipts (created_at, facet_id, cost_pico, latency_ms);
 

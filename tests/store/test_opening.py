@@ -3,16 +3,17 @@
 import asyncio
 import os
 import random
-import sqlite3
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from modelspend.errors import LedgerCorrupt, LedgerHeld, NotFound
 from modelspend.money import Band, Price
-from modelspend.receipt import Receipt
+from modelspend.receipt import Receipt, Savings, Status
 from modelspend.store import Store, files, migrations, read_lock
+from tests.store import older
 from tests.store.conftest import outside
 from tests.store.synthetic import Traffic, with_bodies
 from tests.store.test_conversations import missing
@@ -218,12 +219,13 @@ async def test_a_migration_is_whole_or_absent(
         assert not conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'half'").fetchall()
 
 
-async def test_a_ledger_of_version_1_gets_what_version_2_adds_and_keeps_its_receipts(
+async def test_a_ledger_of_version_1_gets_what_later_ones_add_and_keeps_its_receipts(
     ledger: Path, traffic: Traffic
 ) -> None:
     receipts = await _filled(ledger, 20)
     with outside(ledger) as conn:
-        _back_to_version_1(conn)
+        older.back_to(conn, 1)
+        assert conn.execute("PRAGMA user_version").fetchone() == (1,)
         tables = {row[0] for row in conn.execute("SELECT name FROM sqlite_master")}
         assert not tables & {"conversations", "cache_misses", "answer_cache"}
     reading = await Store.open_read(ledger)  # a command alone brings it up to date, too
@@ -240,26 +242,36 @@ async def test_a_ledger_of_version_1_gets_what_version_2_adds_and_keeps_its_rece
     await store.close()
 
 
-def _back_to_version_1(conn: sqlite3.Connection) -> None:
-    """Take away what later steps have added: today's code cannot write to an older schema."""
-    first = sqlite3.connect(":memory:")
-    for statement in migrations._M001.split(";\n"):
-        first.execute(statement)
-    known = {name for (name,) in first.execute("SELECT name FROM sqlite_master")}
-    for kind, name in conn.execute(
-        "SELECT type, name FROM sqlite_master WHERE name NOT LIKE '%sqlite_%'"
-        " ORDER BY type = 'table'"
-    ).fetchall():
-        if name not in known:
-            conn.execute(f"DROP {kind} {name}")
-    for table in known & {"intents", "intent_attempts", "receipts", "attempts"}:
-        old = {row[1] for row in first.execute(f"PRAGMA table_info({table})")}
-        for column in [row[1] for row in conn.execute(f"PRAGMA table_info({table})")]:
-            if column not in old:
-                conn.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-    conn.execute("DELETE FROM _sqlite_migrations WHERE name <> 'm001_ledger'")
-    conn.execute("PRAGMA user_version = 1")
-    first.close()
+async def test_what_reports_need_is_made_for_the_receipts_that_are_there_already(
+    ledger: Path, traffic: Traffic
+) -> None:
+    store = await Store.open(ledger, durability="normal")
+    receipts = []
+    for n, made in enumerate(traffic.receipts(30)):
+        region = None if n % 3 else f"region-{n % 2}"
+        attempts = (*made.attempts[:-1], replace(made.attempts[-1], region=region))
+        tags = {"team": f"t{n % 4}"} if n % 2 else {}
+        receipts.append(replace(made, attempts=attempts, tags=tags))
+        await store.calls.finish(receipts[-1])
+    kept = Savings(baseline_model="m", baseline_cost_pico=7, by_mechanism={"caching": 7})
+    cached = replace(
+        traffic.receipt(),
+        savings=kept,
+        execution=replace(receipts[0].execution, status=Status.CACHED, actual_cost_pico=0),
+    )
+    await store.calls.finish(cached)
+    before = await store.days.sums(("day", "region", "model"))
+    tagged = await store.days.by_tag(None)
+    await store.close()
+    with outside(ledger) as conn:
+        older.back_to(conn, older.before("reports"))
+    again = await Store.open(ledger, durability="normal")
+    assert await again.meta.check() == []
+    assert await again.days.sums(("day", "region", "model")) == before
+    assert len({region for _, region, _ in before}) == 3
+    assert await again.days.by_tag(None) == tagged
+    assert len(tagged) == 2
+    await again.close()
 
 
 async def test_the_misses_of_receipts_that_were_salvaged_are_kept(ledger: Path) -> None:

@@ -1,0 +1,233 @@
+"""`export ledger`: the ledger for whoever pays the bills, as CSV, JSON lines or FOCUS 1.2.
+
+A period ends where the next one begins; what is written is the same bytes each time; a file takes
+its name only when all of it is there. Nothing in a cell can become a spreadsheet's formula.
+"""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from modelspend.cli.context import here
+from modelspend.cli.filters import Asked, filtered
+from modelspend.cli.output import aside, csv_line
+
+if TYPE_CHECKING:
+    from modelspend.store import Filter, Key, Store
+
+app = typer.Typer(help="Write the ledger for other programs.")
+
+Format = Literal["csv", "jsonl", "focus"]
+Said = AsyncIterator[bytes]
+
+
+@app.callback()
+def _group() -> None:
+    """Write the ledger for other programs."""
+
+
+@app.command()
+@filtered
+def ledger(
+    ctx: typer.Context,
+    asked: Asked,
+    format: Annotated[
+        Format, typer.Option("--format", help="csv or jsonl: receipts; focus: FOCUS 1.2 charges.")
+    ] = "csv",
+    period: Annotated[
+        str | None,
+        typer.Option("--period", metavar="MONTH", help="A month such as 2026-11, in UTC."),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", metavar="WHAT", help="Sums by these, with commas between: day,tenant,model."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write to this file, whole or not at all."),
+    ] = None,
+) -> None:
+    """Export receipts or charges as CSV, JSON lines or FOCUS 1.2; the end of a period is excluded.
+
+    With --by, csv and jsonl hold exact sums instead of receipts. JSON lines of receipts can be
+    verified without the ledger: modelspend verify --export FILE.
+    """
+    from modelspend.cli.reading import read
+
+    at = here(ctx)
+    where = _where(asked, at.now_ms(), period, asked.filters(at))
+    notes: list[str] = []
+
+    def produce(store: "Store") -> Said:
+        if format == "focus":
+            if by is not None:
+                raise _usage("--by does not go with --format focus.", "Its rows are fixed.")
+            return _focus(store, where, notes)
+        if by is not None:
+            return _sums(store, where, _keys(by), format)
+        return _csv(store, where) if format == "csv" else _jsonl(store, where)
+
+    async def run(store: "Store") -> None:
+        if out is None:
+            await _write(produce(store), sys.stdout.buffer.write)
+            sys.stdout.buffer.flush()
+            return
+        with aside(out) as file:
+            await _write(produce(store), file.write)
+
+    read(at.ledger, run)
+    for note in notes:
+        typer.echo(note, err=True)
+    if out is not None:
+        typer.echo(f"Written: {out}", err=True)
+
+
+async def _write(said: Said, write: Callable[[bytes], Any]) -> None:
+    shown, count = sys.stderr.isatty(), 0
+    async for piece in said:
+        write(piece)
+        count += piece.count(b"\n")
+        if shown:
+            typer.echo(f"\r{count:,} lines", err=True, nl=False)
+    if shown:
+        typer.echo("\r", err=True, nl=False)
+
+
+def _usage(message: str, hint: str) -> Exception:
+    from modelspend.errors import Usage
+
+    return Usage(message, hint)
+
+
+def _where(
+    asked: Asked, now_ms: int, period: str | None, filters: "tuple[Filter, ...]"
+) -> "Filter":
+    """One filter with the period in it. Raises Usage."""
+    from dataclasses import replace
+
+    from modelspend import periods
+
+    if len(filters) > 1:
+        raise _usage(f"The view {asked.view} has several filters.", "Export with one of them.")
+    where = filters[0]
+    if period is None:
+        return where
+    if where.since_ms is not None or where.until_ms is not None:
+        raise _usage("--period excludes --since and --until.", "Write one or the other.")
+    try:
+        since = periods.instant(period, now_ms)
+        return replace(where, since_ms=since, until_ms=periods.instant(period, now_ms, end=True))
+    except ValueError as error:
+        raise _usage(f"--period: {error}.", "Write a month: --period 2026-11.") from None
+
+
+_KEYS = ("day", "tenant", "workflow", "category", "model", "provider", "status", "region")
+
+
+def _keys(by: str) -> "tuple[Key, ...]":
+    keys = tuple(part.strip() for part in by.split(","))
+    for key in keys:
+        if key not in _KEYS or keys.count(key) > 1:
+            raise _usage(f"There are no sums by {by!r}.", f"Write some of: {','.join(_KEYS)}.")
+    return keys  # type: ignore[return-value]
+
+
+async def _csv(store: "Store", where: "Filter") -> Said:
+    from modelspend.money import usd_text
+    from modelspend.receipt_json import iso
+    from modelspend.store.walk import COLUMNS
+
+    names = [name.replace("_pico", "_usd") for name in COLUMNS]
+    yield csv_line(names)
+    say: dict[str, Callable[[Any], str]] = {
+        "created_at": iso,
+        "cost_pico": usd_text,
+        "charged_pico": usd_text,
+        "exact": lambda exact: "true" if exact else "false",
+    }
+    tellers = [say.get(name, str) for name in COLUMNS]
+    async for page in store.walk.columns(where):
+        yield b"".join(
+            csv_line(
+                "" if cell is None else tell(cell) for tell, cell in zip(tellers, row, strict=True)
+            )
+            for row in page
+        )
+
+
+async def _jsonl(store: "Store", where: "Filter") -> Said:
+    """The very bytes that were hashed, and in the same object their place in the chain."""
+    async for page in store.walk.links(where):
+        yield b"".join(
+            b'%s,"seq":%d,"prev_hash":"%s","hash":"%s"}\n'
+            % (
+                link.canonical[:-1],
+                link.seq,
+                link.prev_hash.hex().encode(),
+                link.hash.hex().encode(),
+            )
+            for link in page
+        )
+
+
+async def _sums(store: "Store", where: "Filter", keys: "tuple[Key, ...]", format: Format) -> Said:
+    from modelspend.money import dumps, usd, usd_text
+    from modelspend.reports.table import day_text
+    from modelspend.savings import MECHANISMS
+
+    found = await store.days.sums(keys, where)
+    money = ("cost_usd", *(f"saved_{name}_usd" for name in MECHANISMS))
+    counts = ("receipts", "unpriced", "decided", "unknown")
+    if format == "csv":
+        yield csv_line((*keys, *counts, *money))
+    for names, one in sorted(found.items(), key=lambda p: [str(each or "") for each in p[0]]):
+        told = [
+            day_text(name) if key == "day" else name for key, name in zip(keys, names, strict=True)
+        ]
+        numbers = (one.receipts, one.unpriced, one.decided, one.unknown)
+        amounts = (one.cost_pico, *(one.saved_pico[name] for name in MECHANISMS))
+        if format == "csv":
+            cells = ("" if name is None else str(name) for name in told)
+            yield csv_line((*cells, *map(str, numbers), *map(usd_text, amounts)))
+        else:
+            values = (*told, *numbers, *map(usd, amounts))
+            yield dumps(dict(zip((*keys, *counts, *money), values, strict=True))) + b"\n"
+
+
+async def _focus(store: "Store", where: "Filter", notes: list[str]) -> Said:
+    from modelspend import focus
+    from modelspend.catalog import known_providers
+    from modelspend.reports.lines import lined
+    from modelspend.store import DAY_MS
+
+    uses, unpriced = focus.Uses(), 0
+    async for page in store.walk.links(where):
+        for link in page:
+            receipt = lined(link)
+            lines = receipt.lines
+            unpriced += receipt.cost_pico is None or any(one.unit_pico is None for one in lines)
+            for line in lines:
+                if line.unit_pico is not None:
+                    use = focus.Use(
+                        receipt.created_at_ms // DAY_MS,
+                        receipt.tenant,
+                        receipt.workflow or "",
+                        line.provider,
+                        line.region or "",
+                        line.model,
+                        line.bucket,
+                        line.price_id or "",
+                        line.unit_pico,
+                    )
+                    uses.add(use, line.quantity)
+    if unpriced:
+        notes.append(f"{unpriced} receipts have a cost that is not known; it has no row.")
+    titles = {name: provider.title for name, provider in known_providers().items()}
+    yield csv_line(focus.COLUMNS)
+    for row in focus.rows(uses, titles):
+        yield csv_line(row)

@@ -1,0 +1,35 @@
+"""`mix`: the report of that name; see `reports/mix.py` for what it counts and how."""
+
+import typer
+
+from modelspend.cli.filters import Asked, filtered
+from modelspend.cli.report import By, Csv, Json, Limit, Plot, days_of, report
+
+
+@filtered
+def mix(
+    ctx: typer.Context,
+    asked: Asked,
+    by: By = None,
+    limit: Limit = 50,
+    json: Json = False,
+    csv: Csv = False,
+    plot: Plot = None,
+) -> None:
+    """Show which models did the work: shares of spend and of requests, and which are new.
+
+    The last 30 days, unless --since says otherwise.
+    """
+    from modelspend.reports import mix as ask
+
+    report(
+        ctx,
+        ask,
+        asked,
+        by=by,
+        limit=limit,
+        json=json,
+        csv=csv,
+        plot=plot,
+        picture=days_of("Spend by {by}, USD a day"),
+    )

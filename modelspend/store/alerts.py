@@ -1,0 +1,143 @@
+"""What alerts look at: the last hours of the ledger, hour by hour and by what names a call.
+
+Hides that an hour is counted back from now, so that no rule has to wait for a full one; the week
+before comes out of the sums by day.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+
+from orjson import loads
+
+from modelspend.receipt import Status
+from modelspend.store.readers import Readers
+from modelspend.store.search import Filter, conditions
+from modelspend.store.sums import sum_of, whole
+
+_HOUR_MS = 3_600_000
+_UNSENT = (Status.REFUSED, Status.CACHED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hour:
+    """The calls of one hour (0 is the one until now) that have these names in common.
+
+    `calls` counts what was sent; `latency_ms` has a duration for each call that was answered.
+    """
+
+    hour: int
+    tenant: str
+    category: str | None
+    model: str | None
+    provider: str | None
+    calls: int
+    unpriced: int
+    cost_pico: int
+    prompt_tokens: int
+    cached_tokens: int
+    latency_ms: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Led:
+    """Calls of one hour that were led elsewhere: from the provider that should have had them to the
+    one that had them last."""
+
+    hour: int
+    tenant: str
+    category: str | None
+    provider: str
+    answered_by: str | None
+    calls: int
+
+
+class Alerts:
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
+
+    async def hours(self, where: Filter) -> list[Hour]:
+        """The hours of a time that has an end, by hours before it."""
+        return await self._readers.ask(lambda conn: _hours(conn, where))
+
+    async def led(self, where: Filter) -> list[Led]:
+        """The same of the calls that were led elsewhere."""
+        return await self._readers.ask(lambda conn: _led(conn, where))
+
+    async def told_at(self) -> dict[tuple[str, int, str], int]:
+        """When each mark of a budget was passed: (key, start of the window, rule) → UTC ms."""
+
+        def ask(conn: sqlite3.Connection) -> dict[tuple[str, int, str], int]:
+            rows = conn.execute("SELECT budget, start, rule, at FROM budget_firings")
+            return {(budget, start, rule): at for budget, start, rule, at in rows}
+
+        return await self._readers.ask(ask)
+
+    async def first_ms(self) -> int | None:
+        """When the oldest receipt was begun."""
+        return await self._readers.ask(
+            lambda conn: conn.execute("SELECT min(created_at) FROM receipts").fetchone()[0]
+        )
+
+
+def _ago(where: Filter, column: str) -> str:
+    return f"({where.until_ms or 0} - 1 - {column}) / {_HOUR_MS}"
+
+
+def _hours(conn: sqlite3.Connection, where: Filter) -> list[Hour]:
+    terms = conditions(where)
+    facets = {
+        row[0]: row[1:]
+        for row in conn.execute("SELECT id, tenant, category, model, provider, status FROM facets")
+    }
+    rows = conn.execute(
+        f"SELECT {_ago(where, 'created_at')} AS hour, facet_id, count(*),"
+        f" count(*) - count(cost_pico), {sum_of('cost_pico')},"
+        " sum(input_tokens + cache_read_tokens + cache_write_tokens), sum(cache_read_tokens),"
+        f" json_group_array(latency_ms) FROM receipts INDEXED BY receipts_time WHERE {terms}"
+        " GROUP BY 1, 2",
+        terms.values,
+    )
+    found = []
+    for hour, facet, calls, unpriced, high, low, prompt, cached, took in rows:
+        tenant, category, model, provider, status = facets[facet]
+        sent = status not in _UNSENT
+        found.append(
+            Hour(
+                hour=hour,
+                tenant=tenant,
+                category=category,
+                model=model,
+                provider=provider,
+                calls=calls if sent else 0,
+                unpriced=unpriced if sent else 0,
+                cost_pico=whole(high, low),
+                prompt_tokens=prompt if sent else 0,
+                cached_tokens=cached if sent else 0,
+                latency_ms=tuple(loads(took)) if status == Status.SUCCESS else (),
+            )
+        )
+    return found
+
+
+def _led(conn: sqlite3.Connection, where: Filter) -> list[Led]:
+    terms = conditions(where)
+    rows = conn.execute(
+        f"SELECT {_ago(where, 'r.created_at')}, f.tenant, f.category, d.from_provider, f.provider,"
+        " count(*) FROM v3_failover_decisions d INDEXED BY failovers_time"
+        " JOIN receipts r ON r.seq = d.seq JOIN facets f ON f.id = r.facet_id"
+        " WHERE d.n = 1 AND d.decided_at >= ?"
+        f" AND r.seq IN (SELECT seq FROM receipts INDEXED BY receipts_time WHERE {terms})"
+        " GROUP BY 1, 2, 3, 4, 5",
+        (where.since_ms or 0, *terms.values),
+    )
+    return [
+        Led(
+            hour=hour,
+            tenant=tenant,
+            category=category,
+            provider=provider,
+            answered_by=answered_by,
+            calls=calls,
+        )
+        for hour, tenant, category, provider, answered_by, calls in rows
+    ]
