@@ -185,20 +185,24 @@ def event_of(kind: str, budget: Budget, at_ms: int, *, level: str, **data: Any) 
 
 
 def opened(book: Book, budget: Budget, at_ms: int) -> int:
-    """The number of an open budget; it is opened, from its receipts, if it was not."""
+    """The number of an open budget; it is opened, from its receipts, if it was not.
+
+    What calls still hold of it from when it was in force before goes on counting.
+    """
     number = book.budgets.get(budget.key)
     if number is not None:
         return number
-    number = book.execute(
-        "INSERT INTO budgets (key, scope, name, window_name, opened_at) VALUES (?, ?, ?, ?, ?)",
+    (number,) = book.execute(
+        "INSERT INTO budgets (key, scope, name, window_name, opened_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (key) DO UPDATE SET opened_at = excluded.opened_at RETURNING id",
         (budget.key, budget.scope, budget.name, budget.window.name, at_ms),
-    ).lastrowid
-    assert number is not None
+    ).fetchone()
+    book.execute("UPDATE budget_sums SET spent_pico = 0 WHERE budget = ?", (number,))
     for start, spent in seen(book.conn, budget, at_ms):
         if spent:
             _add(book, number, start, min(spent, MOST_SPENT))
     book.budgets[budget.key] = number
-    return number
+    return int(number)
 
 
 def seen(conn: sqlite3.Connection, budget: Budget, at_ms: int) -> list[tuple[int, int]]:

@@ -66,12 +66,12 @@ CREATE TABLE budget_sums (
 ) WITHOUT ROWID;
 
 CREATE TABLE budgets (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  id INTEGER PRIMARY KEY,
   key TEXT NOT NULL UNIQUE,
   scope TEXT NOT NULL,
   name TEXT NOT NULL,
   window_name TEXT NOT NULL,
-  opened_at INTEGER NOT NULL
+  opened_at INTEGER
 );
 
 CREATE TABLE cache_misses (

@@ -288,15 +288,36 @@ async def test_what_is_in_force_no_more_is_forgotten_and_comes_back_right(
 async def test_a_hold_of_a_budget_that_is_gone_is_given_back_to_no_other(
     store: Store, traffic: Traffic
 ) -> None:
-    """The numbers of budgets are never given again: a cap would be passed by what is given back."""
+    """Else what is given back would be taken from what another holds, and its cap passed."""
     gone, receipt = budget(100), call(traffic, 60)
     await begun(store, receipt, hold(gone, 60))
     await store.budgets.retain([])
     next_one = budget(100, name="other")
-    await store.budgets.open([next_one, gone], NOW)
+    await store.budgets.open([next_one], NOW)
     await store.calls.finish(receipt, charges=[hold(gone, 60)])
     assert await where(store, next_one) == (0, 0)
     assert await where(store, gone) == (60, 0)
+
+
+async def test_a_budget_that_comes_back_knows_what_is_held_of_it(
+    store: Store, traffic: Traffic
+) -> None:
+    """A cap that was taken out and put in again while a call ran: together they may not pass it."""
+    of, running, between = budget(100), call(traffic, 55), call(traffic, 20)
+    await begun(store, running, hold(of, 60))
+    await store.budgets.retain([])
+    assert (await where(store, of))[1] == 60
+    await store.calls.finish(between)
+    await store.budgets.retain([of])
+    await store.budgets.open([of], NOW)
+    assert await where(store, of) == (20, 60)
+    with pytest.raises(BudgetExceeded):
+        await begun(store, call(traffic), hold(of, 21))
+    await store.calls.finish(running, charges=[hold(of, 55)])
+    assert await where(store, of) == (75, 0)
+    await store.budgets.retain([])
+    assert await store.budgets.holds() == []
+    assert await where(store, of) == (75, 0)
 
 
 async def test_each_window_has_its_own_sum_also_when_the_clock_goes_back(
