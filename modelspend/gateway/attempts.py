@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from modelspend.dialects.reader import as_name
-from modelspend.errors import BudgetExceeded
+from modelspend.errors import BudgetExceeded, Stopped
 from modelspend.gateway.call import Call
 from modelspend.gateway.headers import afresh, strip_key, upward
 from modelspend.gateway.passage import Passage, asking_for_usage, passage
@@ -66,7 +66,7 @@ class Attempts:
         call.begin_try(first.target, self.now_ms(), permit)
         try:
             await self.purse.hop(call)
-        except BudgetExceeded:
+        except (BudgetExceeded, Stopped):
             call.withdraw()
             raise
         reply = await self._send(call)
