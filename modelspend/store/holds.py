@@ -208,19 +208,17 @@ def opened(book: Book, budget: Budget, at_ms: int) -> int:
 def seen(conn: sqlite3.Connection, budget: Budget, at_ms: int) -> list[tuple[int, int]]:
     """(start of a slot, what its receipts were charged) around an instant.
 
-    Of a calendar window the one before counts too: a clock may still be set back into it.
+    The window before counts too, and the one after: a clock may have been set, or be set yet.
     """
     window = budget.window
     if window.kind == "total":
         return [(0, charged(conn, budget, 0, windows.FOREVER)[0])]
     if window.calendar:
         now = windows.span(window, at_ms)
-        return [
-            (start, charged(conn, budget, start, end)[0])
-            for start, end in (windows.before(window, now[0]), now)
-        ]
+        around = windows.before(window, now[0]), now, windows.span(window, now[1])
+        return [(start, charged(conn, budget, start, end)[0]) for start, end in around]
     step, found = window.step_ms, list[tuple[int, int]]()
-    start = windows.slot(window, at_ms).since
+    start = windows.slot(window, at_ms - window.length_ms).since
     any_at_all = charged(conn, budget, start, windows.FOREVER)[1]
     while any_at_all and start <= at_ms + window.length_ms:
         if spent := charged(conn, budget, start, start + step)[0]:
