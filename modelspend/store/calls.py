@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
@@ -29,7 +30,7 @@ from modelspend.store.book import Book
 from modelspend.store.conversations import Advanced, write_advanced
 from modelspend.store.events import write_event
 from modelspend.store.failovers import write_trail
-from modelspend.store.holds import Firing, Held, charge, charge_held, fire, release, take
+from modelspend.store.holds import Firing, Held, charge, charge_interrupted, fire, release, take
 from modelspend.store.patience import Patience
 from modelspend.store.ratios import add_ratios
 from modelspend.store.readers import Readers
@@ -199,20 +200,17 @@ def _write_intent(book: Book, intent: Intent, boot_id: str, holds: Sequence[Hold
     )
 
 
-def _drop_intent(book: Book, receipt_id: str) -> list[Held]:
-    """The intent and its hops go, and give back what they hold."""
-    row = book.execute(
-        "DELETE FROM intents WHERE receipt_id = ? RETURNING holds", (receipt_id,)
+def _drop_intent(book: Book, receipt_id: str) -> list[list[Held]]:
+    """The intent and its hops go, and give back what they hold; what that was, by attempts."""
+    rows = book.execute(
+        "DELETE FROM intents WHERE receipt_id = ? RETURNING 1, holds", (receipt_id,)
     ).fetchall()
-    held = release(book, row[0][0]) if row else []
     if receipt_id in book.hopped:
-        rows = book.execute(
-            "DELETE FROM intent_attempts WHERE receipt_id = ? RETURNING holds", (receipt_id,)
+        rows += book.execute(
+            "DELETE FROM intent_attempts WHERE receipt_id = ? RETURNING n, holds", (receipt_id,)
         ).fetchall()
-        for (text,) in rows:
-            held += release(book, text)
         book.hopped.discard(receipt_id)
-    return held
+    return [release(book, text) for _, text in sorted(rows, key=itemgetter(0))]
 
 
 def _write_hop(
@@ -467,8 +465,8 @@ def _recover(book: Book, boot_id: str) -> list[str]:
             " WHERE receipt_id = ? ORDER BY n",
             (receipt_id,),
         ).fetchall()
-        charge_held(book, _drop_intent(book, receipt_id))
         intent = replace(_intent(said), hold_pico=hold_pico, attempts=tuple(hops))
+        charge_interrupted(book, intent, _drop_intent(book, receipt_id))
         write_receipt(book, interrupted(intent))
     return [receipt_id for receipt_id, _, _ in rows]
 

@@ -46,6 +46,7 @@ async def where(store: Store, of: Budget, at: int = NOW) -> tuple[int, int]:
 
 async def begun(store: Store, receipt: Receipt, *held: Hold) -> None:
     most = max((each.amount_pico for each in held), default=0)
+    await store.budgets.open([each.budget for each in held], NOW)
     await store.calls.begin(replace(intent_of(receipt), hold_pico=most), held)
 
 
