@@ -321,6 +321,55 @@ async def test_a_budget_that_comes_back_knows_what_is_held_of_it(
     assert await where(store, of) == (75, 0)
 
 
+async def test_a_call_that_was_weighed_before_its_cap_went_does_not_open_it_again(
+    store: Store, traffic: Traffic
+) -> None:
+    """An open budget is believed: one that nobody adds to must not be taken for it."""
+    of, late, between = budget(100), call(traffic, 50), call(traffic, 30)
+    await store.budgets.open([of], NOW)
+    await store.budgets.retain([])
+    await store.calls.begin(replace(intent_of(late), hold_pico=60), [hold(of, 60)])
+    await store.calls.finish(between)
+    await store.budgets.retain([of])
+    await store.budgets.open([of], NOW)
+    assert await where(store, of) == (30, 60)
+    await store.calls.finish(late, charges=[hold(of, 50)])
+    assert await where(store, of) == (80, 0)
+
+
+async def test_a_call_that_nobody_settled_counts_where_it_held_nothing_too(
+    ledger: Path, traffic: Traffic
+) -> None:
+    """A budget that only warns, by every scope: it counts what the receipt charges."""
+    names: dict[budgets.Scope, str] = {
+        "process": "all",
+        "tenant": "acme",
+        "workflow": "bot",
+        "session": "s",
+        "key": "k",
+        "run": "r",
+        "model": "gpt-x",
+    }
+    warned = [budget(10, scope, name, "day") for scope, name in names.items()]
+    cap, other = budget(1000), budget(10, "workflow", "another")
+    receipt = replace(
+        call(traffic), workflow="bot", session_id="s", key_id="k", tags={"run": "r"}, attempts=()
+    )
+    intent = replace(intent_of(receipt), hold_pico=40, provider="openai", model_id="gpt-x")
+    first = await Store.open(ledger, durability="normal", boot_id="one")
+    await first.budgets.open([*warned, cap, other], NOW)
+    await first.calls.begin(intent, [hold(cap, 40)])
+    await first.calls.hop(receipt.receipt_id, 2, "other", "gpt-y", NOW, [hold(cap, 5)], hold_pico=5)
+    await first.close()
+    again = await Store.open(ledger, durability="normal", boot_id="two")
+    await again.calls.recover(NOW)
+    for each in warned:
+        assert await where(again, each) == (40 if each.scope == "model" else 45, 0), each.scope
+    assert await where(again, cap) == (45, 0)
+    assert await where(again, other) == (0, 0)
+    await again.close()
+
+
 async def test_each_window_has_its_own_sum_also_when_the_clock_goes_back(
     store: Store, traffic: Traffic
 ) -> None:
