@@ -352,9 +352,7 @@ async def test_a_call_that_nobody_settled_counts_where_it_held_nothing_too(
     }
     warned = [budget(10, scope, name, "day") for scope, name in names.items()]
     cap, other = budget(1000), budget(10, "workflow", "another")
-    receipt = replace(
-        call(traffic), workflow="bot", session_id="s", key_id="k", tags={"run": "r"}, attempts=()
-    )
+    receipt = replace(call(traffic), workflow="bot", session_id="s", key_id="k", tags={"run": "r"})
     intent = replace(intent_of(receipt), hold_pico=40, provider="openai", model_id="gpt-x")
     first = await Store.open(ledger, durability="normal", boot_id="one")
     await first.budgets.open([*warned, cap, other], NOW)
