@@ -117,6 +117,16 @@ class Try:
         else:
             permit.cancelled(now)
 
+    @property
+    def may_be_billed(self) -> bool:
+        """A clean refusal is not billed; what broke off, or answered, may be."""
+        if self.delivery is Delivery.NOT_SENT:
+            return False
+        note = self.note
+        if note.error is not None and not note.content and note.usage is None:
+            return False  # an error in place of an answer, whatever the status line says
+        return self.http_status is None or 200 <= self.http_status < 300
+
     def attempt(self) -> Attempt:
         ended = self.ended if self.ended is not None else perf_counter()
         return Attempt(
@@ -191,7 +201,6 @@ class Call:
         self.answer_headers: Pairs = ()
         self.so_far: Conversation | None = None  # what is known of its conversation
         self.savings: Savings | None = None
-        self.output_limit: int | None = None  # put into a request that sets none
         self.slices: Slices | None = None
         self.events: list[Event] = []  # to be told with its receipt
         self.refused_for: ModelspendError | None = None

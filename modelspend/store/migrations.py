@@ -334,7 +334,8 @@ def m005_budgets(db: "Database") -> None:
     """What budgets have spent, what open calls hold of them, what was set, told and stopped.
 
     What a call holds stands on its intent (`holds`: [budget, start, pico-dollars] for each budget),
-    so that it is there exactly as long as the call is open. `budget_sums` has a row for each
+    so that it is there exactly as long as the call is open. A budget that is in force no more has
+    no `opened_at`, and stays for as long as a call holds of it. `budget_sums` has a row for each
     window, or for each step of a rolling one; a row is never set back. A firing is kept by the key
     of its budget, which outlives the row of the budget itself.
     """
@@ -355,7 +356,7 @@ CREATE TABLE budgets (
   scope TEXT NOT NULL,
   name TEXT NOT NULL,
   window_name TEXT NOT NULL,
-  opened_at INTEGER NOT NULL
+  opened_at INTEGER
 );
 
 CREATE TABLE budget_sums (

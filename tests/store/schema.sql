@@ -71,7 +71,7 @@ CREATE TABLE budgets (
   scope TEXT NOT NULL,
   name TEXT NOT NULL,
   window_name TEXT NOT NULL,
-  opened_at INTEGER NOT NULL
+  opened_at INTEGER
 );
 
 CREATE TABLE cache_misses (
