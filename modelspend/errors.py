@@ -248,6 +248,12 @@ class TooLittleHistory(ModelspendError):
     code, status = "too_little_history", 422
 
 
+class BodyNotKept(NotFound):
+    """The request of a call is gone, or was never kept, so it cannot be said again."""
+
+    code, status = "body_not_kept", 410
+
+
 class Usage(ModelspendError):
     """A command or query that was typed wrong."""
 
