@@ -5,7 +5,7 @@ is a line of its own.
 """
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -74,16 +74,18 @@ def unified(one: str, other: str) -> str:
     return "\n".join([*difflib.unified_diff(was, now, lineterm="", n=2)][2:])
 
 
-def spread(receipts: Sequence[Receipt], similarities: Iterable[float | None]) -> dict[str, Any]:
-    """Least, middle and most of several replays; null where nothing is known."""
+def spread(receipts: Sequence[Receipt], answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Least, middle and most of several replays, null where nothing is known; `answers` are those
+    of their differences."""
+    said = zip(receipts, answers, strict=True)
     costs = [_usd(each.execution.actual_cost_pico) for each in receipts]
     latencies = [each.execution.actual_latency_ms for each in receipts]
     return {
         "cost_usd": _range(costs),
         "latency_ms": _range(latencies),
         "output_tokens": _range([e.usage.quantities.get("output_tokens") for e in receipts]),
-        "similarity": _range(list(similarities)),
-        "answers": len({each.request.answer_sha256 for each in receipts}),
+        "similarity": _range([each["similarity"] for each in answers]),
+        "answers": len({told["replay"] or each.request.answer_sha256 for each, told in said}),
     }
 
 

@@ -30,6 +30,11 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
         {"contents": [{"role": "user", "parts": [{"text": WORDS}]}]},
     ),
 }
+PATHS = {
+    "openai_chat": "/v1/chat/completions",
+    "openai_responses": "/v1/responses",
+    "anthropic": "/v1/messages",
+}
 PRICE = {"input": 3, "output": 15}
 SOME = 25
 
@@ -179,7 +184,7 @@ async def reissued(folder: Path, file: str, most: int | None) -> None:
             for row in found:
                 there.answer = answered(row)
                 there.requests.clear()
-                _, headers, _ = await sidecar.post(row.path, row.body)
+                _, headers, _ = await sidecar.post(path_of(row), row.body)
                 if not there.requests:
                     continue  # refused before it was sent
                 status, told = await again(sidecar, headers["x-modelspend-receipt"])
@@ -196,6 +201,15 @@ async def reissued(folder: Path, file: str, most: int | None) -> None:
 def recorded_model(row: recorded.Row) -> str:
     in_path = row.path.partition("/models/")[2].rpartition(":")[0]
     return str(in_path or row.request.get("model", ""))
+
+
+def path_of(row: recorded.Row) -> str:
+    """Where it goes here: other vendors have the same protocol below other paths, and the query
+    that asked Gemini for events was not recorded."""
+    if row.file != "gemini":
+        return {**PATHS, "embeddings": "/v1/embeddings"}[row.file]
+    rest = row.path.partition("/models/")[2]
+    return f"/v1beta/models/{rest}{'?alt=sse' if row.stream else ''}"
 
 
 def answered(row: recorded.Row) -> bytes:
