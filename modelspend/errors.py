@@ -278,6 +278,18 @@ class Stopped(ModelspendError):
     code, status, exit_code = "stopped", 402, ExitCode.BUDGET
 
 
+class CassetteMiss(ModelspendError):
+    """A request that is not on the cassette that is played; there is nowhere else to send it."""
+
+    code, status, exit_code = "cassette_miss", 404, ExitCode.CHECK_FAILED
+
+
+class NetworkRefused(ModelspendError):
+    """Another address was asked for while a cassette is played."""
+
+    code, status, exit_code = "network_refused", 403, ExitCode.CHECK_FAILED
+
+
 class DrillUnderWay(ModelspendError):
     """One fault at a time stands in front of a provider."""
 
