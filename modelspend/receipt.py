@@ -177,7 +177,8 @@ class Decision:
 
 @record
 class Attempt:
-    """One try at one provider. `model_id` is the model served when the answer names it."""
+    """One try at one provider. `model_id` is the model served when the answer names it; `drill` is
+    the fault that a drill had put before it."""
 
     n: int
     provider: str
@@ -196,6 +197,7 @@ class Attempt:
     usage: Usage = NO_USAGE
     cost: Cost = NO_COST
     charged_pico: int = 0
+    drill: str | None = None
 
 
 @record

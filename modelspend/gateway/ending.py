@@ -69,7 +69,7 @@ class Endings:
             ours = isinstance(error, LedgerUnavailable)
             ours = ours or call.last.delivery is Delivery.NOT_SENT
             call.last.end(Status.ERROR, FailureClass.INTERNAL if ours else FailureClass.PROTOCOL)
-        call.status = Status.REFUSED if refused else Status.ERROR
+        call.status = Status.REFUSED if refused and not call.tries else Status.ERROR
         call.refused_for = error
         call.http_status = error.status
         call.error = f"{error.code}: {error.message}"
