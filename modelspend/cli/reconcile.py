@@ -241,9 +241,8 @@ def _why(cell: "Cell") -> str:
 def _notes(found: "Reconciliation") -> None:
     if found.zone_ms:
         hours = found.zone_ms / 3_600_000
-        note(
-            f"the file's days begin {abs(hours):g} hours {'after' if hours > 0 else 'before'} UTC's."
-        )
+        side = "after" if hours > 0 else "before"
+        note(f"the file's days begin {abs(hours):g} hours {side} UTC's.")
     if found.unvalued:
         note(f"{found.unvalued:,} tokens of the file have no known price and are left out.")
     unpriced = sum(cell.unpriced for cell in found.cells)
