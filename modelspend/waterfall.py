@@ -191,7 +191,9 @@ class _Work:
             if theirs is None:
                 continue
             if theirs.quantity:
-                share = min(ours.unpriced, theirs.quantity)
+                priced = (ours.quantity or 0) - ours.unpriced
+                share = min(max(theirs.quantity - priced, 0), ours.unpriced)
+                ours.quantity = priced + share  # the others were not billed, for all we know
                 amount = _nearest(Fraction(theirs.cost * share, theirs.quantity))
                 unit = _nearest(Fraction(theirs.cost, theirs.quantity))
             else:

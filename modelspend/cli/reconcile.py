@@ -294,6 +294,6 @@ def _fail(found: "Reconciliation") -> None:
         f"{cause} {usd_text(pico)}" for cause, pico in parts if pico and cause != "rounding"
     )
     raise CheckFailed(
-        f"The bill is ${usd_text(found.gap_pico)} apart from the receipts: {said}.",
+        f"The bill is {usd_text(found.gap_pico)} USD apart from the receipts: {said}.",
         "What to do about each cause: modelspend help reconcile",
     )
