@@ -57,7 +57,8 @@ def ledger(
 
     With --by, csv and jsonl hold exact sums instead of receipts. JSON lines of receipts can be
     verified without the ledger: modelspend verify --export FILE. With --out a signed checkpoint of
-    the ledger is written beside the file, as FILE.checkpoint.json.
+    the ledger is written beside the file, as FILE.checkpoint.json. FOCUS has the columns of 1.2;
+    the one published validator knows the rules of 1.0, and they hold. See: modelspend help export
     """
     from modelspend.cli.export_proof import prove
     from modelspend.cli.reading import read

@@ -1,11 +1,13 @@
 """The audit of failovers: one row for each hop, in the transaction of its receipt."""
 
 import sqlite3
+from decimal import Decimal
 from typing import Any
 
 from modelspend.chain import row_digest
 from modelspend.events import Event
 from modelspend.failovers import Audited, Failover, Trail
+from modelspend.money import usd
 from modelspend.receipt import FailureClass, Receipt
 from modelspend.store.book import Book
 from modelspend.store.events import write_event
@@ -60,7 +62,10 @@ _INSERT = (
 
 
 def write_trail(book: Book, seq: int, receipt: Receipt, trail: Trail) -> None:
-    """Part of the receipt's transaction: hops, an event each, what incidents count."""
+    """Part of the receipt's transaction: hops, an event each, what incidents count. What the call
+    cost extra stands on its last hop."""
+    extra = {"extra_cost_usd": _extra(trail)}
+    last = len(trail.failovers)
     for n, hop in enumerate(trail.failovers, start=1):
         row = (
             seq,
@@ -84,11 +89,17 @@ def write_trail(book: Book, seq: int, receipt: Receipt, trail: Trail) -> None:
                 at_ms=hop.decided_at_ms,
                 tenant=receipt.tenant,
                 receipt_id=receipt.receipt_id,
-                data=hop.told(),
+                data=hop.told() | (extra if n == last else {}),
             ),
         )
     for touched in trail.touched:
         touch(book, touched, receipt.created_at_ms)
+
+
+def _extra(trail: Trail) -> Decimal | None:
+    """It is the same at every circuit that the call touched."""
+    pico = trail.touched[0].extra_cost_pico if trail.touched else None
+    return None if pico is None else usd(pico)
 
 
 def _audited(seq: int, n: int, tenant: str, receipt_id: str, *hop: Any) -> Audited:

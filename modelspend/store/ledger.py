@@ -39,6 +39,7 @@ from modelspend.store.meta import Meta, NoWriter
 from modelspend.store.migrations import MIGRATIONS, migrate, version
 from modelspend.store.prices import Prices
 from modelspend.store.quality import Quality
+from modelspend.store.rates import Rates
 from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
@@ -87,10 +88,11 @@ class Store:
         self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)
         self.stored_answers = StoredAnswers(readers, writer)
-        self.events = Events(readers)
+        self.events = Events(readers, writer)
         self.budgets = Budgets(readers, writer)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)
+        self.rates = Rates(readers)
         self.quality = Quality(readers, writer)
         self.circuits = Circuits(readers, writer, boot_id)
         self.incidents = Incidents(readers)
@@ -174,6 +176,12 @@ class Store:
     def on_commit(self, listener: Callable[[int], None]) -> None:
         """Be called on the event loop with the last number after each commit of ours."""
         needed(self._writer).on_commit.append(listener)
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Be called on the event loop after each commit, ours or another process's."""
+        writer = needed(self._writer)
+        writer.on_commit.append(lambda _: listener())
+        writer.on_foreign_commit.append(listener)
 
     async def changed_outside(self) -> bool:
         """Whether another process has written here since the last time this was asked."""

@@ -334,7 +334,8 @@ def m005_budgets(db: "Database") -> None:
     """What budgets have spent, what open calls hold of them, what was set, told and stopped.
 
     What a call holds stands on its intent (`holds`: [budget, start, pico-dollars] for each budget),
-    so that it is there exactly as long as the call is open. `budget_sums` has a row for each
+    so that it is there exactly as long as the call is open. A budget that is in force no more has
+    no `opened_at`, and stays for as long as a call holds of it. `budget_sums` has a row for each
     window, or for each step of a rolling one; a row is never set back. A firing is kept by the key
     of its budget, which outlives the row of the budget itself.
     """
@@ -355,7 +356,7 @@ CREATE TABLE budgets (
   scope TEXT NOT NULL,
   name TEXT NOT NULL,
   window_name TEXT NOT NULL,
-  opened_at INTEGER NOT NULL
+  opened_at INTEGER
 );
 
 CREATE TABLE budget_sums (
@@ -581,7 +582,9 @@ DROP INDEX receipts_session;
 CREATE INDEX receipts_session ON receipts (session_id, created_at, facet_id, cost_pico)
   WHERE session_id IS NOT NULL;
 
-CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1
+CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1;
+
+CREATE INDEX attempts_failed ON attempts (model_id, provider, region) WHERE status <> 'success'
 """
 
 
@@ -642,6 +645,16 @@ ALTER TABLE events ADD COLUMN digest BLOB;
 ALTER TABLE v3_failover_decisions ADD COLUMN digest BLOB
 """
 
+
+def m009_drills(db: "Database") -> None:
+    """Attempts and incidents that a drill made on purpose, with its fault: nobody's health suffers.
+
+    A drill itself is told by its events, `drill.started` and `drill.ended`.
+    """
+    db.execute("ALTER TABLE attempts ADD COLUMN drill TEXT")
+    db.execute("ALTER TABLE incidents ADD COLUMN drill TEXT")
+
+
 MIGRATIONS = (
     m001_ledger,
     m002_conversations,
@@ -651,6 +664,7 @@ MIGRATIONS = (
     m006_circuits,
     m007_reports,
     m008_checkpoints,
+    m009_drills,
 )
 
 
