@@ -320,7 +320,7 @@ class _Work:
             slack = self._slack(key)
             low = max(low, (theirs.cost - slack) / ours.cost)
             high = min(high, (theirs.cost + slack) / ours.cost)
-            factors += 1
+            factors += abs(theirs.cost - ours.cost) > slack
         return factors > 1 and low <= high
 
     # What the steps share.

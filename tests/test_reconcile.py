@@ -274,6 +274,14 @@ def test_another_price_list_is_told_from_dollars_alone() -> None:
     assert _named(found) == {"price_change": done.pico}
 
 
+def test_cents_alone_do_not_tell_a_missing_call_from_a_price() -> None:
+    made = calls(16, CLAUDE)
+    theirs = [c for c in made if c not in made[8:10]]
+    found = _of(anthropic_costs(theirs), "anthropic", made)
+    assert "price_change" not in _named(found)
+    assert abs(_named(found)["unknown"] + sum(c.cost for c in made[8:10])) < 3 * 10**10
+
+
 def test_what_dollars_alone_do_not_explain_is_unknown() -> None:
     made = calls(13)
     theirs = changed(made, 20, extra={"output_tokens": 370_000_000_000})

@@ -222,7 +222,7 @@ def _draw(found: "Reconciliation") -> None:
         ("ours", usd_text(found.ours_pico), "in receipts"),
     ]
     draw(("cause", "usd", "meaning"), rows, right=("usd",))
-    apart = [cell for cell in found.cells if cell.causes]
+    apart = [cell for cell in found.cells if cell.causes.keys() - {"rounding"}]
     if apart:
         draw(
             ("day", "model", "calls", "theirs_usd", "ours_usd", "gap_usd", "why"),
