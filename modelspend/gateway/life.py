@@ -39,8 +39,6 @@ from modelspend.receipt import FailureClass, Status
 from modelspend.store import Store
 
 _ROOM = 16 * 1024 * 1024
-_LAST_WORDS_S = 5.0
-"""For error events and receipts, once calls are cut; they need far less."""
 
 
 @dataclass(slots=True)
@@ -129,21 +127,14 @@ class Gateway:
         """Wait for the calls under way; at the limit, end streams with an error event, and whoever
         has no answer yet with an error. `at_limit` sees to those who do not read it."""
         self.draining = True
-        await self._quieted(limit_s)
-        if self.in_flight:
-            self.endings.cut_all()
-            self.attempts.upstream.cut_all(FailureClass.SHUTDOWN)
-            self.failovers.stopping.set()
-            at_limit()
-            self._quiet = asyncio.Event()
-            await self._quieted(_LAST_WORDS_S)
-
-    async def _quieted(self, limit_s: float) -> None:
-        """Wait until no call is under way, or for so long."""
         if self.in_flight:
             with suppress(TimeoutError):
                 async with asyncio.timeout(limit_s):
                     await self._quiet.wait()
+        self.endings.cut_all()
+        self.attempts.upstream.cut_all(FailureClass.SHUTDOWN)
+        self.failovers.stopping.set()
+        at_limit()
 
     def stop_now(self) -> None:
         """Cut the draining short."""
