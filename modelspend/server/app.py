@@ -67,7 +67,7 @@ CALL_ROUTES: tuple[tuple[str, str], ...] = (
 )
 """The billable routes; every one is served by `chat.carry`, whose gateway has one admission."""
 
-_HURRY_S = 0.2
+_HURRY_S = 0.1
 """Once the drain limit is over: how long a client may take no byte of its last words."""
 
 CALL_PATHS = tuple(
