@@ -160,6 +160,20 @@ class Decision:
     rationale: tuple[str, ...] = ()
     inputs: Mapping[str, Any] | None = None
 
+    def made_from(self, inputs: Mapping[str, Any], *, applied: bool) -> "Decision":
+        """The same plan with what it was made from, and whether it is what happens."""
+        return Decision(
+            model_id=self.model_id,
+            provider=self.provider,
+            mode=self.mode,
+            profile=self.profile,
+            strategy=self.strategy,
+            applied=applied,
+            fallback_chain=self.fallback_chain,
+            rationale=self.rationale,
+            inputs=inputs,
+        )
+
 
 @record
 class Attempt:

@@ -36,6 +36,7 @@ from modelspend.cli import (
     mix,
     prices,
     receipts,
+    roi,
     route,
     run,
     savings,
@@ -46,6 +47,7 @@ from modelspend.cli import (
     tail,
     tenants,
     top,
+    verify,
 )
 from modelspend.cli.context import Commands, ConfigFile, take_config
 
@@ -77,8 +79,10 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("tenants", tenants.tenants),
     ("alerts", alerts.alerts),
     ("forecast", forecast.forecast),
+    ("roi", roi.roi),
     ("cache-misses", cache_misses.cache_misses),
     ("export", export.app),
+    ("verify", verify.verify),
     ("prices", prices.app),
     ("budgets", budgets.app),
     ("kill", kill.kill),

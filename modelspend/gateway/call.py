@@ -118,6 +118,16 @@ class Try:
         else:
             permit.cancelled(now)
 
+    @property
+    def may_be_billed(self) -> bool:
+        """A clean refusal is not billed; what broke off, or answered, may be."""
+        if self.delivery is Delivery.NOT_SENT:
+            return False
+        note = self.note
+        if note.error is not None and not note.content and note.usage is None:
+            return False  # an error in place of an answer, whatever the status line says
+        return self.http_status is None or 200 <= self.http_status < 300
+
     def attempt(self) -> Attempt:
         ended = self.ended if self.ended is not None else perf_counter()
         return Attempt(
@@ -192,7 +202,6 @@ class Call:
         self.answer_headers: Pairs = ()
         self.so_far: Conversation | None = None  # what is known of its conversation
         self.savings: Savings | None = None
-        self.output_limit: int | None = None  # put into a request that sets none
         self.slices: Slices | None = None
         self.events: list[Event] = []  # to be told with its receipt
         self.refused_for: ModelspendError | None = None
@@ -201,6 +210,7 @@ class Call:
         self.tries: list[Try] = []
         self.chain: Sequence[Target] | None = None  # who may answer, once that had to be asked
         self.hops: list[Failover] = []
+        self._planned: Ruling | None = None  # the ruling as it was before the first hop
         self.refused_by: list[CircuitKey] = []
         self.retry_after_s: float | None = None  # when it may be worth asking again
         self.reply: Reply | None = None
@@ -231,9 +241,22 @@ class Call:
 
     def led(self, hop: Failover) -> None:
         """Somebody else is asked."""
+        if not self.hops:
+            self._planned = self.ruling
         self.hops.append(hop)
+        self._tell_strategy()
+
+    def not_led(self) -> None:
+        """The newest hop was not made after all."""
+        self.hops.pop()
+        self._tell_strategy()
+
+    def _tell_strategy(self) -> None:
+        if not self.hops:
+            self._ruling = self._planned
+            return
         plan = self.ruling.plan
-        strategy = "panic" if hop.reason == "panic" else "fallback"
+        strategy = "panic" if self.hops[-1].reason == "panic" else "fallback"
         decision = replace(plan.decision, strategy=strategy)
         self._ruling = replace(self.ruling, plan=replace(plan, decision=decision))
 

@@ -399,7 +399,7 @@ class Reply:
         return self._by_name.get(name)
 
     async def more(self) -> bytes:
-        """The next bytes, decoded; b"" at the end. Raises AttemptFailed."""
+        """The next bytes, decoded; b"" at the end. Raises AttemptFailed; it is closed then."""
         if self._put_back:
             data, self._put_back = self._put_back, b""
             return data
@@ -408,6 +408,7 @@ class Reply:
             try:
                 chunk = await self._line.more()
             except Broken as broken:
+                self.close()
                 raise AttemptFailed(broken.failure, Delivery.RESPONDING, self.provider) from None
             if not chunk:
                 self._watch.discard(self)
@@ -421,6 +422,7 @@ class Reply:
         try:
             return self._decode(chunk)
         except (zlib.error, ValueError):
+            self.close()
             raise AttemptFailed(FailureClass.PROTOCOL, Delivery.RESPONDING, self.provider) from None
 
     def replay(self, data: bytes) -> None:

@@ -173,7 +173,7 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
     endings = Endings(settler)
     attempts = Attempts(
         upstream,
-        store,
+        purse,
         started.now_ms,
         whole_timeouts=_timeouts(settings, settings.upstream.first_byte_s),
         stream_timeouts=_timeouts(settings, settings.upstream.stream_first_byte_s),

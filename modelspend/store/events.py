@@ -10,6 +10,7 @@ import sqlite3
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from modelspend.chain import row_digest
 from modelspend.events import ALL, Event, Wanted
 from modelspend.money import dumps
 from modelspend.store.book import Book
@@ -61,22 +62,20 @@ class Events:
 
 def write_event(book: Book, event: Event) -> None:
     """Part of the caller's transaction; the number is the next one of the ledger."""
-    book.execute(
-        "INSERT INTO events (seq, created_at, kind, level, tenant, receipt_id, data)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            book.next_seq(),
-            event.at_ms,
-            event.kind,
-            event.level,
-            event.tenant,
-            event.receipt_id,
-            dumps(dict(event.data)).decode(),
-        ),
+    row = (
+        book.next_seq(),
+        event.at_ms,
+        event.kind,
+        event.level,
+        event.tenant,
+        event.receipt_id,
+        dumps(dict(event.data)).decode(),
     )
+    book.execute(_INSERT, (*row, row_digest(row)))
 
 
-_COLUMNS = "seq, created_at, kind, level, tenant, receipt_id, data"
+EVENT_COLUMNS = "seq, created_at, kind, level, tenant, receipt_id, data"
+_INSERT = f"INSERT INTO events ({EVENT_COLUMNS}, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _last(conn: sqlite3.Connection) -> int:
@@ -93,7 +92,7 @@ def _select(
 ) -> list[Event]:
     terms, more = _terms(where)
     rows = conn.execute(
-        f"SELECT {_COLUMNS} FROM events WHERE {' AND '.join((place, *terms))}"
+        f"SELECT {EVENT_COLUMNS} FROM events WHERE {' AND '.join((place, *terms))}"
         f" ORDER BY {order} LIMIT ?",
         (*values, *more, limit),
     )

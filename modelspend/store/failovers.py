@@ -4,6 +4,7 @@ import sqlite3
 from decimal import Decimal
 from typing import Any
 
+from modelspend.chain import row_digest
 from modelspend.events import Event
 from modelspend.failovers import Audited, Failover, Trail
 from modelspend.money import usd
@@ -42,7 +43,7 @@ class Failovers:
 
         def ask(conn: sqlite3.Connection) -> list[Audited]:
             rows = conn.execute(
-                f"SELECT {_COLUMNS} FROM v3_failover_decisions WHERE {where}"
+                f"SELECT {HOP_COLUMNS} FROM v3_failover_decisions WHERE {where}"
                 f" ORDER BY {order} LIMIT ?",
                 (*(value for _, value in terms), limit),
             )
@@ -51,12 +52,12 @@ class Failovers:
         return await self._readers.ask(ask)
 
 
-_COLUMNS = (
+HOP_COLUMNS = (
     "seq, n, tenant, receipt_id, from_provider, to_provider, model_id, to_model_id,"
     " failure_class, reason, perhaps_twice, decided_at"
 )
 _INSERT = (
-    f"INSERT INTO v3_failover_decisions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    f"INSERT INTO v3_failover_decisions ({HOP_COLUMNS}, digest) VALUES ({', '.join('?' * 13)})"
 )
 
 
@@ -66,23 +67,21 @@ def write_trail(book: Book, seq: int, receipt: Receipt, trail: Trail) -> None:
     extra = {"extra_cost_usd": _extra(trail)}
     last = len(trail.failovers)
     for n, hop in enumerate(trail.failovers, start=1):
-        book.execute(
-            _INSERT,
-            (
-                seq,
-                n,
-                receipt.tenant,
-                receipt.receipt_id,
-                hop.from_provider,
-                hop.to_provider,
-                hop.model_id,
-                hop.to_model_id,
-                hop.failure_class,
-                hop.reason,
-                int(hop.perhaps_twice),
-                hop.decided_at_ms,
-            ),
+        row = (
+            seq,
+            n,
+            receipt.tenant,
+            receipt.receipt_id,
+            hop.from_provider,
+            hop.to_provider,
+            hop.model_id,
+            hop.to_model_id,
+            None if hop.failure_class is None else str(hop.failure_class),
+            hop.reason,
+            int(hop.perhaps_twice),
+            hop.decided_at_ms,
         )
+        book.execute(_INSERT, (*row, row_digest(row)))
         write_event(
             book,
             Event(

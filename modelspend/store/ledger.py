@@ -43,6 +43,7 @@ from modelspend.store.rates import Rates
 from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
+from modelspend.store.signed_checkpoints import SignedCheckpoints, write_break
 from modelspend.store.stored_answers import StoredAnswers
 from modelspend.store.walk import Walk
 from modelspend.store.writer import Writer, needed
@@ -82,6 +83,7 @@ class Store:
         self.receipts = Receipts(readers)
         self.history = History(readers)
         self.daily = Daily(readers)
+        self.checkpoints = SignedCheckpoints(path, readers, writer)
         self.bodies = BodyStore(readers, writer)
         self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)
@@ -272,6 +274,11 @@ class _Opening:
         data = {"aside": aside.name, "reason": reason, **told}
         write_event(book, Event(kind="ledger.gap", at_ms=now, level="critical", data=data))
         book.seal()
+        try:
+            lost = f"the file was damaged and salvaged ({reason})"
+            write_break(conn, self._path, lost, now)
+        except (OSError, LedgerUnavailable) as error:
+            log.warning("the break in the chain is not signed: %s", error)
         book.execute("COMMIT")
         return conn
 
