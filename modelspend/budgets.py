@@ -147,17 +147,19 @@ def one_of(rule: Budget, name: str) -> Budget:
 def in_force(file: Iterable[Budget], ledger: Iterable[Budget]) -> tuple[Budget, ...]:
     """The file's budgets with the ledger's over them: what was set wins over what is written.
 
-    An override says how much and how hard; all else stays as the file has it.
+    An override says how much and how hard; all else stays as the file has it, for the very one or
+    for each of its scope.
     """
     found = {one.key: one for one in file}
     for override in ledger:
-        written = found.get(override.key)
-        if written is None:
-            found[override.key] = override
-        else:
-            found[override.key] = replace(
-                written, cap_pico=override.cap_pico, hard=override.hard, origin=override.origin
-            )
+        written = found.get(override.key, found.get(one_of(override, EACH).key, override))
+        found[override.key] = replace(
+            written,
+            name=override.name,
+            cap_pico=override.cap_pico,
+            hard=override.hard,
+            origin=override.origin,
+        )
     return tuple(found.values())
 
 

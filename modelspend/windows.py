@@ -91,6 +91,12 @@ def parse(text: str, zone: str = "UTC") -> Window:
     return Window(kind="rolling", length_ms=length_ms)
 
 
+def named(name: str) -> Window:
+    """The window of a `Window.name`."""
+    text, _, zone = name.partition(" ")
+    return parse(text, zone or "UTC")
+
+
 def zone_of(name: str) -> tzinfo:
     """A time zone by its IANA name. Raises ValueError."""
     if name == "UTC":

@@ -21,7 +21,9 @@ from modelspend.cli import (
     config,
     demo,
     doctor,
+    drill,
     eval,
+    events,
     explain,
     export,
     failovers,
@@ -44,6 +46,8 @@ from modelspend.cli import (
     status,
     tail,
     tenants,
+    top,
+    verify,
 )
 from modelspend.cli.context import Commands, ConfigFile, take_config
 
@@ -54,6 +58,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("serve", serve.serve),
     ("run", run.run),
     ("status", status.status),
+    ("top", top.top),
     ("doctor", doctor.doctor),
     ("init", init.init),
     ("config", config.app),
@@ -64,6 +69,8 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("circuits", circuits.app),
     ("incidents", incidents.incidents),
     ("failovers", failovers.failovers),
+    ("events", events.events),
+    ("drill", drill.drill),
     ("backtest", backtest.backtest),
     ("spend", spend.spend),
     ("savings", savings.savings),
@@ -75,6 +82,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("roi", roi.roi),
     ("cache-misses", cache_misses.cache_misses),
     ("export", export.app),
+    ("verify", verify.verify),
     ("prices", prices.app),
     ("budgets", budgets.app),
     ("kill", kill.kill),

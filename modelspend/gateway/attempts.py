@@ -5,21 +5,22 @@ gets a second attempt without it at once. That is our own doing, so it asks no c
 budget of retries, and is remembered.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from modelspend.budgets import Hold
 from modelspend.dialects.reader import as_name
+from modelspend.errors import BudgetExceeded, Stopped
 from modelspend.gateway.call import Call
+from modelspend.gateway.faults import Faults
 from modelspend.gateway.headers import afresh, strip_key, upward
-from modelspend.gateway.passage import Passage, asking_for_usage, limited, passage
+from modelspend.gateway.passage import Passage, asking_for_usage, passage
+from modelspend.gateway.purse import Purse
 from modelspend.gateway.target import Target
 from modelspend.gateway.upstream import Reply, Timeouts, Upstream
 from modelspend.gateway.whole import read_whole
 from modelspend.receipt import Delivery, FailureClass, Status
 from modelspend.retries import told_should_retry, told_wait_s
-from modelspend.store import Store
 
 
 @dataclass(slots=True)
@@ -27,10 +28,11 @@ class Attempts:
     """Sends attempts. One for each process."""
 
     upstream: Upstream
-    store: Store
+    purse: Purse
     now_ms: Callable[[], int]
     whole_timeouts: Timeouts
     stream_timeouts: Timeouts
+    faults: Faults = field(default_factory=Faults)
     _rejects: set[tuple[str, str]] = field(default_factory=set)
 
     def passage(self, call: Call, target: Target, *, ask_usage: bool = True) -> Passage:
@@ -39,7 +41,7 @@ class Attempts:
         Raises Uncarriable, UnpairedToolCall or BadRequest when it cannot be said there.
         """
         provider, model = target.provider, target.model
-        out = limited(passage(*call.said, target), call.output_limit)
+        out = passage(*call.said, target)
         if ask_usage and provider.stream_usage and (provider.name, model) not in self._rejects:
             out = asking_for_usage(out)
         return out
@@ -63,33 +65,16 @@ class Attempts:
         first.permit = None
         first.end(Status.ERROR, FailureClass.CLIENT_ERROR, Delivery.DONE)
         call.out = self.passage(call, first.target, ask_usage=False)
-        slices = call.slices
-        again = call.begin_try(first.target, self.now_ms(), permit)
-        again.holds, again.hold_pico = first.holds, first.hold_pico
-        first.holds, first.hold_pico = (), 0
-        if slices is not None:
-            call.slices = slices.taken_over(again)
-        await self.write_hop(call, instead=True)
+        call.begin_try(first.target, self.now_ms(), permit)
+        try:
+            await self.purse.hop(call)
+        except (BudgetExceeded, Stopped):
+            call.withdraw()
+            raise
         reply = await self._send(call)
         if reply.status != 400:  # so it was the option, and not words of the client's own
             self._rejects.add((first.target.provider.name, first.target.model))
         return reply
-
-    async def write_hop(
-        self, call: Call, holds: Sequence[Hold] = (), *, instead: bool = False
-    ) -> None:
-        """The newest attempt of an open call, durable before its first byte goes out, and with it
-        what it holds; `instead` takes over what the one before held. Raises BudgetExceeded."""
-        one = call.last
-        await self.store.calls.hop(
-            call.receipt_id,
-            one.n,
-            one.target.provider.name,
-            one.target.model,
-            one.started_at_ms,
-            holds,
-            instead=instead,
-        )
 
     async def _send(self, call: Call) -> Reply:
         one, request, out = call.last, call.request, call.out
@@ -97,6 +82,7 @@ class Attempts:
         path = out.dialect.target(out.view, one.target.model)
         if not out.translated and (query := strip_key(request.query)):
             path = f"{path}?{query}"
+        drill = self.faults.on(provider.name)
         before = perf_counter()
         one.delivery = Delivery.MAYBE_ACCEPTED  # until we learn more, it may have been billed
         try:
@@ -106,6 +92,7 @@ class Attempts:
                 headers=_headers(call),
                 body=out.body,
                 timeouts=self.stream_timeouts if out.view.stream else self.whole_timeouts,
+                through=None if drill is None else drill.before(one, out),
             )
         finally:
             call.waited += perf_counter() - before

@@ -19,6 +19,7 @@ from modelspend.errors import (
     LedgerUnavailable,
     ModelspendError,
     Overloaded,
+    Stopped,
 )
 from modelspend.gateway.answering import Answer, Answering, tier_of
 from modelspend.gateway.attempts import Attempts
@@ -187,7 +188,8 @@ class Gateway:
     async def _thrifty(self, call: Call) -> Kept | None:
         """The kept answer of the very same request; without one, the prompt is made shorter."""
         bodies_kept = bool(self.settler.keep_up_to(call.caller.tenant))
-        if kept := await self.thrift.kept(call, bodies_kept=bodies_kept):
+        blocked = self.purse.blocks(call)
+        if not blocked and (kept := await self.thrift.kept(call, bodies_kept=bodies_kept)):
             return kept
         await self.thrift.recall(call)
         self.thrift.shorten(call)
@@ -220,13 +222,19 @@ class Gateway:
             except AttemptFailed as failed:
                 call.last.end(Status.ERROR, failed.failure, failed.delivery)
                 broken = failed
-            if call.last.failure is not None and await self._goes_on(call):
-                if opened is not None:
+            over = False
+            try:
+                over = call.last.failure is None or not await self._goes_on(call)
+            finally:  # also of a call that ends in there: what was read is nobody's answer
+                if opened is not None and not over:
                     self.answering.drop(opened)
+            if not over:
                 continue
             if broken is not None:
                 raise broken
             assert opened is not None
+            if opened.relay is not None and self.purse.stopped(call):
+                opened.relay.stop(FailureClass.STOPPED)  # it was stopped before there was a stream
             return await self.answering.answer(call, opened)
 
     async def _goes_on(self, call: Call) -> bool:
@@ -235,8 +243,8 @@ class Gateway:
         if not await self.failovers.after(call):
             return False
         try:
-            await self.attempts.write_hop(call, await self.purse.hold(call))
-        except BudgetExceeded:  # what the last one said stands
+            await self.purse.hop(call)
+        except (BudgetExceeded, Stopped):  # what the last one said stands
             self.failovers.withdraw(call)
             call.out = out
             return False

@@ -42,6 +42,7 @@ class Purse:
         self._store = store
         self._prices = prices
         self._settings = settings
+        self._in_force: tuple[Budget, ...] | None = None  # nobody has looked yet
         self._rules = Rules(())
         self._runaways = Runaways()
         self._stopped: dict[str, str] = {}
@@ -62,8 +63,8 @@ class Purse:
             self._runaways = Runaways(limits)
         self._stopped = {each.name: each.reason for each in await self._store.budgets.stops()}
         self._rates.clear()
-        if found != self._rules.all:
-            self._rules = Rules(found)
+        if found != self._in_force:
+            self._in_force, self._rules = found, Rules(found)
             await self._store.budgets.retain(found)
         await self._open([each for each in found if each.name != budgets.EACH], now_ms)
 
@@ -71,15 +72,21 @@ class Purse:
 
     def check(self, call: Call) -> None:
         """Who was stopped, or runs away, is refused before anything is decided. Raises Stopped."""
-        if self._stopped:
-            for name in (call.session_id, call.caller.key_id):
-                if name in self._stopped:
-                    raise _stopped(name, self._stopped[name])
+        self._not_stopped(call)
         if self._runaways:
             trip = self._runaways.met(_who(call.caller, call.session_id), call.asked_sha256,
                                       call.created_at_ms)  # fmt: skip
             if trip is not None:
                 self._tripped(call, trip)
+
+    def _not_stopped(self, call: Call) -> None:
+        for name in (call.session_id, call.caller.key_id):
+            if name in self._stopped:
+                raise _stopped(name, self._stopped[name])
+
+    def stopped(self, call: Call) -> bool:
+        """Whether its session or key was stopped while it waited for its answer."""
+        return not self._stopped.keys().isdisjoint((call.session_id, call.caller.key_id))
 
     def _tripped(self, call: Call, trip: Trip) -> None:
         if trip.first:
@@ -91,6 +98,11 @@ class Purse:
         if trip.limit.kills:
             hint = f"Let it go on: modelspend kill {trip.name} --lift"
         raise Stopped(f"{trip.limit.scope.capitalize()} {trip.name}: {trip.why}.", hint)
+
+    def blocks(self, call: Call) -> bool:
+        """Whether a cap of 0 lets nothing of it through, not even an answer that is kept."""
+        applying = self._applying(call.caller, call.session_id, call.target)
+        return any(each.holds and each.cap_pico == 0 for each in applying)
 
     async def hold(self, call: Call) -> tuple[Hold, ...]:
         """What the newest attempt holds of each budget; its request may get an output limit.
@@ -123,12 +135,35 @@ class Purse:
         one.hold_pico = max((each.amount_pico for each in holds), default=most or 0)
         return holds
 
+    async def hop(self, call: Call) -> None:
+        """A further attempt of an open call: it holds what it may cost, durably, before it is sent.
+
+        What was sent and may yet be billed keeps its hold beside it; what was turned away unbilled
+        gives its own back in the same transaction. Raises BudgetExceeded when it does not fit,
+        Stopped when its caller was, or LedgerUnavailable: it must then not be sent.
+        """
+        self._not_stopped(call)
+        one = call.last
+        freed = [each for each in call.tries[:-1] if not each.may_be_billed]
+        holds = await self.hold(call)
+        await self._store.calls.hop(
+            call.receipt_id,
+            one.n,
+            one.target.provider.name,
+            one.target.model,
+            one.started_at_ms,
+            holds,
+            hold_pico=one.hold_pico,
+            freed=[each.n for each in freed if each.hold_pico],
+        )
+        for each in freed:
+            each.holds, each.hold_pico = (), 0
+
     def _limit(self, call: Call, hard: Sequence[Budget]) -> None:
         """An answer without a limit could cost anything: it gets the lowest that is configured."""
         limits = [each.output_limit for each in hard] or [_UNSTATED_OUTPUT]
         known = call.last.target.provider.facts_of(call.last.target.model).output
-        call.output_limit = min([*limits, known] if known else limits)
-        call.out = limited(call.out, call.output_limit)
+        call.out = limited(call.out, min([*limits, known] if known else limits))
 
     def _line(self, budget: Budget, call: Call, most: int | None, why: str | None) -> Hold:
         if why is not None:
@@ -276,11 +311,12 @@ class Purse:
 
     async def foresee(self, now_ms: int) -> None:
         """Tell of budgets whose pace will exhaust them before their window ends."""
-        named = [
-            each
-            for each in self._rules.all
-            if each.name != budgets.EACH and each.cap_pico and each.window.calendar
-        ]
+        named: list[Budget] = []
+        for each in self._rules.all:
+            if each.cap_pico and each.window.calendar:
+                wide = each.name == budgets.EACH
+                names = await self._store.budgets.names(each, now_ms) if wide else ()
+                named += [budgets.one_of(each, name) for name in names] if wide else [each]
         firings = []
         for usage in await self._store.budgets.usage(named, now_ms) if named else ():
             for rule, data in budgets.foreseen(usage, now_ms):
@@ -393,7 +429,7 @@ def _within_its_own(call: Call, most: int | None, why: str | None) -> None:
             f" may cost at most is not known: {why}.",
             "Set the price (modelspend prices set), or leave the header out.",
         )
-    before = sum(one.hold_pico for one in call.tries[:-1])
+    before = sum(one.hold_pico for one in call.tries[:-1] if one.may_be_billed)
     if before + most > cap:
         raise BudgetExceeded(
             f"This call may cost up to ${usd_text(before + most)}; its x-modelspend-max-usd"

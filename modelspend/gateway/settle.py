@@ -231,7 +231,7 @@ class Settler:
 
     def _bill(self, call: Call, one: Try) -> Bill | None:
         """What an attempt used, ready to be priced; None when it can have cost nothing."""
-        if not call.request.dialect.billable or not _may_be_billed(one):
+        if not call.request.dialect.billable or not one.may_be_billed:
             return None
         provider, note = one.target.provider, one.note
         one.usage = self._usage(call, one)
@@ -285,16 +285,6 @@ class Settler:
             input_chars=call.request.dialect.input_chars(call.view),
             output_chars=one.note.output_chars,
         )
-
-
-def _may_be_billed(one: Try) -> bool:
-    """A clean refusal is not billed; what broke off, or answered, may be."""
-    if one.delivery is Delivery.NOT_SENT:
-        return False
-    note = one.note
-    if note.error is not None and not note.content and note.usage is None:
-        return False  # an error in place of an answer, whatever the status line says
-    return one.http_status is None or 200 <= one.http_status < 300
 
 
 def _completed(told: Usage, guess: Usage) -> Usage:

@@ -47,11 +47,6 @@ class Slices:
         self._asking: asyncio.Task[None] | None = None
         self.refusal: ModelspendError | None = None
 
-    def taken_over(self, one: Try) -> "Slices":
-        """The same for the attempt that goes on with what this one held."""
-        self._one = one
-        return self
-
     async def go_on(self, chunk: bytes, note: AnswerNote) -> bool:
         """Note what has come; false when the stream may not go on. Waits only at the reserve."""
         return not self._saw(chunk, note.output_chars) or await self._more()

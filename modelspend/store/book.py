@@ -62,7 +62,8 @@ class Book:
     def budgets(self) -> dict[str, int]:
         """The numbers of the budgets that are open, by their keys."""
         if self._budgets is None:
-            self._budgets = dict(self.execute("SELECT key, id FROM budgets").fetchall())
+            rows = self.execute("SELECT key, id FROM budgets WHERE opened_at IS NOT NULL")
+            self._budgets = dict(rows.fetchall())
         return self._budgets
 
     @property

@@ -192,12 +192,12 @@ class Budgets:
 
 def _usage(conn: sqlite3.Connection, budget: Budget, at_ms: int) -> Usage:
     slot = windows.slot(budget.window, at_ms)
-    row = conn.execute("SELECT id FROM budgets WHERE key = ?", (budget.key,)).fetchone()
-    if row is not None:
-        spent, held = sums(conn, row[0], slot)
-    else:
+    found = "SELECT id, opened_at IS NOT NULL FROM budgets WHERE key = ?"
+    number, is_open = conn.execute(found, (budget.key,)).fetchone() or (None, False)
+    spent, held = sums(conn, number, slot) if number is not None else (0, 0)
+    if not is_open:
         past = seen(conn, budget, at_ms)
-        spent, held = sum(n for start, n in past if slot.since <= start <= slot.until), 0
+        spent = sum(n for start, n in past if slot.since <= start <= slot.until)
     rolling = budget.window.kind == "rolling"
     return Usage(
         budget=budget,
@@ -212,7 +212,8 @@ def _names(conn: sqlite3.Connection, rule: Budget, at_ms: int, limit: int) -> li
     slot = windows.slot(rule.window, at_ms)
     rows = conn.execute(
         "SELECT b.name FROM budgets b JOIN budget_sums s ON s.budget = b.id"
-        " WHERE b.scope = ? AND b.window_name = ? AND s.start BETWEEN ? AND ?"
+        " WHERE b.scope = ? AND b.window_name = ? AND b.opened_at IS NOT NULL"
+        " AND s.start BETWEEN ? AND ?"
         " GROUP BY b.id ORDER BY total(s.spent_pico) + total(s.held_pico) DESC, b.name LIMIT ?",
         (rule.scope, rule.window.name, slot.since, slot.until, limit),
     )
@@ -267,13 +268,23 @@ def _holds(conn: sqlite3.Connection) -> list[HeldCall]:
 
 
 def _retain(book: Book, keys: Collection[str], each_of: Collection[tuple[str, str]]) -> None:
-    """A run's own budget goes with its receipts: it has no rule to be in force by."""
-    rows = book.execute("SELECT id, key, scope, window_name FROM budgets").fetchall()
-    for number, key, scope, window in rows:
-        if key not in keys and (scope, window) not in each_of and scope != "run":
+    """What a call still holds of is only closed: it would not count when the budget comes back.
+
+    A run's own budget goes with its receipts: it has no rule to be in force by.
+    """
+    rows = book.execute(
+        "SELECT id, key, scope, window_name, EXISTS (SELECT 1 FROM budget_sums"
+        " WHERE budget = id AND held_pico <> 0) FROM budgets"
+    ).fetchall()
+    for number, key, scope, window, held in rows:
+        if key in keys or (scope, window) in each_of or scope == "run":
+            continue
+        book.budgets.pop(key, None)
+        if held:
+            book.execute("UPDATE budgets SET opened_at = NULL WHERE id = ?", (number,))
+        else:
             book.execute("DELETE FROM budget_sums WHERE budget = ?", (number,))
             book.execute("DELETE FROM budgets WHERE id = ?", (number,))
-            book.budgets.pop(key, None)
 
 
 def _overrides(conn: sqlite3.Connection) -> list[Budget]:

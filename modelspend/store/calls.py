@@ -11,12 +11,13 @@ import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from hashlib import sha256
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
 
 from modelspend.budgets import Hold
+from modelspend.chain import chain_hash
 from modelspend.estimate import Ratio
 from modelspend.events import Event
 from modelspend.failovers import Trail
@@ -29,7 +30,7 @@ from modelspend.store.book import Book
 from modelspend.store.conversations import Advanced, write_advanced
 from modelspend.store.events import write_event
 from modelspend.store.failovers import write_trail
-from modelspend.store.holds import Firing, Held, charge, charge_held, fire, release, take
+from modelspend.store.holds import Firing, Held, charge, charge_interrupted, fire, release, take
 from modelspend.store.patience import Patience
 from modelspend.store.ratios import add_ratios
 from modelspend.store.readers import Readers
@@ -71,16 +72,17 @@ class Calls:
         at_ms: int,
         holds: Sequence[Hold] = (),
         *,
-        instead: bool = False,
+        hold_pico: int = 0,
+        freed: Sequence[int] = (),
     ) -> None:
         """A later attempt of an open call, durable before its first byte; it holds or is refused.
 
-        `instead`: the one before was turned away unbilled, and what it holds goes over to this one.
+        `freed` are earlier attempts that cost nothing: what they hold is given back first.
         """
-        row = (receipt_id, n, provider, model, at_ms)
+        row = (receipt_id, n, provider, model, at_ms, hold_pico)
         try:
             await needed(self._writer).do(
-                lambda book: _write_hop(book, row, holds, instead),
+                lambda book: _write_hop(book, row, holds, freed),
                 undo=lambda book: _drop_hop(book, receipt_id, n),
             )
         except sqlite3.IntegrityError:
@@ -159,10 +161,11 @@ class Calls:
             await needed(self._writer).do(lambda book: write_event(book, told))
         return closed
 
-    async def open_count(self) -> int:
-        """How many calls have an intent and no receipt yet."""
+    async def open_count(self, until_ms: int | None = None) -> int:
+        """How many calls have an intent and no receipt yet; of those that began before a time."""
+        query = "SELECT count(*) FROM intents WHERE created_at < ?1 OR ?1 IS NULL"
         return await self._readers.ask(
-            lambda conn: int(conn.execute("SELECT count(*) FROM intents").fetchone()[0])
+            lambda conn: int(conn.execute(query, (until_ms,)).fetchone()[0])
         )
 
 
@@ -198,48 +201,43 @@ def _write_intent(book: Book, intent: Intent, boot_id: str, holds: Sequence[Hold
     )
 
 
-def _drop_intent(book: Book, receipt_id: str) -> list[Held]:
-    """The intent and its hops go, and give back what they hold."""
-    row = book.execute(
-        "DELETE FROM intents WHERE receipt_id = ? RETURNING holds", (receipt_id,)
+def _drop_intent(book: Book, receipt_id: str) -> list[list[Held]]:
+    """The intent and its hops go, and give back what they hold; what that was, by attempts."""
+    rows = book.execute(
+        "DELETE FROM intents WHERE receipt_id = ? RETURNING 1, holds", (receipt_id,)
     ).fetchall()
-    held = release(book, row[0][0]) if row else []
     if receipt_id in book.hopped:
-        rows = book.execute(
-            "DELETE FROM intent_attempts WHERE receipt_id = ? RETURNING holds", (receipt_id,)
+        rows += book.execute(
+            "DELETE FROM intent_attempts WHERE receipt_id = ? RETURNING n, holds", (receipt_id,)
         ).fetchall()
-        for (text,) in rows:
-            held += release(book, text)
         book.hopped.discard(receipt_id)
-    return held
+    return [release(book, text) for _, text in sorted(rows, key=itemgetter(0))]
 
 
 def _write_hop(
-    book: Book, row: tuple[str, int, str, str, int], holds: Sequence[Hold], instead: bool
+    book: Book, row: tuple[Any, ...], holds: Sequence[Hold], freed: Sequence[int]
 ) -> None:
-    receipt_id, n = row[:2]
+    receipt_id = row[0]
+    for n in freed:
+        _free(book, receipt_id, n)
     held = take(book, holds) if holds else None
-    most = max((hold.amount_pico for hold in holds), default=0)
-    if instead:
-        most, held = _taken_over(book, receipt_id, n - 1)
     book.hopped.add(receipt_id)
     added = book.execute(
         "INSERT INTO intent_attempts"
         " (receipt_id, n, provider, model_id, started_at, hold_pico, holds)"
         " SELECT ?, ?, ?, ?, ?, ?, ? WHERE EXISTS (SELECT 1 FROM intents WHERE receipt_id = ?)",
-        (*row, most, held, receipt_id),
+        (*row, held, receipt_id),
     )
     if not added.rowcount:
         raise ValueError(f"{receipt_id} has no open intent")
 
 
-def _taken_over(book: Book, receipt_id: str, n: int) -> tuple[int, str | None]:
-    """What an attempt holds, which holds nothing from now on."""
+def _free(book: Book, receipt_id: str, n: int) -> None:
+    """An attempt holds nothing from now on."""
     table, where, values = _row_of(receipt_id, n)
-    found = book.execute(f"SELECT hold_pico, holds FROM {table} WHERE {where}", values).fetchone()
+    found = book.execute(f"SELECT holds FROM {table} WHERE {where}", values).fetchone()
     book.execute(f"UPDATE {table} SET hold_pico = 0, holds = NULL WHERE {where}", values)
-    most, held = found or (0, None)
-    return int(most), held
+    release(book, found[0] if found else None)
 
 
 def _row_of(receipt_id: str, n: int) -> tuple[str, str, tuple[Any, ...]]:
@@ -332,11 +330,6 @@ def restore_receipt(
     return True
 
 
-def chain_hash(previous: bytes, seq: int, body: bytes) -> bytes:
-    """The link of a receipt: SHA-256 of the link before, the number, the canonical bytes."""
-    return sha256(previous + seq.to_bytes(8, "big") + body).digest()
-
-
 RECEIPT_COLUMNS = (
     "seq, receipt_id, created_at, tenant, workflow, session_id, category, tier, provider, model,"
     " model_asked, dialect, status, stream, cost_pico, charged_pico, exact, latency_ms, ttft_ms,"
@@ -349,13 +342,13 @@ _INSERT_RECEIPT = (
 )
 ATTEMPT_COLUMNS = (
     "seq, n, provider, region, model_id, started_at, status, delivery, http_status, failure_class,"
-    " latency_ms, ttft_ms, cost_pico, charged_pico"
+    " latency_ms, ttft_ms, cost_pico, charged_pico, drill"
 )
 TAG_COLUMNS = "tag, seq, created_at, facet_id, cost_pico"
 _INSERT_TAG = f"INSERT INTO tags ({TAG_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
 SAVINGS_COLUMNS = ", ".join(("seq", *(f"{name}_pico" for name in MECHANISMS)))
 _INSERT_SAVINGS = f"INSERT INTO savings ({SAVINGS_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
-_INSERT_ATTEMPT = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES ({', '.join('?' * 14)})"
+_INSERT_ATTEMPT = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES ({', '.join('?' * 15)})"
 
 
 def receipt_columns(receipt: Receipt) -> tuple[Any, ...]:
@@ -451,6 +444,7 @@ def attempt_rows(seq: int, receipt: Receipt) -> list[tuple[Any, ...]]:
             None if attempt.ttft_ms is None else round(attempt.ttft_ms),
             attempt.cost.total_pico,
             attempt.charged_pico,
+            attempt.drill,
         )
         for attempt in receipt.attempts
     ]
@@ -468,8 +462,8 @@ def _recover(book: Book, boot_id: str) -> list[str]:
             " WHERE receipt_id = ? ORDER BY n",
             (receipt_id,),
         ).fetchall()
-        charge_held(book, _drop_intent(book, receipt_id))
         intent = replace(_intent(said), hold_pico=hold_pico, attempts=tuple(hops))
+        charge_interrupted(book, intent, _drop_intent(book, receipt_id))
         write_receipt(book, interrupted(intent))
     return [receipt_id for receipt_id, _, _ in rows]
 

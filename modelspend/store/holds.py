@@ -7,7 +7,7 @@ by the start of their window: a new window is a new row, and nothing is ever res
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from modelspend import budgets, windows
 from modelspend.budgets import MOST_SPENT, Budget, Hold, Scope
 from modelspend.events import Event
 from modelspend.money import usd
+from modelspend.receipt import Intent
 from modelspend.record import record
 from modelspend.store.book import Book
 from modelspend.store.events import write_event
@@ -40,7 +41,7 @@ def take(book: Book, holds: Sequence[Hold]) -> str:
 
     Raises BudgetExceeded, and then it has written nothing.
     """
-    numbers = [opened(book, hold.budget, hold.slot.start) for hold in holds]
+    numbers = [_known(book, hold) for hold in holds]
     values: list[int] = []
     for number, hold in zip(numbers, holds, strict=True):
         slot, cap = hold.slot, hold.budget.cap_pico
@@ -118,11 +119,42 @@ def charge(book: Book, charges: Sequence[Hold], at_ms: int) -> None:
                 _mark(book, each, f"{percent}%", percent, spent, at_ms)
 
 
-def charge_held(book: Book, held: Iterable[Held]) -> None:
-    """Charge what was held: the call ended and nobody knows what it cost."""
-    for number, start, amount in held:
-        if book.execute("SELECT 1 FROM budgets WHERE id = ?", (number,)).fetchone():
-            _add(book, number, start, amount)
+def charge_interrupted(book: Book, intent: Intent, held: Sequence[Sequence[Held]]) -> None:
+    """Charge a call that nobody settled what it may have cost; `held` is for each attempt.
+
+    Of a budget that it held nothing of, as of one that only warns, that is what its receipt says.
+    """
+    first = (1, intent.provider, intent.model_id, intent.created_at_ms, intent.hold_pico)
+    amounts: dict[str, int] = {}
+    for (_, provider, model, _, most), holds in zip((first, *intent.attempts), held, strict=True):
+        of = {number: amount for number, _, amount in holds}
+        for scope, name in _names_of(intent, f"{provider}/{model}", model):
+            for key, number in _open_for(book, scope, name):
+                amounts[key] = amounts.get(key, 0) + of.get(number, most)
+    for key, amount in amounts.items():
+        window = windows.named(key.rpartition("\x1f")[2])
+        _add(book, book.budgets[key], windows.slot(window, intent.created_at_ms).start, amount)
+
+
+def _names_of(intent: Intent, *models: str) -> Iterator[tuple[Scope, str]]:
+    """What a call is, in the words of scopes."""
+    yield "process", budgets.PROCESS
+    yield "tenant", intent.tenant
+    yield from (("model", model) for model in models)
+    told: dict[Scope, str | None] = {
+        "workflow": intent.workflow,
+        "session": intent.session_id,
+        "key": intent.key_id,
+        "run": intent.tags.get("run"),
+    }
+    yield from ((scope, name) for scope, name in told.items() if name)
+
+
+def _open_for(book: Book, scope: Scope, name: str) -> list[tuple[str, int]]:
+    return book.execute(
+        "SELECT key, id FROM budgets WHERE scope = ? AND name = ? AND opened_at IS NOT NULL",
+        (scope, name),
+    ).fetchall()
 
 
 def _add(book: Book, number: int, start: int, amount: int) -> int:
@@ -185,38 +217,50 @@ def event_of(kind: str, budget: Budget, at_ms: int, *, level: str, **data: Any) 
 
 
 def opened(book: Book, budget: Budget, at_ms: int) -> int:
-    """The number of an open budget; it is opened, from its receipts, if it was not."""
+    """The number of an open budget; it is opened, from its receipts, if it was not.
+
+    What calls still hold of it from when it was in force before goes on counting.
+    """
     number = book.budgets.get(budget.key)
-    if number is not None:
-        return number
-    number = book.execute(
-        "INSERT INTO budgets (key, scope, name, window_name, opened_at) VALUES (?, ?, ?, ?, ?)",
-        (budget.key, budget.scope, budget.name, budget.window.name, at_ms),
-    ).lastrowid
-    assert number is not None
+    if number is None:
+        number = book.budgets[budget.key] = _counted(book, budget, at_ms, at_ms)
+    return number
+
+
+def _known(book: Book, hold: Hold) -> int:
+    """The number of a budget to hold of. It is open, unless it has just gone out of force: then
+    this call still counts, and the budget stays closed."""
+    number = book.budgets.get(hold.budget.key)
+    return _counted(book, hold.budget, hold.slot.start, None) if number is None else number
+
+
+def _counted(book: Book, budget: Budget, at_ms: int, opened_at: int | None) -> int:
+    (number,) = book.execute(
+        "INSERT INTO budgets (key, scope, name, window_name, opened_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (key) DO UPDATE SET opened_at = excluded.opened_at RETURNING id",
+        (budget.key, budget.scope, budget.name, budget.window.name, opened_at),
+    ).fetchone()
+    book.execute("UPDATE budget_sums SET spent_pico = 0 WHERE budget = ?", (number,))
     for start, spent in seen(book.conn, budget, at_ms):
         if spent:
             _add(book, number, start, min(spent, MOST_SPENT))
-    book.budgets[budget.key] = number
-    return number
+    return int(number)
 
 
 def seen(conn: sqlite3.Connection, budget: Budget, at_ms: int) -> list[tuple[int, int]]:
     """(start of a slot, what its receipts were charged) around an instant.
 
-    Of a calendar window the one before counts too: a clock may still be set back into it.
+    The window before counts too, and the one after: a clock may have been set, or be set yet.
     """
     window = budget.window
     if window.kind == "total":
         return [(0, charged(conn, budget, 0, windows.FOREVER)[0])]
     if window.calendar:
         now = windows.span(window, at_ms)
-        return [
-            (start, charged(conn, budget, start, end)[0])
-            for start, end in (windows.before(window, now[0]), now)
-        ]
+        around = windows.before(window, now[0]), now, windows.span(window, now[1])
+        return [(start, charged(conn, budget, start, end)[0]) for start, end in around]
     step, found = window.step_ms, list[tuple[int, int]]()
-    start = windows.slot(window, at_ms).since
+    start = windows.slot(window, at_ms - window.length_ms).since
     any_at_all = charged(conn, budget, start, windows.FOREVER)[1]
     while any_at_all and start <= at_ms + window.length_ms:
         if spent := charged(conn, budget, start, start + step)[0]:

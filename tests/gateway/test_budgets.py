@@ -18,6 +18,7 @@ from modelspend.server.app import ROUTES
 from modelspend.simulator import Simulator
 from tests.fakes.sidecar import CUT, PRICE, Sidecar, sidecar_for
 from tests.gateway.asking import CHATS, question
+from tests.store.conftest import outside
 
 IN, OUT = 1_000_000, 2_000_000
 """Pico-dollars a token of the price of `sim`; writing to a cache costs a quarter more than IN."""
@@ -427,6 +428,55 @@ async def test_a_kept_answer_costs_no_budget_anything(tmp_path: Path, simulator:
         assert spent == before
 
 
+async def test_a_cap_of_nothing_lets_no_kept_answer_through(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    budget = capped("0", "tenant", name="acme")
+    async with sidecar_for(
+        tmp_path, simulator.url, budgets={"b": budget}, cache={"enabled": True}
+    ) as sidecar:
+        path, body = short("openai.chat")
+        body["temperature"] = 0
+        await sidecar.post(path, body)
+        while (await sidecar.receipts())[-1].execution.status is not Status.CACHED:
+            await sidecar.post(path, body)
+        blocked, *_ = await sidecar.post(path, body, headers={"x-modelspend-tenant": "acme"})
+    assert blocked == 402
+
+
+async def test_what_its_pace_foretells_is_told_once_for_each_and_again_in_the_next_window(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    """Half of a cap within a tenth of the month, for one of those that a rule is for."""
+    each = capped("0.1", "tenant", name="*", window="month")
+    async with sidecar_for(tmp_path, simulator.url, budgets={"each": each}) as sidecar:
+        purse, store = sidecar.gateway.purse, sidecar.store
+        path, body = short("openai.chat")
+        await sidecar.post(path, body, headers={"x-modelspend-tenant": "acme"})
+        (rule,) = purse.rules.all
+        one = budgets.one_of(rule, "acme")
+        start, end = windows.span(one.window, sidecar.gateway.now_ms())
+        for first, last in ((start, end), (end, windows.span(one.window, end)[1])):
+            tenth = first + (last - first) * 11 // 100
+            slot = windows.slot(one.window, tenth)
+            with outside(tmp_path / "ledger.db") as conn:
+                conn.execute(
+                    "INSERT INTO budget_sums SELECT id, ?, ?, 0 FROM budgets WHERE name = 'acme'"
+                    " ON CONFLICT DO UPDATE SET spent_pico = excluded.spent_pico",
+                    (slot.start, from_usd("0.05")),
+                )
+            for _ in range(3):
+                await purse.foresee(tenth)
+        told = await events(sidecar, "budget.threshold")
+        assert (await store.budgets.firings(one))[end] == ["burn", "projected"]
+    assert [(e.data["rule"], e.data["name"], e.tenant) for e in told] == [
+        ("burn", "acme", "acme"),
+        ("projected", "acme", "acme"),
+    ] * 2
+    assert told[0].data["burn_usd_per_hour"]
+    assert told[1].data["exhausted_at"] < told[3].data["exhausted_at"]
+
+
 async def test_a_translated_call_holds_and_settles_like_any_other(
     tmp_path: Path, simulator: Simulator
 ) -> None:
@@ -532,6 +582,63 @@ async def test_a_session_that_was_killed_is_refused_and_its_stream_is_cut_until_
     assert (still, lifted, unknown) == (402, 200, 404)
     assert told == ["caller.stopped", "caller.lifted"]
     assert ends[:2] == [Status.BUDGET_STOPPED, Status.REFUSED]
+
+
+@pytest.mark.parametrize("model", ["sim-delay-200+chunks-100+drip-20", "sim-chunks-400+drip-20"])
+async def test_a_key_that_is_killed_while_it_waits_for_an_answer_gets_none(
+    tmp_path: Path, simulator: Simulator, model: str
+) -> None:
+    """Before the head has come there is no stream to cut: it is cut as soon as there is one."""
+    key = {"authorization": "Bearer sk-something"}
+    async with sidecar_for(tmp_path, simulator.url) as sidecar:
+        path, body = question("openai.chat", model, stream=True)
+        running = tasks.spawn(sidecar.post(path, body, headers=key), "a stream")
+        while not simulator.requests:
+            await asyncio.sleep(0.001)
+        (fingerprint,) = {intent for intent in await _keys_of(sidecar)}
+        await sidecar.gateway.stop(fingerprint, "by hand")
+        status, _, said = await asyncio.wait_for(running, 5)
+        refused, *_ = await sidecar.post(path, body, headers=key)
+        receipt = (await sidecar.receipts())[0]
+    assert (status, refused) == (200, 402)
+    assert said.endswith(CUT)
+    assert b"has been stopped" in said
+    assert receipt.execution.status is Status.BUDGET_STOPPED
+
+
+async def _keys_of(sidecar: Sidecar) -> list[str]:
+    """The fingerprints that open calls name."""
+    with outside(Path(sidecar.app_settings.store.path)) as conn:
+        return [
+            orjson.loads(said)["key_id"] for (said,) in conn.execute("SELECT detail FROM intents")
+        ]
+
+
+async def test_a_session_that_is_killed_is_led_to_nobody_else(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    other = {"base_url": f"{simulator.url}/v1", "dialects": ["openai.chat"], "price": PRICE}
+    models = ("sim/sim-delay-200+503", "other/sim-ok")
+    async with sidecar_for(
+        tmp_path,
+        simulator.url,
+        providers={"other": other},
+        profiles={"p": dict.fromkeys(("simple", "standard", "deep_reasoning"), models)},
+        retries={"backoff_s": 0.001},
+    ) as sidecar:
+        path, body = question("openai.chat", "sim-ok", stream=False)
+        asked = sidecar.post(
+            path, body | {"model": "auto:p"}, headers={"x-modelspend-session": "mad"}
+        )
+        running = tasks.spawn(asked, "a call")
+        while not simulator.requests:
+            await asyncio.sleep(0.001)
+        await sidecar.gateway.stop("mad", "by hand")
+        status, *_ = await running
+        receipt = await sidecar.receipt()
+    assert status == 503
+    assert [each.provider for each in receipt.attempts] == ["sim"]
+    assert len(simulator.requests) == 1
 
 
 async def test_the_same_request_over_and_over_is_a_loop(
@@ -670,3 +777,16 @@ def test_overlapping_words_for_a_budget_are_one_budget() -> None:
     set_ = Budget(scope="tenant", name="a", window=month, cap_pico=9, hard=False, origin="ledger")
     (only,) = budgets.in_force([file], [set_])
     assert (only.cap_pico, only.hard, only.slice_pico, only.origin) == (9, False, 7, "ledger")
+
+
+def test_a_cap_that_is_set_for_one_keeps_what_the_rule_for_each_says() -> None:
+    month = windows.parse("month")
+    each = Budget(
+        scope="session", name="*", window=month, cap_pico=5, unpriced="hold", slice_pico=7
+    )
+    one = Budget(scope="session", name="s", window=month, cap_pico=9, origin="ledger")
+    rule, raised = budgets.in_force([each], [one])
+    assert rule == each
+    assert (raised.name, raised.cap_pico, raised.unpriced, raised.slice_pico, raised.origin) == (
+        "s", 9, "hold", 7, "ledger"
+    )  # fmt: skip

@@ -4,6 +4,7 @@ import asyncio
 import random
 import sqlite3
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,7 @@ async def where(store: Store, of: Budget, at: int = NOW) -> tuple[int, int]:
 
 async def begun(store: Store, receipt: Receipt, *held: Hold) -> None:
     most = max((each.amount_pico for each in held), default=0)
+    await store.budgets.open([each.budget for each in held], NOW)
     await store.calls.begin(replace(intent_of(receipt), hold_pico=most), held)
 
 
@@ -160,9 +162,12 @@ async def test_a_hop_takes_a_hold_of_its_own_or_is_refused(store: Store, traffic
     assert await where(store, cap) == (0, 90)
     with pytest.raises(BudgetExceeded):
         await store.calls.hop(receipt.receipt_id, 3, "p", "m", NOW, [hold(cap, 11)])
-    await store.calls.hop(receipt.receipt_id, 3, "p", "m", NOW, instead=True)
-    assert await where(store, cap) == (0, 90)
     assert [each.held_pico for each in await store.budgets.holds()] == [40, 50]
+    await store.calls.hop(receipt.receipt_id, 3, "p", "m", NOW, [hold(cap, 55)], freed=[2])
+    assert await where(store, cap) == (0, 95)
+    with pytest.raises(BudgetExceeded):  # then what was to be given back is held on
+        await store.calls.hop(receipt.receipt_id, 4, "p", "m", NOW, [hold(cap, 61)], freed=[1])
+    assert [each.held_pico for each in await store.budgets.holds()] == [40, 55]
     await store.calls.finish(receipt, charges=[hold(cap, 55)])
     assert await where(store, cap) == (55, 0)
 
@@ -199,7 +204,7 @@ async def test_a_dead_process_is_charged_what_it_held_and_leaves_no_hold(
     await begun(first, sliced, hold(cap, 50))
     await first.calls.extend(sliced.receipt_id, 1, [hold(cap, 25)])
     await begun(first, hopped, hold(cap, 10))
-    await first.calls.hop(hopped.receipt_id, 2, "p", "m", NOW, [hold(cap, 20)])
+    await first.calls.hop(hopped.receipt_id, 2, "p", "m", NOW, [hold(cap, 20)], hold_pico=20)
     await first.close()
     again = await Store.open(ledger, durability="normal", boot_id="two")
     await again.calls.recover(NOW)
@@ -282,6 +287,88 @@ async def test_what_is_in_force_no_more_is_forgotten_and_comes_back_right(
     assert await where(store, of) == (45, 0)
 
 
+async def test_a_hold_of_a_budget_that_is_gone_is_given_back_to_no_other(
+    store: Store, traffic: Traffic
+) -> None:
+    """Else what is given back would be taken from what another holds, and its cap passed."""
+    gone, receipt = budget(100), call(traffic, 60)
+    await begun(store, receipt, hold(gone, 60))
+    await store.budgets.retain([])
+    next_one = budget(100, name="other")
+    await store.budgets.open([next_one], NOW)
+    await store.calls.finish(receipt, charges=[hold(gone, 60)])
+    assert await where(store, next_one) == (0, 0)
+    assert await where(store, gone) == (60, 0)
+
+
+async def test_a_budget_that_comes_back_knows_what_is_held_of_it(
+    store: Store, traffic: Traffic
+) -> None:
+    """A cap that was taken out and put in again while a call ran: together they may not pass it."""
+    of, running, between = budget(100), call(traffic, 55), call(traffic, 20)
+    await begun(store, running, hold(of, 60))
+    await store.budgets.retain([])
+    assert (await where(store, of))[1] == 60
+    await store.calls.finish(between)
+    await store.budgets.retain([of])
+    await store.budgets.open([of], NOW)
+    assert await where(store, of) == (20, 60)
+    with pytest.raises(BudgetExceeded):
+        await begun(store, call(traffic), hold(of, 21))
+    await store.calls.finish(running, charges=[hold(of, 55)])
+    assert await where(store, of) == (75, 0)
+    await store.budgets.retain([])
+    assert await store.budgets.holds() == []
+    assert await where(store, of) == (75, 0)
+
+
+async def test_a_call_that_was_weighed_before_its_cap_went_does_not_open_it_again(
+    store: Store, traffic: Traffic
+) -> None:
+    """An open budget is believed: one that nobody adds to must not be taken for it."""
+    of, late, between = budget(100), call(traffic, 50), call(traffic, 30)
+    await store.budgets.open([of], NOW)
+    await store.budgets.retain([])
+    await store.calls.begin(replace(intent_of(late), hold_pico=60), [hold(of, 60)])
+    await store.calls.finish(between)
+    await store.budgets.retain([of])
+    await store.budgets.open([of], NOW)
+    assert await where(store, of) == (30, 60)
+    await store.calls.finish(late, charges=[hold(of, 50)])
+    assert await where(store, of) == (80, 0)
+
+
+async def test_a_call_that_nobody_settled_counts_where_it_held_nothing_too(
+    ledger: Path, traffic: Traffic
+) -> None:
+    """A budget that only warns, by every scope: it counts what the receipt charges."""
+    names: dict[budgets.Scope, str] = {
+        "process": "all",
+        "tenant": "acme",
+        "workflow": "bot",
+        "session": "s",
+        "key": "k",
+        "run": "r",
+        "model": "gpt-x",
+    }
+    warned = [budget(10, scope, name, "day") for scope, name in names.items()]
+    cap, other = budget(1000), budget(10, "workflow", "another")
+    receipt = replace(call(traffic), workflow="bot", session_id="s", key_id="k", tags={"run": "r"})
+    intent = replace(intent_of(receipt), hold_pico=40, provider="openai", model_id="gpt-x")
+    first = await Store.open(ledger, durability="normal", boot_id="one")
+    await first.budgets.open([*warned, cap, other], NOW)
+    await first.calls.begin(intent, [hold(cap, 40)])
+    await first.calls.hop(receipt.receipt_id, 2, "other", "gpt-y", NOW, [hold(cap, 5)], hold_pico=5)
+    await first.close()
+    again = await Store.open(ledger, durability="normal", boot_id="two")
+    await again.calls.recover(NOW)
+    for each in warned:
+        assert await where(again, each) == (40 if each.scope == "model" else 45, 0), each.scope
+    assert await where(again, cap) == (45, 0)
+    assert await where(again, other) == (0, 0)
+    await again.close()
+
+
 async def test_each_window_has_its_own_sum_also_when_the_clock_goes_back(
     store: Store, traffic: Traffic
 ) -> None:
@@ -338,7 +425,7 @@ async def test_each_threshold_is_told_once_in_its_window(store: Store, traffic: 
         ("80%", "warn"),
     ]
     assert told[0].tenant == "acme"
-    assert told[0].data["spent_usd"] == 60e-12
+    assert told[0].data["spent_usd"] == Decimal("60e-12")  # to the last digit
     assert await store.budgets.firings(of) == {start: ["50%", "80%", "100%"], end: ["50%", "80%"]}
     again = Firing(budget=of, start=end, rule="50%", event=event_of("x", of, NOW, level="info"))
     await store.budgets.fire([again])
