@@ -279,8 +279,10 @@ class Past:
 
 
 def _calmed(costs: Sequence[int]) -> list[int]:
-    """The days, one that is beyond all that came before it cut down: a single bill is no level. It
-    is believed when it comes again, and a level that is there to stay is so from the next day on."""
+    """The days, one that is beyond all that came before it cut down: a single bill is no level.
+
+    It is believed when it comes again, and a level that stays is from the next day on.
+    """
     found, total = [], 0
     for day, cost in enumerate(costs):
         days = min(day, _CALM_MEAN)
