@@ -146,7 +146,7 @@ FAULTS = (
         "each move of a circuit is in the ledger",
         KILL,
         "server/circuits.py",
-        "        store.circuits.moved(transition, live.gateway.now_ms())",
+        "        store.circuits.moved(transition, live.gateway.now_ms(), drill)",
         "        pass",
     ),
     fault(
@@ -324,23 +324,26 @@ FAULTS = (
     fault(
         "a later attempt is durable before its first byte",
         HOPS,
-        "gateway/life.py",
-        "            await self.attempts.write_hop(call, await self.purse.hold(call))\n",
-        "            await self.purse.hold(call)\n",
+        "gateway/purse.py",
+        "        await self._store.calls.hop(\n            call.receipt_id,\n            one.n,\n"
+        "            one.target.provider.name,\n            one.target.model,\n"
+        "            one.started_at_ms,\n            holds,\n            hold_pico=one.hold_pico,\n"
+        "            freed=[each.n for each in freed if each.hold_pico],\n        )\n",
+        "",
     ),
     fault(
         "a later attempt holds what it may cost, or is not made",
         HOPS,
-        "gateway/life.py",
-        "            await self.attempts.write_hop(call, await self.purse.hold(call))\n",
-        "            await self.attempts.write_hop(call)\n",
+        "gateway/purse.py",
+        "        holds = await self.hold(call)\n        await self._store.calls.hop(",
+        "        holds = ()\n        await self._store.calls.hop(",
     ),
     fault(
         "what may have been accepted is not said to be unsent",
         CUTS,
         "gateway/upstream.py",
-        "            delivery = Delivery.MAYBE_ACCEPTED\n",
-        "            delivery = Delivery.NOT_SENT\n",
+        "if line is None or not line.sent else Delivery.MAYBE_ACCEPTED",
+        "",
     ),
     fault(
         "what is not known is charged as it was held",
@@ -376,7 +379,7 @@ FAULTS = (
         "an incident opens with its circuit",
         LEDGER,
         "store/circuits.py",
-        '        told["incident_id"] = touch_or_open(book, circuit, moved, at_ms)\n',
+        '        told["incident_id"] = touch_or_open(book, circuit, moved, at_ms, drill)\n',
         "        pass\n",
     ),
     fault(
