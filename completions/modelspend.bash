@@ -79,7 +79,7 @@ _modelspend() {
         /eval/run) words="" options="--suite --models --judge --max-usd --resume --limit --jobs --json --config -h --help" ;;
         /simulate) words="" options="--port --log --sync --latency --seed --price --list --json --config -h --help" ;;
         /completions) words="bash zsh fish" options="--config -h --help" ;;
-        /help) words="quickstart backtest clients config durability eval exit-codes failover http prices privacy receipts routing simulate" options="--json --config -h --help" ;;
+        /help) words="quickstart backtest budgets clients config durability eval exit-codes failover http prices privacy receipts routing simulate" options="--json --config -h --help" ;;
     esac
     [[ "$current" == -* ]] && words="$options"
     COMPREPLY=($(compgen -W "$words" -- "$current"))

@@ -73,7 +73,7 @@ BREAKAGES = (
         file="store/holds.py",
         old="(cap - hold.amount_pico if cap else -1)",
         new="(cap - hold.amount_pico + 1 if cap else -1)",
-        noticed_by=(LEDGER, MODEL),
+        noticed_by=(LEDGER,),
     ),
     Breakage(
         what="a budget that has room holds, though another has none",
