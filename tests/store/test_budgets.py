@@ -3,7 +3,10 @@
 import asyncio
 import random
 import sqlite3
+from collections import Counter
 from dataclasses import replace
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -513,3 +516,51 @@ async def test_a_receipt_of_a_refusal_carries_no_charge(store: Store, traffic: T
 
 def test_the_statement_is_plain_enough_for_the_oldest_sqlite_we_run_on() -> None:
     assert sqlite3.sqlite_version_info >= (3, 35), "RETURNING"
+
+
+CHANGES = [
+    # zone, window, an instant amid what is odd there
+    ("Europe/Berlin", "day", "2026-10-25T01:00Z"),  # 25 hours
+    ("Europe/Berlin", "day", "2026-03-29T01:00Z"),  # 23 hours
+    ("America/Havana", "day", "2025-11-02T05:00Z"),  # two midnights
+    ("America/Sao_Paulo", "day", "2018-11-04T03:00Z"),  # none
+    ("Pacific/Apia", "day", "2011-12-30T10:00Z"),  # a day left out
+    ("America/St_Johns", "day", "2010-11-07T02:31Z"),  # set back into yesterday
+    ("UTC", "day", "2028-02-29T12:00Z"),
+    ("America/New_York", "month", "2028-03-01T05:00Z"),  # after a leap day
+    ("Europe/Berlin", "month", "2026-03-31T22:00Z"),
+    ("America/New_York", "week", "2026-11-01T06:00Z"),  # a Sunday of 25 hours
+]
+
+
+@pytest.mark.parametrize(("zone", "window", "around"), CHANGES)
+async def test_no_window_is_opened_twice_and_none_is_left_out_whatever_the_clock_does(
+    store: Store, traffic: Traffic, zone: str, window: str, around: str
+) -> None:
+    """Calls every half hour for three days, the clock going back now and then: each window lets
+    through exactly its cap, whenever its calls come, and no call counts in another."""
+    middle = round(datetime.fromisoformat(around).timestamp() * 1000)
+    of = Budget(scope="tenant", name="acme", window=windows.parse(window, zone), cap_pico=7)
+    chance, at, half = random.Random(1), middle - 36 * 3_600_000, 1_800_000
+    asked: Counter[int] = Counter()
+    took: Counter[int] = Counter()
+    await store.budgets.open([of], at)
+    while at < middle + 36 * 3_600_000:
+        start = windows.span(of.window, at)[0]
+        asked[start] += 1
+        receipt = call(traffic, 1, at=at)
+        try:
+            await store.calls.begin(replace(intent_of(receipt), hold_pico=1), [hold(of, 1, at)])
+        except BudgetExceeded:
+            assert took[start] == 7
+        else:
+            took[start] += 1
+            if chance.random() < 0.8:
+                await store.calls.finish(receipt, charges=[hold(of, 1, at)])
+        at += half if chance.random() < 0.85 else -chance.randint(1, 5) * half
+    assert took == {start: min(7, many) for start, many in asked.items()}
+    for start, many in took.items():
+        assert sum(await where(store, of, start)) == many
+    starts = sorted(took)
+    assert all(windows.span(of.window, one)[1] == next_ for one, next_ in pairwise(starts))
+    assert len(starts) >= (2 if window != "day" else 3)
