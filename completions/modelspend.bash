@@ -5,10 +5,10 @@ _modelspend() {
     for ((index = 1; index < COMP_CWORD; index++)); do
         word="${COMP_WORDS[index]}"
         case "$word" in
-            --after|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--each|--fail-at|--fail-if|--file|--for|--format|--from|--growth|--horizon|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--name|--out|--output|--output-audio|--output-image|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--scope|--seed|--session|--shift-deep|--shift-to|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--window|--workflow|--zone|-n) ((index++)) ;;
+            --after|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--checkpoint|--config|--delay|--dialect|--each|--every|--export|--export-checkpoint|--fail-at|--fail-if|--failed|--fees|--file|--for|--format|--from|--growth|--horizon|--host|--hourly|--input|--input-audio|--input-image|--jobs|--json|--judge|--key|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--monthly-spend|--name|--out|--output|--output-audio|--output-image|--people|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--retry-after|--savings|--scope|--seed|--session|--setup-hours|--shift-deep|--shift-to|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--type|--until|--upkeep-hours|--view|--web-search-per-1k|--window|--workflow|--zone|-n) ((index++)) ;;
             -*) ;;
             *) case " $path/$word " in
-                " /demo "|" /serve "|" /run "|" /status "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /route "|" /circuits "|" /circuits/list "|" /circuits/history "|" /circuits/trip "|" /circuits/reset "|" /incidents "|" /failovers "|" /backtest "|" /spend "|" /savings "|" /mix "|" /latency "|" /tenants "|" /alerts "|" /forecast "|" /cache-misses "|" /export "|" /export/ledger "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /budgets "|" /budgets/list "|" /budgets/set "|" /budgets/holds "|" /budgets/history "|" /kill "|" /eval "|" /eval/import "|" /eval/scores "|" /eval/run "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
+                " /demo "|" /serve "|" /run "|" /status "|" /top "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /route "|" /circuits "|" /circuits/list "|" /circuits/history "|" /circuits/trip "|" /circuits/reset "|" /incidents "|" /failovers "|" /events "|" /drill "|" /backtest "|" /spend "|" /savings "|" /mix "|" /latency "|" /tenants "|" /alerts "|" /forecast "|" /roi "|" /cache-misses "|" /export "|" /export/ledger "|" /verify "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /budgets "|" /budgets/list "|" /budgets/set "|" /budgets/holds "|" /budgets/history "|" /kill "|" /eval "|" /eval/import "|" /eval/scores "|" /eval/run "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
             esac ;;
         esac
     done
@@ -21,25 +21,26 @@ _modelspend() {
             return ;;
         --view) COMPREPLY=($(compgen -W "on-call finance security" -- "$current"))
             return ;;
-        --body|--config|--file|--from|--json|--log|--out|--plot|--policy) COMPREPLY=($(compgen -f -- "$current")); return ;;
-        --after|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--config|--dialect|--each|--fail-at|--fail-if|--file|--for|--format|--from|--growth|--horizon|--host|--input|--input-audio|--input-image|--jobs|--json|--judge|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--name|--out|--output|--output-audio|--output-image|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--scope|--seed|--session|--shift-deep|--shift-to|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--until|--view|--web-search-per-1k|--window|--workflow|--zone|-n) return ;;
+        --body|--checkpoint|--config|--export|--export-checkpoint|--file|--from|--json|--key|--log|--out|--plot|--policy) COMPREPLY=($(compgen -f -- "$current")); return ;;
+        --after|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--checkpoint|--config|--delay|--dialect|--each|--every|--export|--export-checkpoint|--fail-at|--fail-if|--failed|--fees|--file|--for|--format|--from|--growth|--horizon|--host|--hourly|--input|--input-audio|--input-image|--jobs|--json|--judge|--key|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--monthly-spend|--name|--out|--output|--output-audio|--output-image|--people|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--retry-after|--savings|--scope|--seed|--session|--setup-hours|--shift-deep|--shift-to|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--type|--until|--upkeep-hours|--view|--web-search-per-1k|--window|--workflow|--zone|-n) return ;;
     esac
     case "$path" in
-        "") words="demo serve run status doctor init config tail receipts explain route circuits incidents failovers backtest spend savings mix latency tenants alerts forecast cache-misses export prices budgets kill eval simulate completions help" options="--config --version -h --help" ;;
+        "") words="demo serve run status top doctor init config tail receipts explain route circuits incidents failovers events drill backtest spend savings mix latency tenants alerts forecast roi cache-misses export verify prices budgets kill eval simulate completions help" options="--config --version -h --help" ;;
         /demo) words="" options="--port --once --keep --real --json --config -h --help" ;;
         /serve) words="" options="--host --port --log-level --config -h --help" ;;
         /run) words="" options="--tag --tenant --workflow --json --max-usd --config -h --help" ;;
         /status) words="" options="--json --config -h --help" ;;
+        /top) words="" options="--once --window --every --json --config -h --help" ;;
         /doctor) words="" options="--full --json --config -h --help" ;;
         /init) words="" options="--yes --json --config -h --help" ;;
         /config) words="show check path" options="-h --help" ;;
         /config/show) words="" options="--json --all --config -h --help" ;;
         /config/check) words="" options="--json --config -h --help" ;;
         /config/path) words="" options="--json --config -h --help" ;;
-        /tail) words="" options="-n --last --follow --no-follow --json --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
+        /tail) words="" options="-n --last --follow --no-follow --json --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
         /receipts) words="list search show path" options="-h --help" ;;
-        /receipts/list) words="" options="-n --limit --after --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
-        /receipts/search) words="" options="-n --limit --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
+        /receipts/list) words="" options="-n --limit --after --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
+        /receipts/search) words="" options="-n --limit --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
         /receipts/show) words="" options="--json --config -h --help" ;;
         /receipts/path) words="" options="--json --config -h --help" ;;
         /explain) words="" options="--json --config -h --help" ;;
@@ -51,17 +52,21 @@ _modelspend() {
         /circuits/reset) words="" options="--json --config -h --help" ;;
         /incidents) words="" options="--open --provider --since --until -n --limit --json --config -h --help" ;;
         /failovers) words="" options="--tenant --provider --since --until -n --limit --after --json --config -h --help" ;;
-        /backtest) words="" options="--policy --fail-if --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
-        /spend) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
-        /savings) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
-        /mix) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
-        /latency) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
-        /tenants) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
-        /alerts) words="" options="-n --limit --fail-at --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
-        /forecast) words="" options="--horizon --by --from --budget --plot --shift-deep --shift-to --cache-hit --growth --mix --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
-        /cache-misses) words="" options="--by -n --limit --json --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
+        /events) words="" options="--type --tenant --provider --since --after -n --limit -f --follow --json --config -h --help" ;;
+        /drill) words="" options="--provider --for --at --delay --retry-after --period --json --config -h --help" ;;
+        /backtest) words="" options="--policy --fail-if --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
+        /spend) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
+        /savings) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
+        /mix) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
+        /latency) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
+        /tenants) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
+        /alerts) words="" options="-n --limit --fail-at --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
+        /forecast) words="" options="--horizon --by --from --budget --plot --shift-deep --shift-to --cache-hit --growth --mix --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
+        /roi) words="" options="--monthly-spend --savings --people --setup-hours --hourly --upkeep-hours --fees --json --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
+        /cache-misses) words="" options="--by -n --limit --json --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
         /export) words="ledger" options="-h --help" ;;
-        /export/ledger) words="" options="--format --period --by --out --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --since --until --view --config -h --help" ;;
+        /export/ledger) words="" options="--format --period --by --out --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
+        /verify) words="" options="--checkpoint --export --export-checkpoint --key --json --config -h --help" ;;
         /prices) words="list show set quote" options="-h --help" ;;
         /prices/list) words="" options="--provider --model --json --config -h --help" ;;
         /prices/show) words="" options="--at --json --config -h --help" ;;
@@ -79,7 +84,7 @@ _modelspend() {
         /eval/run) words="" options="--suite --models --judge --max-usd --resume --limit --jobs --json --config -h --help" ;;
         /simulate) words="" options="--port --log --sync --latency --seed --price --list --json --config -h --help" ;;
         /completions) words="bash zsh fish" options="--config -h --help" ;;
-        /help) words="quickstart backtest budgets clients config durability eval exit-codes failover http prices privacy receipts routing simulate" options="--json --config -h --help" ;;
+        /help) words="quickstart backtest budgets clients config durability eval exit-codes export failover forecast http prices privacy receipts reports routing simulate verify" options="--json --config -h --help" ;;
     esac
     [[ "$current" == -* ]] && words="$options"
     COMPREPLY=($(compgen -W "$words" -- "$current"))

@@ -198,6 +198,8 @@ def _judged(rate: _Rate, one: Watched, limits: "Limits", now_ms: int) -> Iterato
     level = "ok" if value is None else graded(value, pair, info=rate.info)
     if value is None or level == "ok":
         return
+    if seen.calls < limits.min_calls and rate.info is not None:
+        level = "info"  # so few that a share of them says nothing
     named: dict[str, str] = {} if one.scope == "process" else {one.scope: one.name}
     start = now_ms - rate.hours * HOUR_MS
     yield Alert(

@@ -57,8 +57,17 @@ class Shift:
     after_pico: int
 
 
+MOST_DAYS = 7305
+"""Twenty years."""
+
+_AHEAD = 366
+
+
 def whole(days: Iterable[Day], within: tuple[date, date] | None = None) -> Series:
-    """The days in order without gaps; several of one date are added up. Raises ValueError.
+    """The days in order without gaps; several of one date are added up.
+
+    Raises ValueError for a negative cost, for no day at all, and for days too far apart: one wrong
+    year would make millions.
 
     `within` is the first and the last day of the series where those may have cost nothing.
     """
@@ -72,6 +81,11 @@ def whole(days: Iterable[Day], within: tuple[date, date] | None = None) -> Serie
         raise ValueError("there is no day")
     first, last = within or (min(found), max(found))
     length = (last - first).days + 1
+    if length > MOST_DAYS or date.max - last < timedelta(days=_AHEAD):
+        raise ValueError(
+            f"the days are of {first} to {last}; they may lie {MOST_DAYS} days apart at most,"
+            f" and not at the end of the calendar"
+        )
     costs = [found.get(first + timedelta(days=n), 0) for n in range(length)]
     missing = sum(first + timedelta(days=n) not in found for n in range(length))
     return Series(first, _filled(costs), missing, costs.count(None))

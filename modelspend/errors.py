@@ -272,6 +272,12 @@ class Stopped(ModelspendError):
     code, status, exit_code = "stopped", 402, ExitCode.BUDGET
 
 
+class DrillUnderWay(ModelspendError):
+    """One fault at a time stands in front of a provider."""
+
+    code, status = "drill_under_way", 409
+
+
 class DaemonUnreachable(ModelspendError):
     code, status, exit_code = "daemon_unreachable", 503, ExitCode.UNREACHABLE
 

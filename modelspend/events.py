@@ -4,9 +4,14 @@ An event refers to a receipt instead of repeating it. Receipts and events draw t
 counter of the writer, so one cursor follows both.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from modelspend.receipt_json import iso
+
+_PATTERN = re.compile(r"[a-z0-9_.]+\*?|\*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,3 +25,39 @@ class Event:
     level: str = "info"
     data: Mapping[str, Any] = field(default_factory=dict)
     seq: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As the live feed, the command and every exporter tell it."""
+        return {
+            "seq": self.seq,
+            "created_at": iso(self.at_ms),
+            "type": self.kind,
+            "level": self.level,
+            "tenant": self.tenant,
+            "receipt_id": self.receipt_id,
+            "data": dict(self.data),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which events: all that is set must hold. Any of `kinds` may match, each the whole of a kind
+    or, with `*` at its end, the start of one. `provider` is named in the data, on either side of
+    a failover."""
+
+    kinds: tuple[str, ...] = ()
+    tenant: str | None = None
+    provider: str | None = None
+    since_ms: int | None = None
+
+
+ALL = Wanted()
+
+
+def kinds(text: str) -> tuple[str, ...]:
+    """What is typed for them: `circuit.*`, or several with commas between. Raises ValueError."""
+    found = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    for each in found:
+        if not _PATTERN.fullmatch(each):
+            raise ValueError(f"not a type of event: {each!r}; write circuit.open or circuit.*")
+    return found

@@ -8,7 +8,7 @@ model; here it becomes dates and whole pico-dollars, in which the days add up to
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from fractions import Fraction
 from statistics import median
 
@@ -88,22 +88,6 @@ class Forecast:
         return len(self.series.costs)
 
 
-@dataclass(frozen=True, slots=True)
-class Exhaustion:
-    """When what is left of a budget is gone.
-
-    `probability` is that of its being gone by the end of `until`, or of the last day forecast if
-    that is sooner; `reached_on` is when the projection reaches it, `earliest_on` the first day by
-    which it is gone with a probability of 10 %. None is beyond the days that were forecast.
-    """
-
-    left_pico: int
-    until: date
-    probability: float
-    reached_on: date | None
-    earliest_on: date | None
-
-
 def project(
     days: Iterable[Day],
     horizons: Sequence[int] = HORIZONS,
@@ -129,38 +113,6 @@ def project(
         shifts=shifts(series),
         view=view,
     )
-
-
-def exhaustion(forecast: Forecast, left_pico: int, until: date) -> Exhaustion:
-    """When `left_pico` will be spent, counted from the first day ahead."""
-    ahead = max(forecast.horizons, key=lambda horizon: horizon.days).daily
-    chances = [
-        _chance(forecast.view, n, day.cumulative_pico, left_pico) for n, day in enumerate(ahead, 1)
-    ]
-    within = [chance for chance, day in zip(chances, ahead, strict=True) if day.date <= until]
-    passed = (day.date for day in ahead if day.cumulative_pico >= left_pico)
-    soon = (day.date for chance, day in zip(chances, ahead, strict=True) if chance >= _SOON)
-    return Exhaustion(
-        left_pico=left_pico,
-        until=until,
-        probability=max(within, default=float(left_pico <= 0)),
-        reached_on=next(passed, None),
-        earliest_on=next(soon, None),
-    )
-
-
-def of_month(forecast: Forecast, budget_pico: int) -> Exhaustion:
-    """When a budget for a calendar month is gone: the month of the first day ahead, of which the
-    days before it are spent."""
-    series = forecast.series
-    first = series.date(len(series.costs))
-    until = (first.replace(day=1) + timedelta(days=31)).replace(day=1) - timedelta(days=1)
-    before = min(first.day - 1, len(series.costs))
-    spent = sum(series.costs[len(series.costs) - before :])
-    return exhaustion(forecast, budget_pico - spent, until)
-
-
-_SOON = 0.1
 
 
 def _enough(days: Iterable[Day], within: tuple[date, date] | None) -> Series:
@@ -244,15 +196,6 @@ def _edges(level: int) -> tuple[float, float]:
 def _around(inner: tuple[int, int], cost: int, below: float, above: float) -> tuple[int, int]:
     """A band around a cost, in whole pico-dollars, that holds a narrower one."""
     return min(inner[0], int(cost * Fraction(below))), max(inner[1], -int(-cost * Fraction(above)))
-
-
-def _chance(view: View, days: int, cumulative: int, left: int) -> float:
-    """The probability that the first so many days pass what is left."""
-    if left <= 0:
-        return 1.0
-    if cumulative == 0:
-        return 0.0
-    return 1 - view.spread(days).probability_below(left / cumulative)
 
 
 def _base(costs: Sequence[int]) -> int:

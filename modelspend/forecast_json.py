@@ -9,8 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from modelspend.days import Anomaly, Shift
-from modelspend.forecast import LEVELS, Backtest, Bands, DayAhead, Exhaustion, Forecast, Horizon
+from modelspend.exhaustion import Exhaustion, Outlook, Unforeseen
+from modelspend.forecast import LEVELS, Backtest, Bands, DayAhead, Forecast, Horizon
 from modelspend.money import usd
+from modelspend.receipt_json import iso
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
@@ -50,6 +52,26 @@ def exhaustion_json(found: Exhaustion, budget_pico: int) -> dict[str, Any]:
         "reached_on": found.reached_on.isoformat() if found.reached_on else None,
         "earliest_on": found.earliest_on.isoformat() if found.earliest_on else None,
     }
+
+
+def outlook_json(found: Outlook | Unforeseen) -> dict[str, Any]:
+    """A budget of the ledger. What is not spent is its cap without what is; the rest is null and
+    `reason` says why where it cannot be projected."""
+    said = found.usage.to_json()
+    if isinstance(found, Unforeseen):
+        return {**said, "outlook": None, "reason": found.reason}
+    outlook = {
+        "unspent_usd": usd(found.left_pico),
+        "until": iso(found.until_ms),
+        "expected_usd": usd(found.expected_pico),
+        "returning_usd": usd(found.returning_pico),
+        "probability": _short(found.probability),
+        "reached_on": found.reached_on.isoformat() if found.reached_on else None,
+        "earliest_on": found.earliest_on.isoformat() if found.earliest_on else None,
+        "history_days": found.forecast.history_days,
+        "backtest": _backtest(found.forecast.horizons[0].backtest),
+    }
+    return {**said, "outlook": outlook, "reason": None}
 
 
 COLUMNS = (

@@ -46,6 +46,11 @@ def incident_id(at_ms: int, seq: int) -> str:
     return "inc_" + _encode((at_ms << _RANDOM_BITS) | seq)
 
 
+def drill_id(at_ms: int, random: bytes) -> str:
+    """The id of a drill, from ten random bytes."""
+    return "drill_" + _encode((at_ms << _RANDOM_BITS) | int.from_bytes(random, "big"))
+
+
 def minted_at_ms(receipt_id: str) -> int:
     """The millisecond (UTC) in which an id was minted.
 

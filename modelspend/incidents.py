@@ -19,6 +19,7 @@ class Incident:
     """`opens` is how often the circuit opened, `failures` what its window held when it first did.
 
     `extra_cost_pico` is signed; `unpriced` of the calls add nothing to it, as theirs is not known.
+    `drill` is the fault that a drill had put before the provider when it opened.
     """
 
     incident_id: str
@@ -33,6 +34,7 @@ class Incident:
     calls_affected: int
     unpriced: int
     extra_cost_pico: int
+    drill: str | None = None
 
     def to_json(self, now_ms: int) -> dict[str, Any]:
         """`duration_s` of one that is not resolved is what it has lasted so far."""
@@ -56,4 +58,5 @@ class Incident:
             "calls_affected": self.calls_affected,
             "unpriced": self.unpriced,
             "extra_cost_usd": usd(self.extra_cost_pico) if known else None,
+            "drill": self.drill,
         }

@@ -64,3 +64,8 @@ def _store_path(file: Path) -> str | None:
 def token(ledger: Path) -> Path:
     """The local token's file, beside the ledger."""
     return ledger.with_name("token")
+
+
+def checkpoint_key(ledger: Path) -> Path:
+    """The file of the key that signs checkpoints, beside the ledger."""
+    return ledger.with_name("checkpoint.key")

@@ -1,12 +1,12 @@
 """The model behind `forecast`: where a daily cost goes, and how far off that has been before.
 
 The level is a blend of a few simple views of the past (the mean of the last 1, 4, 13 and 52 weeks,
-a trend that dies away, the same weeks of last year), each weighted by how well it told the cost of
-past weeks and months. Every past day is an origin from which that blend, made of what was known
-then, forecasts the totals of the next 7 to 90 days; the errors of those totals, not of days, make
-the bands. Windows that long fit few times into a history, so the size of their errors is drawn
-towards what shorter windows show, grown by the rate at which errors grow with the horizon here, and
-fewer windows mean a wider Student's t.
+one that forgets half of it in 2 days, a trend that dies away, the same weeks of last year),
+each weighted by how well it told the cost of past weeks and months. Every past day is an origin
+from which that blend, made of what was known then, forecasts the totals of the next 7 to 90 days;
+the errors of those totals, not of days, make the bands. Windows that long fit few times into a
+history, so the size of their errors is drawn towards what shorter windows show, grown by the rate
+at which errors grow with the horizon here, and fewer windows mean a wider Student's t.
 
 Errors are measured as 2 (sqrt(actual / forecast) - 1): like a logarithm near 1, but a day without
 cost is no infinity and a doubling does not promise an eightfold. All is relative to the series' own
@@ -23,16 +23,18 @@ WINDOWS = (7, 14, 30, 60, 90)
 """The lengths in days of the totals whose errors are followed."""
 
 _MEANS = (7, 28, 91, 364)  # days over which a level is taken: whole weeks, each about 4 times more
+_FADING = 0.5 ** (1 / 2.0)  # of a day's weight in the fading mean, per day: half is gone after two
+_FADED = 28  # days after which all is
 _YEAR = 364
 _DAMPING = 0.97  # of a trend, per day: half is gone after 23 days
 _STEEPEST = 0.05  # of a trend, per day
-_WEIGHTS_FALL = 3.0  # a view that is twice as far off weighs an eighth
+_WEIGHTS_FALL = 2.0  # a view that is twice as far off weighs a quarter
 _VIEWS_ALIKE = 2.0  # windows' worth of belief that the views are equally good
 _FLOOR = 0.1  # of the mean day, added to both sides of a ratio: small against small is no news
 
 _WARM_UP = 28  # days before the first origin whose errors count
 _SIZE_BELIEF = 12.0  # windows' worth of belief in what shorter windows show
-_GROWTH = 0.35  # expected growth of errors: between a mean that stays (0) and one that walks (0.5)
+_GROWTH = 0.42  # expected growth of errors: between a mean that stays (0) and one that walks (0.5)
 _GROWTH_BELIEF = 60.0
 _GROWTH_RANGE = (-0.5, 1.0)
 _SHARE_OF_DAYS = 1.5  # the error of a week's total beside that of its days, before any is known
@@ -40,7 +42,7 @@ _USUAL_SIZE = 0.2  # of the error of a week's total, where days vary more than t
 _DAYS_BELIEF = 3.0  # days' worth of belief in that
 _LEAST_SIZE = 0.002
 _FREEDOM = 3.0  # and one more for each window that was seen,
-_MOST_FREEDOM = 6.0  # and never more: habits change, however long they were watched
+_MOST_FREEDOM = 5.0  # and never more: habits change, however long they were watched
 
 _DAYS_RECENT = 182
 _PATTERN_WEEKS = 12
@@ -137,7 +139,7 @@ class Past:
     def _follow(self) -> None:
         """Forecast from every origin, and learn from each total when it is complete."""
         n = len(self._costs)
-        lost = [[0.0, 0.0] for _ in range(len(_MEANS) + 2)]  # of each view: errors, how many
+        lost = [[0.0, 0.0] for _ in range(len(_MEANS) + 3)]  # errors, how many
         made: dict[tuple[int, int], tuple[float, list[float | None], float]] = {}
         self._errors = [[0.0] for _ in WINDOWS]
         for origin in range(self._start, n + 1):
@@ -157,18 +159,29 @@ class Past:
             floor = self._floor(origin)
             if floor == 0:
                 continue  # nothing has been spent yet
+            levels = self._levels(origin, floor)
             for window in WINDOWS:
                 if origin + window <= n:
-                    views = self._views(origin, window, floor)
+                    views = self._views(levels, origin, window, floor)
                     made[origin, window] = (math.exp(_blend(views, weights)), views, floor)
 
-    def _views(self, origin: int, window: int, floor: float) -> list[float | None]:
+    def _views(
+        self, levels: Sequence[float], origin: int, window: int, floor: float
+    ) -> list[float | None]:
         """The logarithm of the mean day of the window as each view has it."""
-        logs: list[float | None] = [math.log(self._mean(origin, days) + floor) for days in _MEANS]
-        logs.append(self._trend(origin, floor, (window + 1) / 2))
-        last_year = self._last_year(origin, 0, window, floor)
-        logs.append(last_year)
-        return logs
+        trend = self._trend(origin, floor, (window + 1) / 2)
+        return [*levels, trend, self._last_year(origin, 0, window, floor)]
+
+    def _levels(self, origin: int, floor: float) -> list[float]:
+        """The logarithms of the means; of the fading one each day is a share of its weekday's."""
+        week, weight = self._week(origin), 1.0
+        cost = usual = 0.0
+        for day in range(origin - 1, max(0, origin - _FADED) - 1, -1):
+            cost += weight * self._costs[day]
+            usual += weight * week[(self._first_weekday + day) % 7]
+            weight *= _FADING
+        means = [self._mean(origin, days) for days in _MEANS]
+        return [math.log(mean + floor) for mean in (*means, cost / usual if usual else 0.0)]
 
     def _path(self, origin: int, days: int) -> list[float]:
         """The level of each day ahead, before its weekday."""
@@ -176,7 +189,7 @@ class Past:
         if floor == 0:
             return [0.0] * days
         base = self._mean(origin, 28) + floor
-        views = self._views(origin, 1, floor)
+        views = self._views(self._levels(origin, floor), origin, 1, floor)
         path = []
         for day in range(days):
             views[-2] = self._trend(origin, floor, day + 1)

@@ -160,10 +160,25 @@ class Decision:
     rationale: tuple[str, ...] = ()
     inputs: Mapping[str, Any] | None = None
 
+    def made_from(self, inputs: Mapping[str, Any], *, applied: bool) -> "Decision":
+        """The same plan with what it was made from, and whether it is what happens."""
+        return Decision(
+            model_id=self.model_id,
+            provider=self.provider,
+            mode=self.mode,
+            profile=self.profile,
+            strategy=self.strategy,
+            applied=applied,
+            fallback_chain=self.fallback_chain,
+            rationale=self.rationale,
+            inputs=inputs,
+        )
+
 
 @record
 class Attempt:
-    """One try at one provider. `model_id` is the model served when the answer names it."""
+    """One try at one provider. `model_id` is the model served when the answer names it; `drill` is
+    the fault that a drill had put before it."""
 
     n: int
     provider: str
@@ -182,6 +197,7 @@ class Attempt:
     usage: Usage = NO_USAGE
     cost: Cost = NO_COST
     charged_pico: int = 0
+    drill: str | None = None
 
 
 @record

@@ -225,6 +225,7 @@ def _attempt_json(attempt: Attempt, money: Money) -> dict[str, Any]:
         "cost": cost_json(attempt.cost, money),
         "cost_usd": money(attempt.cost.total_pico),
         "charged_usd": money(attempt.charged_pico),
+        **({} if attempt.drill is None else {"drill": attempt.drill}),
     }
 
 
@@ -421,6 +422,7 @@ def _attempt_from(shape: Mapping[str, Any]) -> Attempt:
         usage=_usage_from(shape["usage"], shape["raw_usage"]),
         cost=_cost_from(shape["cost"], shape["cost_usd"]),
         charged_pico=from_usd(shape["charged_usd"]),
+        drill=shape.get("drill"),
     )
 
 

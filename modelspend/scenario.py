@@ -93,7 +93,8 @@ class Tally:
 
     `costs` are those in the ledger and after each of the steps. `stuck` calls were to move and
     could not, since nobody there speaks their dialect or no price is known; they stay. `unseen` are
-    models of the mix that no receipt is of.
+    models of the mix that no receipt is of, `mix_pico` what the calls of the others cost, and
+    `mixed_pico` what those cost that went from one to another.
     """
 
     calls: int = 0
@@ -103,6 +104,8 @@ class Tally:
     moves: dict[tuple[Step, str, str], Move] = field(default_factory=lambda: defaultdict(Move))
     stuck: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     unseen: list[str] = field(default_factory=list)
+    mix_pico: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    mixed_pico: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     deep_pico: int = 0
     shifted_pico: int = 0
     prompt: int = 0
@@ -120,6 +123,14 @@ class Tally:
         move.calls += 1
         move.before_pico += was_pico
         move.after_pico += now_pico
+
+    def beside(self, step: Step) -> int:
+        """What a step saved on calls that did not move: with others gone, they read less or more
+        from caches. With what the moves saved it is all that the step saved."""
+        n = STEPS.index(step)
+        moved = [move for (each, *_), move in self.moves.items() if each == step]
+        saved = sum(move.before_pico - move.after_pico for move in moved)
+        return self.costs[n] - self.costs[n + 1] - saved
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +177,13 @@ def to_json(
         },
         "reached": {
             "routing_shift_deep_pct": _percent(tally.shifted_pico, tally.deep_pico),
+            "model_mix": {
+                source: {
+                    target: _percent(tally.mixed_pico[source, target], tally.mix_pico[source])
+                    for target in targets
+                }
+                for source, targets in change.mix.items()
+            },
             "cache_hit_rate": _share(tally.read, tally.prompt),
             "cache_hit_rate_after": _share(tally.read_after, tally.prompt),
         },
@@ -191,6 +209,9 @@ def to_json(
             }
             for (step, before, after), move in moves_in_order(tally)
         ],
+        "saved_beside_moves": {
+            f"{step}_usd": usd(tally.beside(step)) for step in ("mix", "routing")
+        },
         "stuck": [{"reason": why, "calls": calls} for why, calls in sorted(tally.stuck.items())],
         "unseen_models": tally.unseen,
         "projection": None if ahead is None else _projection(ahead, base, adjusted),

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from modelspend.days import Day
 from modelspend.errors import TooLittleHistory
-from modelspend.forecast import HORIZONS, LEAST_DAYS, LEVELS, exhaustion, of_month, project
+from modelspend.exhaustion import exhaustion, of_month
+from modelspend.forecast import HORIZONS, LEAST_DAYS, LEVELS, project
 from modelspend.projection import Past
 
 START = date(2026, 1, 5)

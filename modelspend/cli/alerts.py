@@ -1,12 +1,19 @@
-"""`alerts`: the report of that name; see `alerts.py` for its rules. Nobody is told by it."""
+"""`alerts`: the report of that name; see `alerts.py` for its rules. Nobody is told by it.
 
-from typing import Annotated, Literal
+On a terminal a rule that has nothing to say is named in one line; everywhere else it has a row.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from modelspend.cli.filters import Asked, filtered
-from modelspend.cli.report import Csv, Json, Limit, report
+from modelspend.cli.output import draw
+from modelspend.cli.report import Csv, Json, Limit, age, report
 from modelspend.errors import ExitCode
+
+if TYPE_CHECKING:
+    from modelspend.reports import Report
 
 FailAt = Annotated[
     Literal["info", "warn", "critical"] | None,
@@ -31,7 +38,34 @@ def alerts(
     from modelspend.alerts import LEVELS
     from modelspend.reports import alerts as ask
 
-    found = report(ctx, ask, asked, by=None, limit=limit, json=json, csv=csv, configured=True)
+    found = report(
+        ctx, ask, asked, by=None, limit=limit, json=json, csv=csv, show=_show, configured=True
+    )
     worst = found.figures["level"]
     if fail_at is not None and LEVELS.index(worst) >= LEVELS.index(fail_at):
         raise typer.Exit(ExitCode.CHECK_FAILED)
+
+
+def _show(found: "Report") -> None:
+    rows: list[tuple[str, ...]] = []
+    well: list[str] = []
+    commands: list[str] = []
+    for row in found.main.rows:
+        cells: tuple[Any, ...] = row.cells
+        level, rule, scope, name, _, seconds, _, _, message = cells
+        if level == "ok":
+            well.append(rule)
+            continue
+        whom = "everything" if scope == "process" else f"{scope} {name}"
+        rows.append((level, rule, whom, "" if seconds is None else age(seconds), message))
+        if row.command and row.command not in commands:
+            commands.append(row.command)
+    if rows:
+        draw(("level", "rule", "whom", "for", "what"), rows, right=("for",), fold="what")
+    if well:
+        typer.echo(f"{'Well' if rows else 'All is well'}: {', '.join(well)}.")
+    for command in commands[:_MOST_COMMANDS]:
+        typer.echo(f"See: {command}", err=True)
+
+
+_MOST_COMMANDS = 5

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from modelspend.circuits import Order
     from modelspend.events import Event
+    from modelspend.sections import Circuits as Rules
     from modelspend.store import Store
 
 app = typer.Typer(help="Look at the circuits of providers, open and close them by hand.")
@@ -40,8 +41,10 @@ def list_(ctx: typer.Context, provider: ProviderName = None, json: Json = False)
         write_json(found)
         return
     draw(LISTED, [_cells(one, LISTED) for one in found], right=("trips", "failures", "calls"),
-         spare=("since", "key_id", "trips", "reason"))  # fmt: skip
+         spare=("since", "key_id", "trips", "reason", "drill"))  # fmt: skip
     closed = sum(one["state"] == "closed" for one in found)
+    for name, fault in sorted({(one["provider"], one["drill"]) for one in found if one["drill"]}):
+        note(f"a drill ({fault}) stands in front of {name}.")
     if found:
         typer.echo(f"{len(found)} circuits, {len(found) - closed} of them not closed.", err=True)
     else:
@@ -114,7 +117,7 @@ def reset(ctx: typer.Context, name: Named, json: Json = False) -> None:
 
 LISTED = (
     "provider", "model_id", "key_id", "state", "reason", "failure_class", "failures", "calls",
-    "trips", "since", "retry_at",
+    "trips", "since", "retry_at", "drill",
 )  # fmt: skip
 HISTORY = (
     "created_at", "provider", "model_id", "key_id", "event", "reason", "failure_class", "trips",
@@ -131,20 +134,19 @@ def _standing(at: Here) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = find(at.ledger).get("/v1/circuits")["items"]
         return items
     except DaemonUnreachable:
-        now_ms = at.now_ms()
         rules = at.load().settings.circuits
+        return read(at.ledger, lambda store: as_left(store, rules, at.now_ms()))
 
-        async def ask(store: "Store") -> list[dict[str, Any]]:
-            """As a sidecar that starts now would find them, its orders obeyed."""
-            from modelspend.circuits import Circuits
 
-            circuits, now = Circuits(rules), now_ms / 1000
-            circuits.restore(await store.circuits.saved(), now, now_ms)
-            for order in await store.circuits.orders():
-                circuits.obey(order, now, now_ms)
-            return [view.to_json(now_ms) for view in circuits.views(now)]
+async def as_left(store: "Store", rules: "Rules", now_ms: int) -> list[dict[str, Any]]:
+    """As a sidecar that starts now would find them, its orders obeyed."""
+    from modelspend.circuits import Circuits
 
-        return read(at.ledger, ask)
+    circuits, now = Circuits(rules), now_ms / 1000
+    circuits.restore(await store.circuits.saved(), now, now_ms)
+    for order in await store.circuits.orders():
+        circuits.obey(order, now, now_ms)
+    return [view.to_json(now_ms) | {"drill": None} for view in circuits.views(now)]
 
 
 def _shape(event: "Event") -> dict[str, Any]:

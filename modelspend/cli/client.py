@@ -4,7 +4,7 @@ Hides how the daemon is found: the ledger's lock says who holds it and where, th
 it opens the control plane. Only loopback is spoken to, and never through a proxy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -22,6 +22,7 @@ from modelspend.errors import (
 )
 
 _TIMEOUT_S = 10.0
+_SILENCE_S = 60.0  # the feed says every 15 seconds that it is there
 _TOLD = {each.code: each for each in (NotAuthorised, NotFound, ReceiptNotFound, Usage)}
 
 
@@ -65,6 +66,33 @@ class Daemon:
         finally:
             connection.close()
         return _read(status, said, self.url)
+
+    def feed(self, path: str) -> Iterator[dict[str, Any]]:
+        """The events of a feed as they come, until the sidecar ends it.
+
+        Raises DaemonUnreachable when it breaks off, or the error that the daemon told.
+        """
+        import json
+        from decimal import Decimal
+
+        address = urlsplit(self.url)
+        connection = HTTPConnection(address.hostname or "", address.port, timeout=_SILENCE_S)
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {self.token}"})
+            answer = connection.getresponse()
+            if answer.status != 200:
+                _read(answer.status, answer.read(), self.url)
+            for line in answer:
+                if line.startswith(b"data: "):
+                    yield json.loads(line[len(b"data: ") :], parse_float=Decimal)
+        except (OSError, HTTPException) as error:
+            raise DaemonUnreachable(
+                f"The sidecar at {self.url} (process {self.pid}) broke its feed off"
+                f" ({type(error).__name__}).",
+                "Look at it: modelspend doctor",
+            ) from None
+        finally:
+            connection.close()
 
 
 def find(ledger: Path) -> Daemon:

@@ -95,9 +95,19 @@ def _free(port: int | None) -> int:
     return DEFAULT_PORT
 
 
+_OF_A_STORY: Mapping[str, Mapping[str, Any]] = {
+    # Sixty days pass in seconds: who asks for two seconds' rest would be let alone for weeks.
+    "circuits": {"enabled": False},
+    "retries": {"max_attempts": 1},
+}
+
+
 @asynccontextmanager
 async def sidecar(
-    place: Place, providers: Mapping[str, Any], now_ms: Callable[[], int]
+    place: Place,
+    providers: Mapping[str, Any],
+    now_ms: Callable[[], int],
+    sections: Mapping[str, Mapping[str, Any]] = _OF_A_STORY,
 ) -> AsyncIterator[Side]:
     """A sidecar in front of these providers, with a clock that may tell other times."""
     import tomli_w
@@ -108,16 +118,12 @@ async def sidecar(
     from modelspend.server.run import serving
 
     tree = {
-        "server": {"port": place.port},
+        **sections,
+        "server": {**sections.get("server", {}), "port": place.port},
         "store": {"path": place.ledger.name, "body_retention_days": 90},
         "providers": dict(providers),
-        # Sixty days pass in seconds: who asks for two seconds' rest would be let alone for weeks.
-        "circuits": {"enabled": False},
-        "retries": {"max_attempts": 1},
     }
-    place.config.write_text(
-        "# Written by `modelspend demo`, anew each time.\n" + tomli_w.dumps(tree), "utf-8"
-    )
+    place.config.write_text("# Written anew each time.\n" + tomli_w.dumps(tree), "utf-8")
     loaded = settings.load(place.config, {})
     started = Started(
         loaded, loaded.ledger, {}, reload=lambda: settings.load(place.config, {}), now_ms=now_ms

@@ -16,6 +16,7 @@ from modelspend.cli.filters import Asked, filtered
 from modelspend.cli.output import aside, csv_line
 
 if TYPE_CHECKING:
+    from modelspend.exported import Numbers
     from modelspend.store import Filter, Key, Store
 
 app = typer.Typer(help="Write the ledger for other programs.")
@@ -55,13 +56,19 @@ def ledger(
     """Export receipts or charges as CSV, JSON lines or FOCUS 1.2; the end of a period is excluded.
 
     With --by, csv and jsonl hold exact sums instead of receipts. JSON lines of receipts can be
-    verified without the ledger: modelspend verify --export FILE.
+    verified without the ledger: modelspend verify --export FILE. With --out a signed checkpoint of
+    the ledger is written beside the file, as FILE.checkpoint.json. FOCUS has the columns of 1.2;
+    the one published validator knows the rules of 1.0, and they hold. See: modelspend help export
     """
+    from modelspend.cli.export_proof import prove
     from modelspend.cli.reading import read
+    from modelspend.exported import Numbers
+    from modelspend.store import Filter
 
     at = here(ctx)
     where = _where(asked, at.now_ms(), period, asked.filters(at))
     notes: list[str] = []
+    numbers = Numbers() if format == "jsonl" and by is None else None
 
     def produce(store: "Store") -> Said:
         if format == "focus":
@@ -70,7 +77,7 @@ def ledger(
             return _focus(store, where, notes)
         if by is not None:
             return _sums(store, where, _keys(by), format)
-        return _csv(store, where) if format == "csv" else _jsonl(store, where)
+        return _csv(store, where) if numbers is None else _jsonl(store, where, numbers)
 
     async def run(store: "Store") -> None:
         if out is None:
@@ -85,6 +92,7 @@ def ledger(
         typer.echo(note, err=True)
     if out is not None:
         typer.echo(f"Written: {out}", err=True)
+        prove(at, out, numbers, complete=where == Filter())
 
 
 async def _write(said: Said, write: Callable[[bytes], Any]) -> None:
@@ -160,17 +168,15 @@ async def _csv(store: "Store", where: "Filter") -> Said:
         )
 
 
-async def _jsonl(store: "Store", where: "Filter") -> Said:
+async def _jsonl(store: "Store", where: "Filter", numbers: "Numbers") -> Said:
     """The very bytes that were hashed, and in the same object their place in the chain."""
+    from modelspend.exported import place
+
     async for page in store.walk.links(where):
+        for link in page:
+            numbers.add(link.seq, link.hash)
         yield b"".join(
-            b'%s,"seq":%d,"prev_hash":"%s","hash":"%s"}\n'
-            % (
-                link.canonical[:-1],
-                link.seq,
-                link.prev_hash.hex().encode(),
-                link.hash.hex().encode(),
-            )
+            link.canonical[:-1] + place(link.seq, link.prev_hash, link.hash) + b"\n"
             for link in page
         )
 

@@ -75,6 +75,14 @@ class Asked:
         bool | None,
         typer.Option("--hopped/--not-hopped", help="Only with more than one attempt, or with one."),
     ] = None
+    failed: Annotated[
+        str | None,
+        _option(
+            "--failed",
+            help="Only with a failed attempt: any, or model=NAME, provider=NAME, region=NAME.",
+            metavar="WHERE",
+        ),
+    ] = None
     since: Annotated[
         str | None,
         _option("--since", help="From then on: 7d, 24h, mtd, 2026-11-01.", metavar="WHEN"),
@@ -110,6 +118,7 @@ class Asked:
             "region": self.region,
             "tag": self.tag,
             "hopped": self.hopped,
+            "failed": None if self.failed is None else failed_at(self.failed),
             "since_ms": instant("--since", self.since, now_ms),
             "until_ms": instant("--until", self.until, now_ms),
         }
@@ -150,6 +159,19 @@ def _statuses(text: str | None) -> tuple[str, ...]:
         if each not in set(Status):
             raise Usage(f"There is no status {each!r}.", f"Statuses: {', '.join(Status)}.")
     return asked
+
+
+def failed_at(text: str) -> str:
+    """Where an attempt must have failed, as it was typed. Raises Usage."""
+    from modelspend.store import PLACES
+
+    place, equals, _ = text.partition("=")
+    if text != "any" and not (equals and place in PLACES):
+        raise Usage(
+            f"--failed cannot be {text!r}.",
+            f"Write any, or {', '.join(f'{place}=NAME' for place in PLACES)}.",
+        )
+    return text
 
 
 def _dollars(text: str) -> int:

@@ -18,8 +18,11 @@ from modelspend.errors import Usage
 
 if TYPE_CHECKING:
     from modelspend.daily_csv import BadLine
-    from modelspend.forecast import Exhaustion, Forecast
+    from modelspend.exhaustion import Exhaustion
+    from modelspend.forecast import Forecast
+    from modelspend.reports.exhaustion import Exhaustions
     from modelspend.reports.forecast import Projected
+    from modelspend.store import Store
 
 By = Literal["tenant", "workflow", "model", "provider", "category", "tier"]
 
@@ -96,8 +99,9 @@ def forecast(
         )
     horizons = (horizon,) if horizon else None
     bad: list[BadLine] = []
+    budgets: Exhaustions = []
     if source is None:
-        found = _from_ledger(at, asked, horizons, by)
+        found, budgets = _from_ledger(at, asked, horizons, by)
     else:
         found, bad = _from_file(source, horizons)
     gone = None if limit is None else _gone(found.forecast, limit)
@@ -107,7 +111,7 @@ def forecast(
         write_aside(plot, picture(found.forecast).encode())
         note(f"The picture is in {plot}.")
     if json:
-        write_json(_json(found, by, gone, bad))
+        write_json({**_json(found, by, gone, bad), "budgets": _budgets_json(budgets)})
     elif csv:
         from modelspend.cli.forecast_show import write_rows
 
@@ -115,22 +119,28 @@ def forecast(
     else:
         from modelspend.cli.forecast_show import show
 
-        show(found, by, gone)
+        show(found, by, gone, budgets)
     _talk(found, bad)
 
 
 def _from_ledger(
     at: Here, asked: Asked, horizons: "Sequence[int] | None", by: By | None
-) -> "Projected":
+) -> "tuple[Projected, Exhaustions]":
     from modelspend.cli.reading import read
     from modelspend.forecast import HORIZONS
+    from modelspend.reports.exhaustion import exhaustions
     from modelspend.reports.forecast import forecast as projected
+    from modelspend.reports.table import Asked as Question
+    from modelspend.settings import budgets_of
 
-    where = asked.filters(at)
-    return read(
-        at.ledger,
-        lambda store: projected(store, where, at.now_ms(), horizons or HORIZONS, by),
-    )
+    where, now_ms = asked.filters(at), at.now_ms()
+    of_budgets = Question(now_ms=now_ms, wheres=where, budgets=budgets_of(at.load().settings))
+
+    async def ask(store: "Store") -> "tuple[Projected, Exhaustions]":
+        found = await projected(store, where, now_ms, horizons or HORIZONS, by)
+        return found, await exhaustions(store, of_budgets)
+
+    return read(at.ledger, ask)
 
 
 def _from_file(source: Path, horizons: "Sequence[int] | None") -> "tuple[Projected, list[BadLine]]":
@@ -146,7 +156,10 @@ def _from_file(source: Path, horizons: "Sequence[int] | None") -> "tuple[Project
                 days, bad = daily_csv.read(lines)
     except (ValueError, UnicodeDecodeError) as why:
         raise Usage(f"--from {source}: {why}.", "See: modelspend help forecast") from None
-    return Projected(forecast=project(days, horizons or HORIZONS)), bad
+    try:
+        return Projected(forecast=project(days, horizons or HORIZONS)), bad
+    except ValueError as why:
+        raise Usage(f"--from {source}: {why}.", "Is a year wrong? Leave that line out.") from None
 
 
 def _dollars(text: str) -> int:
@@ -159,7 +172,7 @@ def _dollars(text: str) -> int:
 
 
 def _gone(forecast: "Forecast", budget_pico: int) -> "tuple[Exhaustion, int]":
-    from modelspend.forecast import of_month
+    from modelspend.exhaustion import of_month
 
     return of_month(forecast, budget_pico), budget_pico
 
@@ -177,6 +190,12 @@ def _json(
     said["budget"] = None if gone is None else exhaustion_json(*gone)
     said["errors"] = [{"line": each.line, "error": each.error} for each in bad]
     return said
+
+
+def _budgets_json(budgets: "Exhaustions") -> list[dict[str, Any]]:
+    from modelspend.forecast_json import outlook_json
+
+    return [outlook_json(each) for each in budgets]
 
 
 def _talk(found: "Projected", bad: "Sequence[BadLine]") -> None:

@@ -151,6 +151,16 @@ def _talk(tally: "Tally", said: Mapping[str, Any]) -> None:
             f"{reached['routing_shift_deep_pct']} % of the cost of deep_reasoning shifts: whole"
             " conversations, which lose their caches."
         )
+    for source, targets in reached["model_mix"].items():
+        for target, share in targets.items():
+            if share is not None:
+                note(f"{share} % of the cost of {source} goes to {target}.")
+    lost = -sum(said["saved_beside_moves"].values())
+    if lost:
+        note(
+            f"Calls that do not move cost {_text(abs(lost))} USD {'more' if lost > 0 else 'less'}"
+            f" in these {again['days']} days, since others share their conversations' caches."
+        )
     if asked["cache_hit_rate_delta"] and reached["cache_hit_rate"] is not None:
         rates = reached["cache_hit_rate"], reached["cache_hit_rate_after"]
         note(f"{100 * rates[0]:.1f} % of prompt tokens are read from caches, {100 * rates[1]:.1f} %"

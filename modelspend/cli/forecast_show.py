@@ -11,7 +11,9 @@ import typer
 from modelspend.cli.output import draw, on_terminal
 
 if TYPE_CHECKING:
-    from modelspend.forecast import Backtest, Exhaustion, Forecast, Horizon
+    from modelspend.exhaustion import Exhaustion, Outlook
+    from modelspend.forecast import Backtest, Forecast, Horizon
+    from modelspend.reports.exhaustion import Exhaustions
     from modelspend.reports.forecast import Projected
 
 TOTALS = ("days", "until", "cost_usd", "low_80_usd", "high_80_usd", "low_95_usd", "high_95_usd",
@@ -25,7 +27,12 @@ DIFFERENCE = "(difference)"
 ALL = "(all)"
 
 
-def show(found: "Projected", by: str | None, gone: "tuple[Exhaustion, int] | None") -> None:
+def show(
+    found: "Projected",
+    by: str | None,
+    gone: "tuple[Exhaustion, int] | None",
+    budgets: "Exhaustions",
+) -> None:
     """On a terminal a chart and tables; a table alone when piped."""
     terminal = on_terminal()
     if terminal:
@@ -46,6 +53,7 @@ def show(found: "Projected", by: str | None, gone: "tuple[Exhaustion, int] | Non
         _below(found, by)
     if gone is not None:
         typer.echo(budget_said(*gone), err=not terminal)
+    _budgets(budgets)
 
 
 def write_rows(
@@ -141,17 +149,84 @@ def _below(found: "Projected", by: str | None) -> None:
         typer.echo(f"{DIFFERENCE}: each name is projected by itself, and so are all together.")
 
 
+BUDGETS = ("budget", "window", "cap_usd", "spent_usd", "until", "expected_usd", "gone_with",
+           "reached_on", "earliest_on")  # fmt: skip
+
+
+def _budgets(budgets: "Exhaustions") -> None:
+    """A table of them on a terminal; when piped, those that may be gone are told on stderr."""
+    from modelspend.exhaustion import SOON, Outlook
+
+    told = [each for each in budgets if isinstance(each, Outlook)]
+    if on_terminal():
+        if told:
+            typer.echo("")
+            draw(BUDGETS, map(_outlook, told), right=BUDGETS[2:4], spare=_SPARE_OF_BUDGETS)
+    else:
+        for each in told:
+            if each.probability >= SOON:
+                typer.echo(outlook_said(each), err=True)
+    for left_out in budgets:
+        if not isinstance(left_out, Outlook):
+            budget = left_out.usage.budget
+            typer.echo(
+                f"The budget of {budget.title} per {budget.window.name} is not projected:"
+                f" {left_out.reason.rstrip('.')}.",
+                err=True,
+            )
+
+
+_SPARE_OF_BUDGETS = ("expected_usd", "earliest_on", "spent_usd", "window")
+
+
+def _outlook(found: "Outlook") -> tuple[str, ...]:
+    from modelspend.receipt_json import iso
+
+    budget = found.usage.budget
+    return (
+        budget.title,
+        budget.window.name,
+        _money(budget.cap_pico or 0),
+        _money(found.usage.spent_pico),
+        iso(found.until_ms)[:10],
+        _money(found.expected_pico),
+        f"{_chance(found.probability)} %",
+        found.reached_on.isoformat() if found.reached_on else "–",
+        found.earliest_on.isoformat() if found.earliest_on else "–",
+    )
+
+
+def outlook_said(found: "Outlook") -> str:
+    """One budget of the ledger in a sentence."""
+    from modelspend.money import usd_text
+    from modelspend.receipt_json import iso
+
+    budget = found.usage.budget
+    return (
+        f"The budget of {budget.title} per {budget.window.name}: {usd_text(found.usage.spent_pico)}"
+        f" of {usd_text(budget.cap_pico or 0)} USD spent, gone before {iso(found.until_ms)} with"
+        f" {_chance(found.probability)} % probability{_days_said(found)}."
+    )
+
+
+def _days_said(found: "Outlook | Exhaustion") -> str:
+    sooner = found.earliest_on is not None and found.earliest_on != found.reached_on
+    early = f", with bad luck on {found.earliest_on}" if sooner else ""
+    if found.reached_on is None:
+        return f"; not expected by then{early}"
+    return f"; reached on {found.reached_on}{early}"
+
+
+def _chance(probability: float) -> str:
+    chance = 100 * probability
+    return "under 1" if 0 < chance < 1 else "over 99" if 99 < chance < 100 else f"{chance:.0f}"
+
+
 def budget_said(found: "Exhaustion", budget_pico: int) -> str:
     """The chance of its being gone, and the day."""
     from modelspend.money import usd_text
 
-    chance = 100 * found.probability
-    rounded = "under 1" if 0 < chance < 1 else "over 99" if 99 < chance < 100 else f"{chance:.0f}"
-    said = (
-        f"Budget of {usd_text(budget_pico)} USD: {_money(found.left_pico)} USD left;"
-        f" gone by the end of {found.until} with {rounded} % probability"
+    return (
+        f"Budget of {usd_text(budget_pico)} USD: {_money(found.left_pico)} USD left; gone by the"
+        f" end of {found.until} with {_chance(found.probability)} % probability{_days_said(found)}."
     )
-    if found.reached_on is None:
-        return f"{said}; not within the days forecast."
-    early = f", with bad luck on {found.earliest_on}" if found.earliest_on else ""
-    return f"{said}; reached on {found.reached_on}{early}."

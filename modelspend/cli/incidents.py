@@ -43,14 +43,14 @@ def incidents(
         write_json([one.to_json(now_ms) for one in found])
         return
     draw(COLUMNS, [_cells(one, now_ms) for one in found], right=_NUMBERS,
-         spare=("incident_id", "resolution", "failure_class", "reason"))  # fmt: skip
+         spare=("incident_id", "resolution", "failure_class", "reason", "drill"))  # fmt: skip
     going_on = sum(one.resolved_at_ms is None for one in found)
     typer.echo(f"{len(found)} incidents, {going_on} of them not resolved.", err=True)
 
 
 COLUMNS = (
     "incident_id", "provider", "model_id", "status", "opened_at", "duration_s", "reason",
-    "failure_class", "resolution", "calls_affected", "extra_cost_usd",
+    "failure_class", "resolution", "calls_affected", "extra_cost_usd", "drill",
 )  # fmt: skip
 """The columns of a piped list; scripts rely on their names and their order."""
 

@@ -71,21 +71,26 @@ def write_json(value: Any, *, line: bool = False) -> None:
 
 
 def draw(
-    columns: Row, rows: Iterable[Row], *, right: Sequence[str] = (), spare: Sequence[str] = ()
+    columns: Row,
+    rows: Iterable[Row],
+    *,
+    right: Sequence[str] = (),
+    spare: Sequence[str] = (),
+    fold: str | None = None,
 ) -> None:
     """A table on a terminal, else tab-separated lines with a header.
 
     `right` are columns of numbers; `spare` those that a narrow terminal does without, first to go
-    first.
+    first; `fold` is the one of sentences, which takes what is left of a line.
     """
     if on_terminal():
-        _table(columns, [[clean(cell) for cell in row] for row in rows], right, spare)
+        _table(columns, [[clean(cell) for cell in row] for row in rows], right, spare, fold)
         return
     for row in (columns, *rows):
         sys.stdout.write("\t".join(clean(cell) for cell in row) + "\n")
 
 
-def _table(columns: Row, rows: list[list[str]], right: Row, spare: Row) -> None:
+def _table(columns: Row, rows: list[list[str]], right: Row, spare: Row, fold: str | None) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -96,7 +101,8 @@ def _table(columns: Row, rows: list[list[str]], right: Row, spare: Row) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for index in shown:
         side: Literal["left", "right"] = "right" if columns[index] in right else "left"
-        table.add_column(columns[index], justify=side, overflow="fold")
+        whole = fold not in (None, columns[index])
+        table.add_column(columns[index], justify=side, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text(row[index], style=_STYLES.get(row[index], "")) for index in shown))
     console.print(table)
@@ -119,7 +125,9 @@ _STYLES = {
     "ok": "green",
     "success": "green",
     "cached": "cyan",
+    "info": "cyan",
     "warn": "yellow",
+    "critical": "bold red",
     "truncated": "yellow",
     "client_disconnect": "yellow",
     "refused": "yellow",

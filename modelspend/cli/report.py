@@ -56,11 +56,13 @@ def report(
     csv: bool,
     plot: Path | None = None,
     picture: Picture | None = None,
+    show: "Callable[[Report], None] | None" = None,
     configured: bool = False,
 ) -> "Report":
     """Ask for a report and draw it in the form that was wished for.
 
-    `configured` ones need what the configuration says of budgets and alerts.
+    `configured` ones need what the configuration says of budgets and alerts; `show` draws it on a
+    terminal, where the usual table will not do.
     """
     from modelspend.cli.reading import read
     from modelspend.reports.table import Asked as Question
@@ -88,7 +90,7 @@ def report(
     elif csv:
         write_csv(names(found.main), [plain(found.main, row.cells) for row in found.main.rows])
     elif on_terminal():
-        _show(found)
+        (show or _show)(found)
     else:
         rows = [(*plain(found.main, row.cells), row.command or "") for row in found.main.rows]
         draw((*names(found.main), "receipts"), rows)

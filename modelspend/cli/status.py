@@ -1,5 +1,8 @@
 """`status`: what the running sidecar says of itself."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import typer
 
 from modelspend.cli.context import here
@@ -19,9 +22,13 @@ def status(ctx: typer.Context, json: Json = False) -> None:
 
 def _said(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
+        return ", ".join(_drill(one) if isinstance(one, dict) else str(one) for one in value) or "-"
     if isinstance(value, dict):
         return ", ".join(f"{key} {count}" for key, count in value.items()) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None else str(value)
+
+
+def _drill(one: Mapping[str, Any]) -> str:
+    return f"{one['fault']} at {one['provider']} until {one['ends_at'][11:19]}"

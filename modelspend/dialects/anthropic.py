@@ -14,7 +14,7 @@ import orjson
 from modelspend import chat
 from modelspend.dialects import anthropic_answer, anthropic_neutral, anthropic_request, jsonbody
 from modelspend.dialects.dialect import AnswerNote, Encoded, RequestView
-from modelspend.dialects.prompt import prompt_of, words_of
+from modelspend.dialects.prompt import only_words, prompt_of, words_of
 from modelspend.dialects.reader import (
     EventReader,
     as_list,
@@ -43,6 +43,8 @@ _ERROR_TYPES = {
     503: "overloaded_error",
     504: "timeout_error",
 }
+_PLAIN = {"model", "messages", "max_tokens", "stream", "temperature", "system"}
+_SPEAKERS = ("user", "assistant")
 
 
 class AnthropicMessages:
@@ -122,6 +124,15 @@ class AnthropicMessages:
         self, events: Iterable[chat.StreamEvent], *, include_usage: bool = True
     ) -> Iterator[bytes]:
         return anthropic_neutral.EventWriter().write(events)
+
+    def only_words(self, view: RequestView) -> bool:
+        fields = view.body
+        return (
+            fields.keys() <= _PLAIN
+            and type(fields.get("temperature", 1)) in (float, int)
+            and isinstance(fields.get("system", ""), str)
+            and only_words(fields.get("messages"), _SPEAKERS)
+        )
 
     def neutral(self, view: RequestView) -> chat.Request:
         return anthropic_neutral.request(view)

@@ -215,6 +215,11 @@ class ChatDialect(Dialect, Protocol):
         """What the request says to the model; never raises, whatever stands in it."""
         ...
 
+    def only_words(self, view: RequestView) -> bool:
+        """Whether it is plain words, sound and asking for nothing that a model could lack; False
+        says nothing. Spares most requests their neutral form where only its needs are wanted."""
+        ...
+
     def neutral(self, view: RequestView) -> chat.Request:
         """The request in neutral words. Raises BadRequest (with `field`) for what no dialect has
         words for, such as a message without a role."""

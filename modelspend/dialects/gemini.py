@@ -159,6 +159,9 @@ class Gemini:
         """`as_array` writes what a client gets that did not ask for `alt=sse`."""
         return gemini_output.stream(events, as_array)
 
+    def only_words(self, view: RequestView) -> bool:
+        return False
+
     def neutral(self, view: RequestView) -> chat.Request:
         return gemini_neutral.request(view)
 

@@ -20,7 +20,7 @@ from modelspend.dialects.dialect import AnswerNote, Encoded, RequestView
 from modelspend.dialects.openai_checks import check_chat
 from modelspend.dialects.openai_models import abilities
 from modelspend.dialects.openai_shape import error_body
-from modelspend.dialects.prompt import prompt_of
+from modelspend.dialects.prompt import only_words, prompt_of
 from modelspend.dialects.reader import (
     EventReader,
     as_list,
@@ -40,6 +40,8 @@ from modelspend.errors import ModelspendError
 LIMITS = ("max_completion_tokens", "max_tokens")
 _OPTION = b'"stream_options":{"include_usage":true}'
 _ASKED = b'"include_usage":true'
+_PLAIN = {"model", "messages", "stream", "stream_options", "temperature", *LIMITS}
+_SPEAKERS = ("system", "developer", "user", "assistant")
 
 
 class OpenAIChat:
@@ -130,6 +132,14 @@ class OpenAIChat:
         self, events: Iterable[chat.StreamEvent], *, include_usage: bool = True
     ) -> Iterator[bytes]:
         return openai_chat_neutral.ChunkWriter(include_usage).write(events)
+
+    def only_words(self, view: RequestView) -> bool:
+        fields = view.body
+        return (
+            fields.keys() <= _PLAIN
+            and type(fields.get("temperature", 1)) in (float, int)
+            and only_words(fields.get("messages"), _SPEAKERS)
+        )
 
     def neutral(self, view: RequestView) -> chat.Request:
         check_chat(view.body, tuple(openai_chat_neutral.ROLES))

@@ -131,6 +131,9 @@ class OpenAIResponses:
     ) -> Iterator[bytes]:
         return openai_responses_output.EventWriter().write(events)
 
+    def only_words(self, view: RequestView) -> bool:
+        return False
+
     def neutral(self, view: RequestView) -> chat.Request:
         check_responses(view.body, tuple(openai_responses_neutral.ROLES))
         return openai_responses_neutral.request(view)

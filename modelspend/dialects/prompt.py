@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from modelspend.chat import Prompt
-from modelspend.dialects.reader import as_list, as_object
+from modelspend.dialects.reader import as_list
 
 _EARLIER = 3
 """Messages before the newest user turn that are kept."""
@@ -18,12 +18,14 @@ def prompt_of(messages: Sequence[Any], *, system: str = "", content: str = "cont
     """The prompt of a list of messages; `content` is the key that their words stand under."""
     instructions = [system] if system else []
     said: list[tuple[str, str]] = []
-    for message in map(as_object, messages):
-        words = words_of(message.get(content))
-        if message.get("role") in ("system", "developer"):
+    for message in messages:
+        if not isinstance(message, dict):
+            continue
+        words, role = words_of(message.get(content)), message.get("role")
+        if role == "system" or role == "developer":
             instructions.append(words)
         elif words:
-            said.append((str(message.get("role") or "user"), words))
+            said.append((str(role or "user"), words))
     newest = next((n for n in range(len(said) - 1, -1, -1) if said[n][0] == "user"), None)
     if newest is None:
         return Prompt(newest="", system="\n".join(instructions))
@@ -32,6 +34,20 @@ def prompt_of(messages: Sequence[Any], *, system: str = "", content: str = "cont
         system="\n".join(instructions),
         history=tuple(words for _, words in said[max(0, newest - _EARLIER) : newest]),
     )
+
+
+def only_words(messages: object, roles: tuple[str, ...]) -> bool:
+    """Whether it is a list of messages of these roles, each with nothing but a text."""
+    return isinstance(messages, list) and all(
+        isinstance(message, dict)
+        and message.keys() == _PLAIN
+        and isinstance(message["content"], str)
+        and message["role"] in roles
+        for message in messages
+    )
+
+
+_PLAIN = {"role", "content"}
 
 
 def words_of(content: object) -> str:

@@ -226,19 +226,25 @@ def _advised(details: object) -> float | None:
 _DELAY = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
 
 
-def count_chars(value: object) -> int:
+def count_chars(value: Any) -> int:
     """Characters of text anywhere in a JSON value, without base64 media and sealed reasoning."""
     total = 0
     waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
+    for item in waiting:  # it grows while it is read
+        kind = type(item)
+        if kind is str:
             total += 0 if item.startswith("data:") else len(item)
-        elif isinstance(item, list):
+        elif kind is list:
             waiting += item
-        elif isinstance(item, dict):
-            waiting += [kept for key, kept in item.items() if key not in _NOT_TEXT]
-            total += sum(map(len, item))
+        elif kind is dict:
+            for key, kept in item.items():
+                total += len(key)
+                if key in _NOT_TEXT:
+                    continue
+                if type(kept) is not str:
+                    waiting.append(kept)
+                elif not kept.startswith("data:"):
+                    total += len(kept)
     return total
 
 

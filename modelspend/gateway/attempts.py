@@ -12,6 +12,7 @@ from time import perf_counter
 from modelspend.dialects.reader import as_name
 from modelspend.errors import BudgetExceeded, Stopped
 from modelspend.gateway.call import Call
+from modelspend.gateway.faults import Faults
 from modelspend.gateway.headers import afresh, strip_key, upward
 from modelspend.gateway.passage import Passage, asking_for_usage, passage
 from modelspend.gateway.purse import Purse
@@ -31,6 +32,7 @@ class Attempts:
     now_ms: Callable[[], int]
     whole_timeouts: Timeouts
     stream_timeouts: Timeouts
+    faults: Faults = field(default_factory=Faults)
     _rejects: set[tuple[str, str]] = field(default_factory=set)
 
     def passage(self, call: Call, target: Target, *, ask_usage: bool = True) -> Passage:
@@ -80,6 +82,7 @@ class Attempts:
         path = out.dialect.target(out.view, one.target.model)
         if not out.translated and (query := strip_key(request.query)):
             path = f"{path}?{query}"
+        drill = self.faults.on(provider.name)
         before = perf_counter()
         one.delivery = Delivery.MAYBE_ACCEPTED  # until we learn more, it may have been billed
         try:
@@ -89,6 +92,7 @@ class Attempts:
                 headers=_headers(call),
                 body=out.body,
                 timeouts=self.stream_timeouts if out.view.stream else self.whole_timeouts,
+                through=None if drill is None else drill.before(one, out),
             )
         finally:
             call.waited += perf_counter() - before

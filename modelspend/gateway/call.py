@@ -23,7 +23,7 @@ from modelspend.gateway.headers import Pairs
 from modelspend.gateway.passage import Passage, Request
 from modelspend.gateway.router import Ruling
 from modelspend.gateway.target import Target
-from modelspend.gateway.upstream import Reply
+from modelspend.gateway.upstream import Line, Reply
 from modelspend.money import NO_COST, Cost
 from modelspend.receipt import (
     NO_USAGE,
@@ -51,7 +51,8 @@ class Try:
 
     `wait_s` and `should_retry` are what the answer said of trying again, if anything. `holds` is
     what it holds of budgets, `hold_pico` the most it may cost by that. `sure` tells that its cost
-    is what the provider will bill, so that this is charged and not what was held.
+    is what the provider will bill, so that this is charged and not what was held. `drill` is the
+    fault that a drill has put before it, `faulty` what it talked to then.
     """
 
     n: int
@@ -77,6 +78,8 @@ class Try:
     sure: bool = False
     holds: Sequence[Hold] = ()
     hold_pico: int = 0
+    drill: str | None = None
+    faulty: Line | None = None
 
     def begins(self) -> None:
         """The first content has come."""
@@ -96,6 +99,8 @@ class Try:
         self.status, self.failure = status, failure
         if delivery is not None:
             self.delivery = delivery
+        if self.faulty is not None and not self.faulty.sent:
+            self.delivery = Delivery.NOT_SENT  # whatever answered, the provider was not asked
         if self.permit is not None:
             self._tell(self.permit, self.ended)
 
@@ -142,6 +147,7 @@ class Try:
             usage=self.usage,
             cost=self.cost,
             charged_pico=self.charged_pico,
+            drill=self.drill,
         )
 
 
@@ -203,6 +209,7 @@ class Call:
         self.tries: list[Try] = []
         self.chain: Sequence[Target] | None = None  # who may answer, once that had to be asked
         self.hops: list[Failover] = []
+        self._planned: Ruling | None = None  # the ruling as it was before the first hop
         self.refused_by: list[CircuitKey] = []
         self.retry_after_s: float | None = None  # when it may be worth asking again
         self.reply: Reply | None = None
@@ -233,9 +240,22 @@ class Call:
 
     def led(self, hop: Failover) -> None:
         """Somebody else is asked."""
+        if not self.hops:
+            self._planned = self.ruling
         self.hops.append(hop)
+        self._tell_strategy()
+
+    def not_led(self) -> None:
+        """The newest hop was not made after all."""
+        self.hops.pop()
+        self._tell_strategy()
+
+    def _tell_strategy(self) -> None:
+        if not self.hops:
+            self._ruling = self._planned
+            return
         plan = self.ruling.plan
-        strategy = "panic" if hop.reason == "panic" else "fallback"
+        strategy = "panic" if self.hops[-1].reason == "panic" else "fallback"
         decision = replace(plan.decision, strategy=strategy)
         self._ruling = replace(self.ruling, plan=replace(plan, decision=decision))
 

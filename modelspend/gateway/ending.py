@@ -57,13 +57,14 @@ class Endings:
         """The receipt of a call that has no answer; the error goes on to the client."""
         if call.settled:
             return error
-        if isinstance(error, LedgerUnavailable) and not call.begun:
-            call.settled = True  # without an intent nothing was sent, and nothing can be written
-            return error
         refused = isinstance(error, BudgetExceeded | Stopped)
-        if refused and not call.begun:
+        unwritten = isinstance(error, LedgerUnavailable) and not call.begun
+        if unwritten or (refused and not call.begun):
             while call.tries:  # nobody was asked, and nobody will be
                 call.withdraw()
+        if unwritten:
+            call.settled = True  # without an intent nothing was sent, and nothing can be written
+            return error
         if call.tries:
             ours = isinstance(error, LedgerUnavailable)
             ours = ours or call.last.delivery is Delivery.NOT_SENT

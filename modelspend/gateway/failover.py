@@ -72,9 +72,10 @@ class Failovers:
 
     def withdraw(self, call: Call) -> None:
         """Take back the attempt that was begun last: it shall not be sent."""
-        if call.hops and call.hops[-1].to_provider == call.last.target.provider.name:
-            call.hops.pop()
+        withdrawn = call.last
         call.withdraw()
+        if withdrawn.target.circuit != call.last.target.circuit:  # else it was asked again
+            call.not_led()
 
     async def _lead(self, call: Call) -> GiveUp | None:
         if call.chain is None:

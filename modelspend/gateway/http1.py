@@ -33,6 +33,7 @@ class Broken(Exception):
 class Exchange:
     """One request and what comes back. `status` is 0 until the head of the answer is there."""
 
+    sent = True
     __slots__ = (
         "_chunks",
         "_connection",

@@ -222,9 +222,13 @@ class Gateway:
             except AttemptFailed as failed:
                 call.last.end(Status.ERROR, failed.failure, failed.delivery)
                 broken = failed
-            if call.last.failure is not None and await self._goes_on(call):
-                if opened is not None:
+            over = False
+            try:
+                over = call.last.failure is None or not await self._goes_on(call)
+            finally:  # also of a call that ends in there: what was read is nobody's answer
+                if opened is not None and not over:
                     self.answering.drop(opened)
+            if not over:
                 continue
             if broken is not None:
                 raise broken

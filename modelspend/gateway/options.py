@@ -9,12 +9,14 @@ ruled out and told.
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from modelspend import routing
 from modelspend.catalog import Catalog, Provider
 from modelspend.catalog.prices import MISSING, PriceBook
 from modelspend.constraints import Constraints
+from modelspend.dialects import DIALECTS
 from modelspend.dialects.dialect import Dialect
 from modelspend.errors import BadRequest, NoCredential, UnknownModel, Unsupported
 from modelspend.gateway.caller import Caller
@@ -139,13 +141,26 @@ def places(catalog: Catalog, question: Question, *, only_own: bool) -> list[Plac
 
 
 def _place(catalog: Catalog, name: str, question: Question) -> Place:
+    caller = question.caller
+    if question.dry or caller.own_key is not None:
+        return _lying(catalog, question.dialect, name, caller, question.dry)
+    return _configured(catalog, question.dialect.name, name)
+
+
+@lru_cache(maxsize=1024)
+def _configured(catalog: Catalog, dialect: str, name: str) -> Place:
+    """Where a model lies for whoever brings no key: the same as long as the catalog is."""
+    return _lying(catalog, DIALECTS[dialect], name, Caller(tenant=""), dry=False)
+
+
+def _lying(catalog: Catalog, dialect: Dialect, name: str, caller: Caller, dry: bool) -> Place:
     try:
-        target = choose(catalog, question.dialect, name, question.caller)
+        target = choose(catalog, dialect, name, caller)
     except (UnknownModel, Unsupported, NoCredential):
         first, slash, rest = name.partition("/")
         owner = catalog.known.get(first) if slash else catalog.owner(name)
         told = rest if slash and owner is not None else name
-        supposed = question.dry and not catalog.providers and question.caller.own_key is None
+        supposed = dry and not catalog.providers and caller.own_key is None
         usable = supposed and owner is not None
         return Place(name=name, provider=owner, model=told, usable=usable)
     return Place(name=name, provider=target.provider, model=target.model, usable=True)
@@ -173,7 +188,7 @@ def plan(
     unsayable: Unsayable,
 ) -> Plan:
     """The decision about a question, once the prices of its places are at hand."""
-    options = {place.name: _option(known, place, question, unsayable) for place in found}
+    options = _options(known, question, found, unsayable)
     tier = () if asked.pinned else models_for(question.profile, question.found.tier)
     return routing.plan(
         asked,
@@ -183,6 +198,22 @@ def plan(
         own=options.get(_OWN),
         incumbent=options.get(_INCUMBENT),
     )
+
+
+def _options(
+    known: Known, question: Question, found: Sequence[Place], unsayable: Unsayable
+) -> dict[str, Option]:
+    """The option of each place by its name; places where the same model lies share one."""
+    options: dict[str, Option] = {}
+    there: dict[tuple[str, str, bool], Option] = {}
+    for place in found:
+        provider = place.provider
+        lies = (provider.name if provider else place.name, place.model, place.usable)
+        option = there.get(lies)
+        if option is None:
+            option = there[lies] = _option(known, place, question, unsayable)
+        options[place.name] = option
+    return options
 
 
 def others(

@@ -305,11 +305,10 @@ class Router:
         await options.fetch_prices(self.prices, found, question.now_ms)
         errors = refusals_in(request, view, asked, found)
         unsayable = {dialect: lacking(error) for dialect, error in errors.items()}
-        asked = replace(
-            asked,
-            needs=asked.needs | frozenset(unsayable.values()),
-            over_cap=await self._over_cap(question, request, view, found),
-        )
+        if unsayable:
+            asked = replace(asked, needs=asked.needs | frozenset(unsayable.values()))
+        if over_cap := await self._over_cap(question, request, view, found):
+            asked = replace(asked, over_cap=over_cap)
         shut = self._shut(found, question.caller, question.dialect)
         question = replace(question, shut=shut) if shut else question
         plan = options.plan(self.known, question, asked, found, unsayable)
@@ -332,12 +331,17 @@ class Router:
     ) -> Ruling:
         own, applied = question.own, asked.mode == "route"
         inputs = inputs_of(asked, question, unsayable)
-        decision = replace(plan.decision, applied=applied, inputs=inputs)
+        decision = plan.decision.made_from(inputs, applied=applied)
         target = own if own is not None and not applied else self._target(chosen, question)
         if target is not None and applied and _newcomer(target, question):
             target = replace(target, newcomer=True)
         return Ruling(
-            plan=replace(plan, decision=decision),
+            plan=Plan(
+                decision=decision,
+                candidates=plan.candidates,
+                chosen=plan.chosen,
+                chain=plan.chain,
+            ),
             target=target,
             found=question.found,
             asked=asked,
@@ -390,7 +394,8 @@ def asked_in(
     pinned = pins.reason(view, question.own, question.kept)
     needs: frozenset[str] = frozenset()
     try:
-        needs = translation.needs(chat.neutral(view)) & _FILTERS
+        if not chat.only_words(view):
+            needs = translation.needs(chat.neutral(view)) & _FILTERS
     except BadRequest:
         if question.own is None:
             raise

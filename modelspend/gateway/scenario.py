@@ -93,11 +93,16 @@ class Scenario:
                     self._to[source, conversation] = target
                     del left[conversation]
 
-    def _mix_target(self, past: Past, was: Where, conversation: Conversation) -> str | None:
+    def _mix_target(
+        self, past: Past, was: Where, conversation: Conversation
+    ) -> tuple[str, str] | None:
+        """The name in the mix that the call goes by, and where it goes."""
         names = {past.model, past.asked, "/".join(was), f"{past.provider}/{past.model}"}
         for source in self.change.mix:
-            if source in names and (source, conversation) in self._to:
-                return self._to[source, conversation]
+            if source in names:
+                self.tally.mix_pico[source] += past.cost_pico or 0
+                if (source, conversation) in self._to:
+                    return source, self._to[source, conversation]
         return None
 
     def _shift_target(self, past: Past) -> str | None:
@@ -143,22 +148,25 @@ class Scenario:
             exact=True,
             tries=tuple((one, dict(one.usage.quantities)) for one in past.tries),
         )
-        name = self._mix_target(past, was, conversation)
-        mix = await self._reached(past, name) if name else None
+        goes = self._mix_target(past, was, conversation)
+        mix = await self._reached(past, goes[1]) if goes else None
         mixed = same
         if self.change.mix:
             mixed = await self._again(past, was, self._mixed, mix or own, same)
-        if mix is not None and _said(mix) != _said(own):
-            self.tally.moved("mix", _said(own), _said(mix), cost, _cost(mixed))
+        if goes is not None and mix is not None and mixed is not same:
+            self.tally.mixed_pico[goes] += cost
+            if _said(mix) != _said(own):
+                self.tally.moved("mix", _said(own), _said(mix), cost, _cost(mixed))
         shift, shifted = None, mixed
         if deep and conversation in self._deep:
-            self.tally.shifted_pico += cost
             shift = await self._shift(past)
         if self._deep:
             shifted = await self._again(past, was, self._shifted, shift or mix or own, mixed)
-        if shift is not None and _said(shift) != _said(mix or own):
-            costs = _cost(mixed), _cost(shifted)
-            self.tally.moved("routing", _said(mix or own), _said(shift), *costs)
+        if shift is not None and shifted is not mixed:
+            self.tally.shifted_pico += cost
+            if _said(shift) != _said(mix or own):
+                costs = _cost(mixed), _cost(shifted)
+                self.tally.moved("routing", _said(mix or own), _said(shift), *costs)
         self.tally.inexact += not shifted.exact
         cached = await self._cached(past, was, shift or mix or own, shifted)
         self.tally.add([cost, _cost(mixed), _cost(shifted), cached])

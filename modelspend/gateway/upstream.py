@@ -12,7 +12,7 @@ import socket
 import ssl
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -23,7 +23,7 @@ import aiohappyeyeballs
 
 from modelspend.errors import UpstreamFailed
 from modelspend.gateway.headers import text_of
-from modelspend.gateway.http1 import Broken, Connection, Exchange
+from modelspend.gateway.http1 import Broken, Connection
 from modelspend.receipt import Delivery, FailureClass
 
 Headers = Sequence[tuple[str, str]]
@@ -47,6 +47,45 @@ class Timeouts:
     first_byte_s: float
     idle_s: float
     total_s: float
+
+
+class Line(Protocol):
+    """A request under way, as `http1.Exchange` is one: `sent` tells whether anything has left."""
+
+    @property
+    def sent(self) -> bool: ...
+
+    @property
+    def status(self) -> int:
+        """0 until the head of the answer is there."""
+        ...
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]: ...
+
+    @property
+    def waiting(self) -> bool: ...
+
+    async def head(self) -> None:
+        """Wait for status and headers. Raises Broken."""
+        ...
+
+    async def more(self) -> bytes:
+        """The next bytes; b"" at the end. Raises Broken."""
+        ...
+
+    def fail(self, failure: FailureClass) -> None:
+        """Break it off: whoever waits gets this class."""
+        ...
+
+    def close(self) -> None: ...
+
+
+Opening = Callable[[], Awaitable[Line]]
+"""Sends the request."""
+
+Through = Callable[[Opening], Line]
+"""Another line in place of the straight one, which it may open or not."""
 
 
 class AttemptFailed(Exception):
@@ -120,33 +159,37 @@ class Upstream:
         body: bytes,
         timeouts: Timeouts,
         method: str = "POST",
+        through: Through | None = None,
     ) -> "Reply":
         """Send `body` and wait for the head of the answer.
 
         Raises AttemptFailed. The reply must be closed by whoever got it.
         """
         now = self._watch.now()
-        delivery = Delivery.NOT_SENT
-        try:
+        line: Line | None = None
+
+        async def opening() -> Line:
             origin, target = self._place(url)
             head = _head(method, target, origin.host, headers, len(body))
             connection = await self._pool(origin).connection(timeouts.connect_s)
-            delivery = Delivery.MAYBE_ACCEPTED
-            exchange = connection.send(head, body)
-            reply = Reply(provider, exchange, self._watch, timeouts, now)
+            return connection.send(head, body)
+
+        try:
+            line = await opening() if through is None else through(opening)
+            reply = Reply(provider, line, self._watch, timeouts, now)
             try:
-                await exchange.head()
+                await line.head()
             except BaseException:
                 reply.close()
                 raise
             reply.answered()
             return reply
         except Broken as broken:
-            raise AttemptFailed(broken.failure, delivery, provider) from None
+            raise AttemptFailed(broken.failure, _delivery(line), provider) from None
         except TimeoutError:
-            raise AttemptFailed(FailureClass.CONNECT_TIMEOUT, delivery, provider) from None
+            raise AttemptFailed(FailureClass.CONNECT_TIMEOUT, _delivery(line), provider) from None
         except (OSError, ValueError):
-            raise AttemptFailed(FailureClass.CONNECT, delivery, provider) from None
+            raise AttemptFailed(FailureClass.CONNECT, _delivery(line), provider) from None
 
     def _place(self, url: str) -> tuple[_Origin, bytes]:
         """Where a URL lies, and its request target. Raises ValueError."""
@@ -164,6 +207,11 @@ class Upstream:
         if pool is None:
             pool = self._pools[origin] = _Pool(origin, self._watch, self._keep_idle_s)
         return pool
+
+
+def _delivery(line: Line | None) -> Delivery:
+    """How far an attempt got that has no answer."""
+    return Delivery.NOT_SENT if line is None or not line.sent else Delivery.MAYBE_ACCEPTED
 
 
 def _split(url: str) -> tuple[_Origin, bytes]:
@@ -329,7 +377,7 @@ class Reply:
     """The head of an answer, and its bytes as they come."""
 
     def __init__(
-        self, provider: str, exchange: Exchange, watch: _Watch, timeouts: Timeouts, now: float
+        self, provider: str, line: Line, watch: _Watch, timeouts: Timeouts, now: float
     ) -> None:
         self.provider = provider
         self.status = 0
@@ -337,7 +385,7 @@ class Reply:
         self.content_type = ""
         self.decoded = False
         self._by_name: dict[str, str] = {}
-        self._exchange = exchange
+        self._line = line
         self._decode: _Decoder | None = None
         self._put_back = b""
         self._idle_s = timeouts.idle_s
@@ -349,8 +397,8 @@ class Reply:
 
     def answered(self) -> None:
         """Take the head of the answer, which is there now."""
-        self.status = self._exchange.status
-        self.headers = [(text_of(name), text_of(value)) for name, value in self._exchange.headers]
+        self.status = self._line.status
+        self.headers = [(text_of(name), text_of(value)) for name, value in self._line.headers]
         for name, value in self.headers:
             self._by_name.setdefault(name.lower(), value)
         self.content_type = self.header("content-type") or ""
@@ -362,15 +410,16 @@ class Reply:
         return self._by_name.get(name)
 
     async def more(self) -> bytes:
-        """The next bytes, decoded; b"" at the end. Raises AttemptFailed."""
+        """The next bytes, decoded; b"" at the end. Raises AttemptFailed; it is closed then."""
         if self._put_back:
             data, self._put_back = self._put_back, b""
             return data
         while True:
             self._heard_at = self._watch.now()
             try:
-                chunk = await self._exchange.more()
+                chunk = await self._line.more()
             except Broken as broken:
+                self.close()
                 raise AttemptFailed(broken.failure, Delivery.RESPONDING, self.provider) from None
             if not chunk:
                 self._watch.discard(self)
@@ -384,6 +433,7 @@ class Reply:
         try:
             return self._decode(chunk)
         except (zlib.error, ValueError):
+            self.close()
             raise AttemptFailed(FailureClass.PROTOCOL, Delivery.RESPONDING, self.provider) from None
 
     def replay(self, data: bytes) -> None:
@@ -393,21 +443,21 @@ class Reply:
     def close(self) -> None:
         """Let go of the answer: a connection that was not read to its end is cut."""
         self._watch.discard(self)
-        self._exchange.close()
+        self._line.close()
 
     def cut(self, failure: FailureClass) -> None:
         """Break the answer off from outside: a waiting `more` raises with this class."""
         self._watch.discard(self)
-        self._exchange.fail(failure)
+        self._line.fail(failure)
 
     def look(self, now: float) -> None:
         """A client that reads slowly does not make the provider idle: only our waiting counts."""
         if now >= self._whole_by:
             self.cut(FailureClass.TOTAL_TIMEOUT)
-        elif not self._exchange.status:
+        elif not self._line.status:
             if now >= self._head_by:
                 self.cut(FailureClass.FIRST_BYTE_TIMEOUT)
-        elif self._exchange.waiting and now >= self._heard_at + self._idle_s:
+        elif self._line.waiting and now >= self._heard_at + self._idle_s:
             self.cut(FailureClass.IDLE_TIMEOUT)
 
 

@@ -211,7 +211,7 @@ def _add_hour(tally: _Tally, scope: Scope, hour: Hour) -> None:
 async def _week(store: Store, where: Filter) -> dict[Name, _Tally]:
     found: dict[Name, _Tally] = defaultdict(_Tally)
     keys: tuple[Key, ...] = ("tenant", "category", "model", "provider")
-    for names, one in (await store.days.sums(keys, where)).items():
+    for names, one in (await store.days.costs(keys, where)).items():
         for name in _names_of(*names):
             found[name].cost_pico += one.cost_pico
     for names, used in (await store.days.tokens(keys, where)).items():

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from modelspend import forecast_json
-from modelspend.days import Day
+from modelspend.days import MOST_DAYS, Day
 from modelspend.errors import TooLittleHistory
 from modelspend.forecast import Forecast, Horizon, project
 from modelspend.money import usd
@@ -130,11 +130,12 @@ async def recent(
 
 
 def _span(sums: Sequence[DaySum], where: Sequence[Filter], now_ms: int) -> Span | None:
-    """From the first day with a receipt to yesterday, or to where the filters end."""
+    """From the first day with a receipt to yesterday, or to where the filters end; of a ledger
+    that a wrong clock began, the last days that a forecast can be made of."""
     if not sums:
         return None
-    until = max(each.until_ms or 0 for each in over(where, now_ms))
-    return day_of(sums[0].day), day_of(until // DAY) - timedelta(days=1)
+    until = max(each.until_ms or 0 for each in over(where, now_ms)) // DAY
+    return day_of(max(sums[0].day, until - MOST_DAYS)), day_of(until) - timedelta(days=1)
 
 
 def _days(sums: Sequence[DaySum]) -> list[Day]:

@@ -7,7 +7,7 @@ once, in place of another (`hop`), or not at all (`failed`).
 
 from modelspend.errors import Usage
 from modelspend.reports.table import Asked, Cell, Column, Report, Row, Table, cut
-from modelspend.store import Durations, LatencyKey, Part, Store, Took
+from modelspend.store import PLACES, Durations, LatencyKey, Part, Store, Took
 
 BY = ("model", "category", "provider", "region", "tenant", "workflow")
 PERCENTS = (50, 95, 99)
@@ -106,8 +106,10 @@ def _all(
 
 
 def _of_part(asked: Asked, part: Part, since: int, until: int) -> dict[str, str] | None:
-    """Receipts that were answered so; nothing tells those apart in which an attempt failed."""
-    if part == "failed" or asked.wheres[0].status not in ((), ("success",)):
+    """Receipts that were answered so, or in which an attempt failed."""
+    if part == "failed":
+        return {**asked.leads_to(since, until), "failed": "any"}
+    if asked.wheres[0].status not in ((), ("success",)):
         return None
     hopped = {"hopped": ""} if part == "hop" else {"not-hopped": ""}
     return {**asked.leads_to(since, until, status="success"), **hopped}
@@ -117,4 +119,6 @@ def _link(
     asked: Asked, by: str, name: str | None, part: Part, since: int, until: int
 ) -> dict[str, str] | None:
     said = _of_part(asked, part, since, until)
+    if said is not None and part == "failed" and by in PLACES:
+        return {**said, "failed": f"{by}={name or ''}"}
     return None if said is None else {**said, by: name or ""}

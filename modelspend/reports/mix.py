@@ -31,7 +31,7 @@ async def mix(store: Store, asked: Asked) -> Report:
     since, until = asked.period("30d")
     keys = _KEYS[by]
     days = days_of(since, until)
-    daily = await store.days.sums((*keys, "day"), *asked.within(since, until))
+    daily = await store.days.costs((*keys, "day"), *asked.within(since, until))
     groups: dict[tuple[str | None, ...], Sum] = {}
     trends: dict[tuple[str | None, ...], list[int]] = {}
     for (*names, day), one in daily.items():

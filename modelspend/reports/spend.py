@@ -46,11 +46,10 @@ async def spend(store: Store, asked: Asked) -> Report:
     by = asked.grouped(BY, "tenant")
     since, until = asked.period("mtd")
     earlier = before(since, until)
-    now = await _groups(store, by, asked.within(since, until))
+    now, trends = await _now(store, by, asked, since, until)
     then = {} if by == "day" else await _groups(store, by, asked.within(*earlier))
-    total = (await store.days.sums((), *asked.within(since, until))).get((), Sum())
-    was = (await store.days.sums((), *asked.within(*earlier))).get((), Sum())
-    trends = await _trends(store, by, asked, since, until)
+    total = await _total(store, by, now, asked.within(since, until))
+    was = await _total(store, by, then or None, asked.within(*earlier))
     said = await notes(store, asked, total, since, until)
     rows = [
         Row(
@@ -181,24 +180,34 @@ async def _groups(store: Store, by: str, wheres: tuple[Filter, ...]) -> Groups:
     if by.startswith("tag"):
         return await store.days.by_tag(by.partition(":")[2] or None, *wheres)
     key: Key = by  # type: ignore[assignment]
-    return {named: found for (named,), found in (await store.days.sums((key,), *wheres)).items()}
+    return {named: found for (named,), found in (await store.days.costs((key,), *wheres)).items()}
 
 
-async def _trends(
+async def _total(store: Store, by: str, groups: Groups | None, wheres: tuple[Filter, ...]) -> Sum:
+    """All of it: the groups together, where each receipt is in one of them."""
+    if groups is not None and by != "session" and not by.startswith("tag"):
+        return sum(groups.values(), Sum())
+    return (await store.days.costs((), *wheres)).get((), Sum())
+
+
+Trends = dict[str | None, tuple[int, ...]]
+
+
+async def _now(
     store: Store, by: str, asked: Asked, since: int, until: int
-) -> dict[str | None, tuple[int, ...]]:
-    """Cost by day for each row, and for all; none where a row is a day, or lasts no longer."""
+) -> tuple[Groups, Trends]:
+    """The groups, and their cost by day; no days where a row is one, or all lasts no longer."""
+    within = asked.within(since, until)
     if by in ("day", "session") or by.startswith("tag") or until - since <= 2 * DAY_MS:
-        return {}
+        return await _groups(store, by, within), {}
     key: Key = by  # type: ignore[assignment]
-    days = days_of(since, until)
-    found: dict[str | None, list[int]] = {_ALL: [0] * len(days)}
-    for (named, day), one in (
-        await store.days.sums((key, "day"), *asked.within(since, until))
-    ).items():
-        found.setdefault(named, [0] * len(days))[day - days.start] += one.cost_pico
-        found[_ALL][day - days.start] += one.cost_pico
-    return {named: tuple(costs) for named, costs in found.items()}
+    days, groups = days_of(since, until), Groups()
+    trends: dict[str | None, list[int]] = {_ALL: [0] * len(days)}
+    for (named, day), one in (await store.days.costs((key, "day"), *within)).items():
+        groups[named] = groups[named] + one if named in groups else one
+        trends.setdefault(named, [0] * len(days))[day - days.start] += one.cost_pico
+        trends[_ALL][day - days.start] += one.cost_pico
+    return groups, {named: tuple(costs) for named, costs in trends.items()}
 
 
 def _ordered(by: str, groups: Groups) -> list[tuple[str | None, Sum]]:

@@ -3,6 +3,8 @@
 A report made of the others' parts: nothing is computed here that they do not compute.
 """
 
+from asyncio import gather
+
 from modelspend.receipt import Status
 from modelspend.reports.latency import percentiles
 from modelspend.reports.table import (
@@ -18,7 +20,7 @@ from modelspend.reports.table import (
     notes,
     share,
 )
-from modelspend.store import Key, Store, Sum
+from modelspend.store import ByPart, Filter, Key, Store, Sum, Sums
 
 BY = ("tenant", "workflow")
 _WENT_WRONG = frozenset({Status.ERROR, Status.TRUNCATED, Status.INTERRUPTED})
@@ -31,16 +33,20 @@ async def tenants(store: Store, asked: Asked) -> Report:
     key: Key = by  # type: ignore[assignment]
     within = asked.within(since, until)
     days = days_of(since, until)
+    daily, parts, then, took = await gather(  # side by side: each walks all days
+        store.days.costs((key, "day"), *within),
+        store.days.sums((key, "status", "model", "category"), *within),
+        store.days.costs((key,), *asked.within(*before(since, until))),
+        _latencies(store, key, within),
+    )
     groups: dict[str | None, Sum] = {}
-    trends: dict[str | None, list[int]] = {}
-    for (name, day), one in (await store.days.sums((key, "day"), *within)).items():
-        groups[name] = groups.get(name, Sum()) + one
-        trends.setdefault(name, [0] * len(days))[day - days.start] += one.cost_pico
-    then = await store.days.sums((key,), *asked.within(*before(since, until)))
-    wrong = _wrong(await store.days.sums((key, "status"), *within))
-    models = _dearest(await store.days.sums((key, "model"), *within))
-    categories = _dearest(await store.days.sums((key, "category"), *within))
-    took = await store.latencies.by((by,), within[0]) if len(within) == 1 else {}  # type: ignore[arg-type]
+    for (name, *_), one in parts.items():
+        groups[name] = groups[name] + one if name in groups else one
+    trends: dict[str | None, list[int]] = {name: [0] * len(days) for name in groups}
+    for (name, day), one in daily.items():
+        if name in trends:
+            trends[name][day - days.start] += one.cost_pico
+    wrong, models, categories = _wrong(parts), _dearest(parts, 2), _dearest(parts, 3)
     total = sum(groups.values(), Sum())
     was = sum(then.values(), Sum())
     said = await notes(store, asked, total, since, until)
@@ -117,19 +123,25 @@ async def tenants(store: Store, asked: Asked) -> Report:
     )
 
 
-def _wrong(found: dict[tuple[str | None, ...], Sum]) -> dict[str | None, int]:
+async def _latencies(store: Store, key: Key, wheres: tuple[Filter, ...]) -> ByPart:
+    """None for several filters, of which any may match: durations are not told apart by them."""
+    if len(wheres) > 1:
+        return {}
+    return await store.latencies.by((key,), wheres[0])  # type: ignore[arg-type]
+
+
+def _wrong(parts: Sums) -> dict[str | None, int]:
     counts: dict[str | None, int] = {}
-    for (name, status), one in found.items():
+    for (name, status, *_), one in parts.items():
         if status in _WENT_WRONG:
             counts[name] = counts.get(name, 0) + one.receipts
     return counts
 
 
-def _dearest(found: dict[tuple[str | None, ...], Sum]) -> dict[str | None, str | None]:
-    """What each one spends most on."""
-    best: dict[str | None, tuple[int, str | None]] = {}
-    for (name, what), one in found.items():
-        mine = (one.cost_pico, what)
-        if name not in best or (mine[0], mine[1] or "") > (best[name][0], best[name][1] or ""):
-            best[name] = mine
-    return {name: what for name, (_, what) in best.items()}
+def _dearest(parts: Sums, at: int) -> dict[str | None, str | None]:
+    """What each one spends most on, by one of the keys."""
+    costs: dict[tuple[str | None, str | None], int] = {}
+    for key, one in parts.items():
+        costs[key[0], key[at]] = costs.get((key[0], key[at]), 0) + one.cost_pico
+    ordered = sorted(costs.items(), key=lambda pair: (pair[1], pair[0][1] or ""))
+    return {name: what for (name, what), _ in ordered}

@@ -39,7 +39,9 @@ from modelspend.retries import Repeats, RetryBudget
 from modelspend.server import (
     circuits,
     control,
+    drills,
     evals,
+    events,
     forecast,
     jobs,
     kills,
@@ -90,6 +92,10 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/evals/results", control.guarded(evals.keep_result)),
     ("GET", "/v1/circuits", control.guarded(circuits.circuits)),
     ("GET", "/v1/incidents", control.guarded(circuits.incidents)),
+    ("GET", "/v1/events", events.events),
+    ("GET", "/v1/drill", control.guarded(drills.listed)),
+    ("POST", "/v1/drill", control.guarded(drills.begin)),
+    ("DELETE", "/v1/drill/{drill_id}", control.guarded(drills.end)),
     ("GET", "/v1/sla/failover-audit", control.guarded(sla.failover_audit)),
     ("GET", "/v1/sla/provider-history", control.guarded(sla.provider_history)),
     ("POST", "/v1/kill", control.guarded(kills.kill)),
@@ -130,6 +136,8 @@ async def build(started: Started, store: Store) -> web.Application:
     forecast.prepare(app)
     app[LIVE] = await _live(started, store, prices)
     await circuits.take_up(app[LIVE], store)
+    app[events.FEED] = events.Feed(store)
+    drills.keep_ends(app[LIVE], store)
     app[RELOAD] = lambda: _reload(app, started)
     app.cleanup_ctx.extend((_upstream, _background(prices)))
     app.on_shutdown.append(_drain)
@@ -275,4 +283,6 @@ async def _drain(app: web.Application) -> None:
     """New calls are refused at once; open streams get their time, then an error event."""
     live = app[LIVE]
     live.gateway.draining = True
+    app[events.FEED].close()
+    live.gateway.attempts.faults.end_all("shutdown")
     await live.gateway.drained(live.settings.server.drain_s)

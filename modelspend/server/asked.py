@@ -34,11 +34,7 @@ class Asked:
 
     def number(self, name: str) -> int | None:
         said = self.text(name)
-        if said is None:
-            return None
-        if not (said.isascii() and said.isdigit()) or len(said) > _DIGITS:
-            raise Usage(f"{name} must be a whole number, not {said!r}.", f"Write {name}=50.")
-        return int(said)
+        return None if said is None else whole_number(name, said)
 
     def limit(self, default: int = 50) -> int:
         said = self.number("limit")
@@ -52,3 +48,10 @@ class Asked:
             return periods.instant(said, now_ms, end=name == "until")
         except ValueError as error:
             raise Usage(f"{name}: {error}.") from None
+
+
+def whole_number(name: str, said: str) -> int:
+    """Raises Usage for anything else."""
+    if not (said.isascii() and said.isdigit()) or len(said) > _DIGITS:
+        raise Usage(f"{name} must be a whole number, not {said!r}.", f"Write {name}=50.")
+    return int(said)

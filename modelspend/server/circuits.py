@@ -17,10 +17,10 @@ async def circuits(request: web.Request) -> Mapping[str, Any]:
     live = request.app[LIVE]
     asked = Asked(request, "provider", "state")
     provider, state = asked.text("provider"), asked.text("state")
-    now_ms = live.gateway.now_ms()
+    now_ms, faults = live.gateway.now_ms(), live.gateway.attempts.faults
     return {
         "items": [
-            view.to_json(now_ms)
+            view.to_json(now_ms) | {"drill": faults.name(view.circuit.provider)}
             for view in live.circuits.views(perf_counter())
             if provider in (None, view.circuit.provider) and state in (None, view.phase)
         ]
@@ -45,7 +45,8 @@ async def take_up(live: Live, store: Store) -> None:
     """Go on where the last process was, and keep every move from here on."""
 
     def keep(transition: Transition) -> None:
-        store.circuits.moved(transition, live.gateway.now_ms())
+        drill = live.gateway.attempts.faults.name(transition.circuit.provider)
+        store.circuits.moved(transition, live.gateway.now_ms(), drill)
 
     live.circuits.listeners.append(keep)
     live.circuits.restore(await store.circuits.saved(), perf_counter(), live.gateway.now_ms())

@@ -59,6 +59,7 @@ async def status(request: web.Request) -> object:
         "ledger_healthy": request.app[STORE].healthy,
         "providers": sorted(live.catalog.providers),
         "rejected": live.rejected,
+        "drills": [drill.to_json() for drill in gateway.attempts.faults],
     }
 
 

@@ -15,14 +15,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelspend import forecast_json, scenario
 from modelspend.errors import BadRequest, Usage
-from modelspend.forecast import HORIZONS, of_month
+from modelspend.exhaustion import of_month
+from modelspend.forecast import HORIZONS
 from modelspend.gateway.scenario import Scenario
 from modelspend.money import from_usd
 from modelspend.periods import instant
 from modelspend.reports import forecast as reports
+from modelspend.reports.exhaustion import exhaustions
+from modelspend.reports.table import Asked
 from modelspend.server.body import read_body
 from modelspend.server.keys import LIVE
-from modelspend.settings import Settings
+from modelspend.settings import Settings, budgets_of
 from modelspend.store import Filter, Store
 from modelspend.store.daily import Name
 
@@ -48,6 +51,8 @@ async def report(request: web.Request) -> object:
     except ValueError as why:
         raise Usage(f"budget: {why}.") from None
     name: Any = by
+    file = budgets_of(request.app[LIVE].settings)
+    of_budgets = Asked(now_ms=now_ms, wheres=(where,), budgets=file)
 
     async def ask(store: Store) -> object:
         try:
@@ -59,6 +64,8 @@ async def report(request: web.Request) -> object:
         said["budget"] = (
             None if gone is None or limit is None else forecast_json.exhaustion_json(gone, limit)
         )
+        budgets = await exhaustions(store, of_budgets)
+        said["budgets"] = [forecast_json.outlook_json(each) for each in budgets]
         return {**said, "errors": []}
 
     return await _apart(request, ask)

@@ -12,9 +12,19 @@ from modelspend.reports import REPORTS, Asked
 from modelspend.reports.table import to_json
 from modelspend.server.keys import LIVE, STORE
 from modelspend.settings import budgets_of
-from modelspend.store import Filter
+from modelspend.store import PLACES, Filter
 
-_NAMES = ("tenant", "workflow", "model", "provider", "category", "session", "region", "tag")
+_NAMES = (
+    "tenant",
+    "workflow",
+    "model",
+    "provider",
+    "category",
+    "session",
+    "region",
+    "tag",
+    "failed",
+)
 _OTHERS = ("status", "min-cost", "min-latency", "since", "until", "by", "limit")
 _FLAGS = {"unpriced": ("unpriced", True), "priced": ("unpriced", False)} | {
     "hopped": ("hopped", True),
@@ -54,6 +64,11 @@ def filter_of(asked: Mapping[str, str], now_ms: int) -> Filter:
         known = ", ".join((*_NAMES, *_OTHERS, *_FLAGS))
         raise Usage(f"Unknown parameter {unknown[0]!r}.", f"Known: {known}.")
     said: dict[str, Any] = {name: asked[name] for name in _NAMES if name in asked}
+    place, equals, _ = said.get("failed", "any").partition("=")
+    if place not in ("any", *PLACES) or bool(equals) == (place == "any"):
+        raise Usage(
+            f"failed cannot be {asked['failed']!r}.", "Write failed=any, or failed=model=NAME."
+        )
     said |= {field: value for name, (field, value) in _FLAGS.items() if name in asked}
     try:
         if "status" in asked:

@@ -10,21 +10,23 @@ from modelspend.store.bodies import Bodies
 from modelspend.store.budgets import HeldCall, Stop
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
 from modelspend.store.daily import ConversationSum, Daily, DaySum
-from modelspend.store.days import DAY_MS, Key, Sum, Tokens
+from modelspend.store.days import DAY_MS, Key, Sum, Sums, Tokens
 from modelspend.store.history import Past, PastTry
 from modelspend.store.holds import Firing
-from modelspend.store.latencies import Durations, LatencyKey, Part, Took
+from modelspend.store.latencies import ByPart, Durations, LatencyKey, Part, Took
 from modelspend.store.ledger import Store
 from modelspend.store.lock import Holder, read_lock
 from modelspend.store.meta import Info
 from modelspend.store.receipts import Stored, Totals
-from modelspend.store.search import ALL, Filter
+from modelspend.store.search import ALL, PLACES, Filter
 
 __all__ = [
     "ALL",
     "DAY_MS",
+    "PLACES",
     "Advanced",
     "Bodies",
+    "ByPart",
     "ConversationSum",
     "Daily",
     "DaySum",
@@ -48,6 +50,7 @@ __all__ = [
     "Store",
     "Stored",
     "Sum",
+    "Sums",
     "Tokens",
     "Took",
     "Totals",

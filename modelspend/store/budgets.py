@@ -19,7 +19,7 @@ from modelspend.events import Event
 from modelspend.receipt_json import iso
 from modelspend.store.book import Book
 from modelspend.store.events import write_event
-from modelspend.store.holds import Firing, charged, fire, opened, resets, seen, sums
+from modelspend.store.holds import Firing, charged, charged_days, fire, opened, resets, seen, sums
 from modelspend.store.readers import Readers
 from modelspend.store.writer import Writer, needed
 
@@ -86,6 +86,10 @@ class Budgets:
     async def history(self, budget: Budget, at_ms: int, count: int) -> list[tuple[Usage, int]]:
         """(a calendar window, its receipts), from the receipts themselves, the newest first."""
         return await self._readers.ask(lambda conn: _history(conn, budget, at_ms, count))
+
+    async def days(self, budget: Budget, until_ms: int) -> list[tuple[int, int]]:
+        """(a day's number since 1970, in UTC; what its receipts were charged), in order."""
+        return await self._readers.ask(lambda conn: charged_days(conn, budget, until_ms))
 
     async def firings(self, budget: Budget) -> dict[int, list[str]]:
         """What was told in which window."""

@@ -11,13 +11,13 @@ import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from hashlib import sha256
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import orjson
 
 from modelspend.budgets import Hold
+from modelspend.chain import chain_hash
 from modelspend.estimate import Ratio
 from modelspend.events import Event
 from modelspend.failovers import Trail
@@ -161,10 +161,11 @@ class Calls:
             await needed(self._writer).do(lambda book: write_event(book, told))
         return closed
 
-    async def open_count(self) -> int:
-        """How many calls have an intent and no receipt yet."""
+    async def open_count(self, until_ms: int | None = None) -> int:
+        """How many calls have an intent and no receipt yet; of those that began before a time."""
+        query = "SELECT count(*) FROM intents WHERE created_at < ?1 OR ?1 IS NULL"
         return await self._readers.ask(
-            lambda conn: int(conn.execute("SELECT count(*) FROM intents").fetchone()[0])
+            lambda conn: int(conn.execute(query, (until_ms,)).fetchone()[0])
         )
 
 
@@ -329,11 +330,6 @@ def restore_receipt(
     return True
 
 
-def chain_hash(previous: bytes, seq: int, body: bytes) -> bytes:
-    """The link of a receipt: SHA-256 of the link before, the number, the canonical bytes."""
-    return sha256(previous + seq.to_bytes(8, "big") + body).digest()
-
-
 RECEIPT_COLUMNS = (
     "seq, receipt_id, created_at, tenant, workflow, session_id, category, tier, provider, model,"
     " model_asked, dialect, status, stream, cost_pico, charged_pico, exact, latency_ms, ttft_ms,"
@@ -346,13 +342,13 @@ _INSERT_RECEIPT = (
 )
 ATTEMPT_COLUMNS = (
     "seq, n, provider, region, model_id, started_at, status, delivery, http_status, failure_class,"
-    " latency_ms, ttft_ms, cost_pico, charged_pico"
+    " latency_ms, ttft_ms, cost_pico, charged_pico, drill"
 )
 TAG_COLUMNS = "tag, seq, created_at, facet_id, cost_pico"
 _INSERT_TAG = f"INSERT INTO tags ({TAG_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
 SAVINGS_COLUMNS = ", ".join(("seq", *(f"{name}_pico" for name in MECHANISMS)))
 _INSERT_SAVINGS = f"INSERT INTO savings ({SAVINGS_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"
-_INSERT_ATTEMPT = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES ({', '.join('?' * 14)})"
+_INSERT_ATTEMPT = f"INSERT INTO attempts ({ATTEMPT_COLUMNS}) VALUES ({', '.join('?' * 15)})"
 
 
 def receipt_columns(receipt: Receipt) -> tuple[Any, ...]:
@@ -448,6 +444,7 @@ def attempt_rows(seq: int, receipt: Receipt) -> list[tuple[Any, ...]]:
             None if attempt.ttft_ms is None else round(attempt.ttft_ms),
             attempt.cost.total_pico,
             attempt.charged_pico,
+            attempt.drill,
         )
         for attempt in receipt.attempts
     ]

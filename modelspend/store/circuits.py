@@ -35,11 +35,13 @@ class Circuits:
         self._boot_id = boot_id
         self._moves = 0
 
-    def moved(self, transition: Transition, at_ms: int) -> None:
-        """Keep a move; on its way when this returns."""
+    def moved(self, transition: Transition, at_ms: int, drill: str | None = None) -> None:
+        """Keep a move, made under a drill or not; on its way when this returns."""
         self._moves += 1
         boot_id, n = self._boot_id, self._moves
-        needed(self._writer).keep(lambda book: _move(book, transition, at_ms, boot_id, n), None)
+        needed(self._writer).keep(
+            lambda book: _move(book, transition, at_ms, boot_id, n, drill), None
+        )
 
     async def saved(self) -> list[Saved]:
         """How every circuit that ever moved stood last; rows that make no sense are left out."""
@@ -94,7 +96,14 @@ class Circuits:
 _LISTED = "'circuit.open', 'circuit.half_open', 'circuit.recovered'"  # as the index has them
 
 
-def _move(book: Book, transition: Transition, at_ms: int, boot_id: str, n: int) -> None:
+def _move(
+    book: Book,
+    transition: Transition,
+    at_ms: int,
+    boot_id: str,
+    n: int,
+    drill: str | None = None,
+) -> None:
     """Once, however often it is run: a row of the same boot knows its later moves."""
     circuit, moved = transition.circuit, transition.moved
     written = book.execute(
@@ -113,9 +122,10 @@ def _move(book: Book, transition: Transition, at_ms: int, boot_id: str, n: int) 
         "reason": moved.why,
         "failure_class": moved.failure,
         "trips": moved.trips,
+        **({} if drill is None else {"drill": drill}),
     }
     if moved.new is Phase.OPEN:
-        told["incident_id"] = touch_or_open(book, circuit, moved, at_ms)
+        told["incident_id"] = touch_or_open(book, circuit, moved, at_ms, drill)
         told |= {"wait_s": moved.wait_s, "calls": moved.calls, "failures": moved.failures}
     elif moved.new is Phase.CLOSED:
         told |= resolve(book, circuit, moved.why, at_ms)

@@ -50,7 +50,7 @@ def _by_name(conn: sqlite3.Connection, where: Sequence[Filter], by: DayName | No
     keys: tuple[Key, ...] = ("day", by) if by else ("day",)
     rows = [
         DaySum(key[0], key[1] if by else None, one.receipts, one.unpriced, one.cost_pico)
-        for key, one in sums_by(conn, keys, where or (ALL,)).items()
+        for key, one in sums_by(conn, keys, where or (ALL,), saved=False).items()
     ]
     return sorted(rows, key=lambda row: (row.day, row.name is not None, row.name or ""))
 

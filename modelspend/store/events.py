@@ -1,48 +1,123 @@
-"""Events: the ledger as a queue. Sinks keep a cursor and ask for what came after it."""
+"""Events: the ledger as a queue. Sinks keep a cursor and ask for what came after it.
 
+A cursor is one number, and a page says where it goes on: past what a filter left out as well, so a
+sink that wants little never looks through the same rows twice. Numbers are given by one writer and
+become visible in their order, so nothing ever appears behind a cursor.
+"""
+
+import json
 import sqlite3
+from decimal import Decimal
+from typing import Any, NamedTuple
 
-import orjson
-
-from modelspend.events import Event
+from modelspend.chain import row_digest
+from modelspend.events import ALL, Event, Wanted
 from modelspend.money import dumps
 from modelspend.store.book import Book
 from modelspend.store.readers import Readers
+from modelspend.store.writer import Writer, needed
+
+
+class Page(NamedTuple):
+    """Events, oldest first, and the number after which the next page begins."""
+
+    events: list[Event]
+    cursor: int
 
 
 class Events:
-    def __init__(self, readers: Readers) -> None:
+    def __init__(self, readers: Readers, writer: Writer | None) -> None:
         self._readers = readers
+        self._writer = writer
 
-    async def after(self, seq: int, limit: int = 100) -> list[Event]:
-        """Events with a greater number, oldest first."""
+    async def page(self, cursor: int, limit: int = 100, where: Wanted = ALL) -> Page:
+        """The next ones with a greater number than the cursor."""
 
-        def ask(conn: sqlite3.Connection) -> list[Event]:
-            rows = conn.execute(
-                "SELECT seq, created_at, kind, level, tenant, receipt_id, data FROM events"
-                " WHERE seq > ? ORDER BY seq LIMIT ?",
-                (seq, limit),
-            )
-            return [_event(*row) for row in rows]
+        def ask(conn: sqlite3.Connection) -> Page:
+            last = max(_last(conn), cursor)
+            found = _select(conn, where, "seq > ? AND seq <= ?", (cursor, last), "seq", limit)
+            return Page(found, found[-1].seq if len(found) == limit else last)
 
         return await self._readers.ask(ask)
+
+    async def after(self, seq: int, limit: int = 100, where: Wanted = ALL) -> list[Event]:
+        """Those with a greater number, oldest first."""
+        return (await self.page(seq, limit, where)).events
+
+    async def newest(self, limit: int = 100, where: Wanted = ALL) -> list[Event]:
+        """The last ones, newest first."""
+        return await self._readers.ask(
+            lambda conn: _select(conn, where, "1", (), "seq DESC", limit)
+        )
+
+    async def last(self) -> int:
+        """The cursor behind all that there is: what comes after it is new."""
+        return await self._readers.ask(_last)
+
+    def tell(self, event: Event) -> None:
+        """Write one that belongs to no receipt; on its way when this returns, and kept until it is
+        durable."""
+        needed(self._writer).keep(lambda book: write_event(book, event), None)
 
 
 def write_event(book: Book, event: Event) -> None:
     """Part of the caller's transaction; the number is the next one of the ledger."""
-    book.execute(
-        "INSERT INTO events (seq, created_at, kind, level, tenant, receipt_id, data)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            book.next_seq(),
-            event.at_ms,
-            event.kind,
-            event.level,
-            event.tenant,
-            event.receipt_id,
-            dumps(dict(event.data)).decode(),
-        ),
+    row = (
+        book.next_seq(),
+        event.at_ms,
+        event.kind,
+        event.level,
+        event.tenant,
+        event.receipt_id,
+        dumps(dict(event.data)).decode(),
     )
+    book.execute(_INSERT, (*row, row_digest(row)))
+
+
+EVENT_COLUMNS = "seq, created_at, kind, level, tenant, receipt_id, data"
+_INSERT = f"INSERT INTO events ({EVENT_COLUMNS}, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def _last(conn: sqlite3.Connection) -> int:
+    return int(conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+
+
+def _select(
+    conn: sqlite3.Connection,
+    where: Wanted,
+    place: str,
+    values: tuple[int, ...],
+    order: str,
+    limit: int,
+) -> list[Event]:
+    terms, more = _terms(where)
+    rows = conn.execute(
+        f"SELECT {EVENT_COLUMNS} FROM events WHERE {' AND '.join((place, *terms))}"
+        f" ORDER BY {order} LIMIT ?",
+        (*values, *more, limit),
+    )
+    return [_event(*row) for row in rows]
+
+
+def _terms(where: Wanted) -> tuple[list[str], list[Any]]:
+    terms: list[str] = []
+    values: list[Any] = []
+    if where.kinds:
+        terms.append(f"({' OR '.join('kind GLOB ?' for _ in where.kinds)})")
+        values += where.kinds
+    if where.tenant is not None:
+        terms.append("tenant = ?")
+        values.append(where.tenant)
+    if where.provider is not None:
+        terms.append(f"? IN ({', '.join(f'json_extract(data, {path!r})' for path in _NAMED)})")
+        values.append(where.provider)
+    if where.since_ms is not None:
+        terms.append("created_at >= ?")
+        values.append(where.since_ms)
+    return terms, values
+
+
+_NAMED = ("$.provider", "$.from_provider", "$.to_provider")
 
 
 def _event(
@@ -55,5 +130,13 @@ def _event(
         level=level,
         tenant=tenant,
         receipt_id=receipt,
-        data=orjson.loads(data),
+        data=json.loads(data, parse_float=Decimal, object_hook=_exact_money),
     )
+
+
+def _exact_money(shape: dict[str, Any]) -> dict[str, Any]:
+    """Dollars digit by digit, other numbers as numbers."""
+    return {
+        key: float(value) if isinstance(value, Decimal) and not key.endswith("_usd") else value
+        for key, value in shape.items()
+    }

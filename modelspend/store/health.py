@@ -1,7 +1,8 @@
 """Health by the minute, counted from the attempts of receipts behind the back of all calls.
 
 A cursor says how far the attempts were counted; it moves in the transaction of the counts, so a
-crash neither loses nor doubles one. What came after it is counted when somebody asks.
+crash neither loses nor doubles one. What came after it is counted when somebody asks. Attempts that
+a drill has met are left out: they say nothing of their provider.
 """
 
 import sqlite3
@@ -93,15 +94,15 @@ def _uncounted(
     """
     cursor = _cursor(conn)
     rows = conn.execute(
-        "SELECT seq, started_at, provider, model_id, status, failure_class, latency_ms, ttft_ms"
-        " FROM attempts WHERE seq > ? ORDER BY seq, n LIMIT ?",
+        "SELECT seq, started_at, provider, model_id, status, failure_class, latency_ms, ttft_ms,"
+        " drill FROM attempts WHERE seq > ? ORDER BY seq, n LIMIT ?",
         (cursor, limit),
     ).fetchall()
     if len(rows) == limit and rows[0][0] != rows[-1][0]:
         rows = [row for row in rows if row[0] != rows[-1][0]]
     found: dict[Name, Sample] = {}
-    for _, at, provider, model, status, failure, latency, ttft in rows:
-        if at >= since_ms:
+    for _, at, provider, model, status, failure, latency, ttft, drill in rows:
+        if at >= since_ms and drill is None:
             one = Sample(at // MINUTE_MS * MINUTE_MS, provider, model)
             told = failure or (None if status in _WELL else status)
             found.setdefault(_name(one), one).add(told, latency, ttft)

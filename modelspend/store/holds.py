@@ -279,6 +279,17 @@ def charged(conn: sqlite3.Connection, budget: Budget, since: int, until: int) ->
     return ((high or 0) << 32) + (low or 0), many
 
 
+def charged_days(conn: sqlite3.Connection, budget: Budget, until: int) -> list[tuple[int, int]]:
+    """(a day's number since 1970, in UTC; what its receipts were charged), in order."""
+    rows = conn.execute(
+        "SELECT created_at / 86400000 AS day, sum(charged_pico >> 32),"
+        f" sum(charged_pico & 4294967295) FROM ({_SOURCES[budget.scope]})"
+        " WHERE created_at < ? GROUP BY day ORDER BY day",
+        (*[budget.name] * _SOURCES[budget.scope].count("?"), until),
+    )
+    return [(day, ((high or 0) << 32) + (low or 0)) for day, high, low in rows]
+
+
 _OF_FACET = (
     "SELECT r.charged_pico, r.created_at FROM facets f CROSS JOIN receipts r"
     " INDEXED BY receipts_facet ON r.facet_id = f.id"

@@ -56,11 +56,13 @@ class Incidents:
 
 _COLUMNS = (
     "incident_id, provider, model_id, key_id, opened_at, resolved_at, reason, failure_class,"
-    " resolution, opens, failures, calls_affected, unpriced, extra_cost_pico"
+    " resolution, opens, failures, calls_affected, unpriced, extra_cost_pico, drill"
 )
 
 
-def touch_or_open(book: Book, circuit: CircuitKey, moved: Moved, at_ms: int) -> str:
+def touch_or_open(
+    book: Book, circuit: CircuitKey, moved: Moved, at_ms: int, drill: str | None
+) -> str:
     """The incident of a circuit that opens: the one that goes on, else a new one; its id."""
     going_on = book.execute(
         "SELECT incident_id FROM incidents WHERE provider = ? AND model_id = ? AND key_id = ?"
@@ -73,8 +75,8 @@ def touch_or_open(book: Book, circuit: CircuitKey, moved: Moved, at_ms: int) -> 
     named = incident_id(at_ms, book.seq + 1)  # the number of the event that tells of it
     book.execute(
         f"INSERT INTO incidents ({_COLUMNS})"
-        " VALUES (?, ?, ?, ?, ?, NULL, ?, ?, NULL, 1, ?, 0, 0, 0)",
-        (named, *circuit, at_ms, moved.why, moved.failure, moved.failures),
+        " VALUES (?, ?, ?, ?, ?, NULL, ?, ?, NULL, 1, ?, 0, 0, 0, ?)",
+        (named, *circuit, at_ms, moved.why, moved.failure, moved.failures, drill),
     )
     return named
 
@@ -105,7 +107,7 @@ def touch(book: Book, touched: Touched, began_ms: int) -> None:
 
 def _incident(*row: Any) -> Incident:
     named, provider, model, key, opened_at, resolved_at, reason, failure, *rest = row
-    resolution, opens, failures, affected, unpriced, extra = rest
+    resolution, opens, failures, affected, unpriced, extra, drill = rest
     return Incident(
         incident_id=named,
         circuit=CircuitKey(provider, model, key),
@@ -119,4 +121,5 @@ def _incident(*row: Any) -> Incident:
         calls_affected=affected,
         unpriced=unpriced,
         extra_cost_pico=extra,
+        drill=drill,
     )

@@ -58,9 +58,14 @@ def _by(conn: sqlite3.Connection, keys: Sequence[LatencyKey], where: Filter) -> 
     named = of_facets(where)
     facets = {
         row[0]: row[1:]
-        for row in conn.execute(f"SELECT id, status{names} FROM facets WHERE {named}", named.values)
+        for row in conn.execute(
+            f"SELECT id, status{names} FROM facets WHERE provider IS NOT NULL AND {named}",
+            named.values,
+        )
     }
     for facet, latencies, firsts in _direct(conn, facets, where):
+        if facet not in facets:
+            continue  # calls that never came to an attempt
         status, *group = facets[facet]
         part = _part_of(status)
         if part is not None:
@@ -110,6 +115,7 @@ def _ranges(where: Filter) -> Filter:
         session=where.session,
         tag=where.tag,
         hopped=where.hopped,
+        failed=where.failed,
         min_cost_pico=where.min_cost_pico,
         min_latency_ms=where.min_latency_ms,
         since_ms=where.since_ms,
@@ -138,6 +144,8 @@ def _apart(
     own = [_OF_ATTEMPT.get(key) for key in keys]
     for row in conn.execute(_HOPPED.format(terms=terms), terms.values):
         _, facet, latency, first, n, status, _, _, _, took_ms, first_ms = row
+        if facet not in facets:
+            continue
         call_status, *named = facets[facet]
         part = _part_of(call_status)
         if part is None:

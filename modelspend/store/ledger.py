@@ -39,9 +39,11 @@ from modelspend.store.meta import Meta, NoWriter
 from modelspend.store.migrations import MIGRATIONS, migrate, version
 from modelspend.store.prices import Prices
 from modelspend.store.quality import Quality
+from modelspend.store.rates import Rates
 from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
+from modelspend.store.signed_checkpoints import SignedCheckpoints, write_break
 from modelspend.store.stored_answers import StoredAnswers
 from modelspend.store.walk import Walk
 from modelspend.store.writer import Writer, needed
@@ -81,14 +83,16 @@ class Store:
         self.receipts = Receipts(readers)
         self.history = History(readers)
         self.daily = Daily(readers)
+        self.checkpoints = SignedCheckpoints(path, readers, writer)
         self.bodies = BodyStore(readers, writer)
         self.answers = Answers(readers, writer)
         self.conversations = Conversations(readers, writer)
         self.stored_answers = StoredAnswers(readers, writer)
-        self.events = Events(readers)
+        self.events = Events(readers, writer)
         self.budgets = Budgets(readers, writer)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)
+        self.rates = Rates(readers)
         self.quality = Quality(readers, writer)
         self.circuits = Circuits(readers, writer, boot_id)
         self.incidents = Incidents(readers)
@@ -172,6 +176,12 @@ class Store:
     def on_commit(self, listener: Callable[[int], None]) -> None:
         """Be called on the event loop with the last number after each commit of ours."""
         needed(self._writer).on_commit.append(listener)
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Be called on the event loop after each commit, ours or another process's."""
+        writer = needed(self._writer)
+        writer.on_commit.append(lambda _: listener())
+        writer.on_foreign_commit.append(listener)
 
     async def changed_outside(self) -> bool:
         """Whether another process has written here since the last time this was asked."""
@@ -264,6 +274,11 @@ class _Opening:
         data = {"aside": aside.name, "reason": reason, **told}
         write_event(book, Event(kind="ledger.gap", at_ms=now, level="critical", data=data))
         book.seal()
+        try:
+            lost = f"the file was damaged and salvaged ({reason})"
+            write_break(conn, self._path, lost, now)
+        except (OSError, LedgerUnavailable) as error:
+            log.warning("the break in the chain is not signed: %s", error)
         book.execute("COMMIT")
         return conn
 

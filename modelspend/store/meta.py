@@ -1,16 +1,18 @@
 """The ledger about itself: size, counts, versions, and whether all of it is as it was written."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+from modelspend.chain import Checkpoint, Problem
 from modelspend.store import files, verify
 from modelspend.store.checkpoint import wal_size
 from modelspend.store.migrations import version
 from modelspend.store.readers import Readers
+from modelspend.store.verify import Verdict
 
 _FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
 _RECEIPTS = (  # counted up to where the chain was last written down, so that a million cost nothing
@@ -20,6 +22,7 @@ _LAST_SEQ = (
     "SELECT max(h.seq, coalesce((SELECT max(seq) FROM receipts), 0),"
     " coalesce((SELECT max(seq) FROM events), 0)) FROM head h"
 )
+_MOST = 20  # problems that are told; the first is the one that matters
 _UNLIMITED_S = 24 * 3600.0
 
 
@@ -57,8 +60,32 @@ class Meta:
     async def check(self, *, full: bool = True) -> list[str]:
         """Problems, worst first; empty means sound. Not `full`: the pages of the file alone."""
         return await self._readers.ask(
-            lambda conn: list(islice(_problems(conn, full), verify.MOST)), limit_s=_UNLIMITED_S
+            lambda conn: list(islice(_problems(conn, full), _MOST)), limit_s=_UNLIMITED_S
         )
+
+    async def verify(
+        self,
+        *,
+        key: bytes | None = None,
+        given: Sequence[Checkpoint] = (),
+        progress: Callable[[int, int], None] = lambda done, of: None,
+    ) -> Verdict:
+        """Everything that was ever written, looked at page by page; calls may go on meanwhile.
+
+        `key` checks signatures, `given` are checkpoints that were kept elsewhere, `progress` hears
+        (numbers looked at, of how many).
+        """
+        looking = verify.Inspection(key=key, given=given)
+        broken = await self._readers.ask(
+            lambda conn: files.problems(conn, "integrity_check", _UNLIMITED_S),
+            limit_s=_UNLIMITED_S,
+        )
+        await self._readers.ask(looking.begin, limit_s=_UNLIMITED_S)
+        for problem in broken or ():
+            looking.say(Problem(kind="file", what=f"the file: {problem}"))
+        while await self._readers.ask(looking.page, limit_s=_UNLIMITED_S):
+            progress(looking.after, looking.last)
+        return await self._readers.ask(looking.end, limit_s=_UNLIMITED_S)
 
     async def data_version(self) -> int:
         """Changes when somebody else has committed; only for a store opened to read."""
@@ -124,6 +151,11 @@ def _problems(conn: sqlite3.Connection, full: bool) -> Iterator[str]:
         found = files.problems(conn, "integrity_check" if full else "quick_check", _UNLIMITED_S)
         yield from (f"file: {problem}" for problem in found or ())
         if full:
-            yield from verify.chain_problems(conn)
+            verdict = verify.inspect(conn)
+            yield from (str(problem) for problem in verdict.problems)
+            yield from (
+                f"the chain is not whole up to number {each.seq}: {each.reason}"
+                for each in verdict.breaks
+            )
     except files.Unreadable as error:
         yield f"file: {error}"

@@ -582,7 +582,9 @@ DROP INDEX receipts_session;
 CREATE INDEX receipts_session ON receipts (session_id, created_at, facet_id, cost_pico)
   WHERE session_id IS NOT NULL;
 
-CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1
+CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1;
+
+CREATE INDEX attempts_failed ON attempts (model_id, provider, region) WHERE status <> 'success'
 """
 
 
@@ -604,6 +606,55 @@ def _savings_of_old(db: "Database") -> None:
             )
 
 
+def m008_checkpoints(db: "Database") -> None:
+    """Signed checkpoints of the chain, and digests of the rows that the chain does not cover.
+
+    Events and failovers are no part of a receipt's bytes: each row has a digest of its own, and a
+    checkpoint hashes those of all events. `ledger.id` says which ledger a checkpoint is of.
+    """
+    from modelspend.chain import row_digest
+
+    for statement in _M008.split(";\n"):
+        db.execute(statement)
+    for row in db.execute(f"SELECT {_EVENT_008} FROM events").fetchall():
+        db.execute("UPDATE events SET digest = ? WHERE seq = ?", (row_digest(row), row[0]))
+    for row in db.execute(f"SELECT {_HOP_008} FROM v3_failover_decisions").fetchall():
+        db.execute(
+            "UPDATE v3_failover_decisions SET digest = ? WHERE seq = ? AND n = ?",
+            (row_digest(row), *row[:2]),
+        )
+
+
+_EVENT_008 = "seq, created_at, kind, level, tenant, receipt_id, data"
+_HOP_008 = (
+    "seq, n, tenant, receipt_id, from_provider, to_provider, model_id, to_model_id,"
+    " failure_class, reason, perhaps_twice, decided_at"
+)
+_M008 = """
+CREATE TABLE checkpoints (
+  seq INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  said TEXT NOT NULL,
+  PRIMARY KEY (seq, at)
+) WITHOUT ROWID;
+
+INSERT INTO meta (key, value) VALUES ('ledger.id', 'lgr_' || lower(hex(randomblob(8))));
+
+ALTER TABLE events ADD COLUMN digest BLOB;
+
+ALTER TABLE v3_failover_decisions ADD COLUMN digest BLOB
+"""
+
+
+def m009_drills(db: "Database") -> None:
+    """Attempts and incidents that a drill made on purpose, with its fault: nobody's health suffers.
+
+    A drill itself is told by its events, `drill.started` and `drill.ended`.
+    """
+    db.execute("ALTER TABLE attempts ADD COLUMN drill TEXT")
+    db.execute("ALTER TABLE incidents ADD COLUMN drill TEXT")
+
+
 MIGRATIONS = (
     m001_ledger,
     m002_conversations,
@@ -612,6 +663,8 @@ MIGRATIONS = (
     m005_budgets,
     m006_circuits,
     m007_reports,
+    m008_checkpoints,
+    m009_drills,
 )
 
 

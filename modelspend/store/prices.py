@@ -6,6 +6,7 @@ once. An override is a pointer to such a row.
 
 import sqlite3
 from collections.abc import Iterable
+from typing import Any
 
 import orjson
 
@@ -59,24 +60,28 @@ class Prices:
         await needed(self._writer).do(run)
 
 
+PRICE_COLUMNS = (
+    "p.price_id, p.provider, p.model, p.tier, p.source, p.valid_from, p.valid_until, p.bands"
+)
+
+
 def _select(conn: sqlite3.Connection, source: str) -> list[Price]:
-    rows = conn.execute(
-        "SELECT p.price_id, p.provider, p.model, p.tier, p.source, p.valid_from, p.valid_until,"
-        f" p.bands FROM {source}"
+    return [price_of(row) for row in conn.execute(f"SELECT {PRICE_COLUMNS} FROM {source}")]
+
+
+def price_of(row: tuple[Any, ...]) -> Price:
+    """The price of a row of `PRICE_COLUMNS`, with the id that stands there."""
+    price_id, provider, model, tier, origin, valid_from, valid_until, bands = row
+    return Price(
+        price_id=price_id,
+        provider=provider,
+        model=model,
+        tier=tier,
+        source=origin,
+        valid_from_ms=valid_from,
+        valid_until_ms=valid_until,
+        bands=tuple(Band(above, rates) for above, rates in orjson.loads(bands)),
     )
-    return [
-        Price(
-            price_id=price_id,
-            provider=provider,
-            model=model,
-            tier=tier,
-            source=origin,
-            valid_from_ms=valid_from,
-            valid_until_ms=valid_until,
-            bands=tuple(Band(above, rates) for above, rates in orjson.loads(bands)),
-        )
-        for price_id, provider, model, tier, origin, valid_from, valid_until, bands in rows
-    ]
 
 
 def _put(book: Book, rows: Iterable[Price]) -> None:

@@ -11,14 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from modelspend.chain import chain_hash, row_digest
 from modelspend.store import bodies, detail
 from modelspend.store.book import Book
 from modelspend.store.calls import (
     RECEIPT_COLUMNS,
-    chain_hash,
     dictionary_of,
     restore_receipt,
 )
+from modelspend.store.events import EVENT_COLUMNS
+from modelspend.store.failovers import HOP_COLUMNS
 from modelspend.store.files import Unreadable, connect_reader
 
 _PAGE = 200
@@ -36,6 +38,7 @@ _COPIED = {  # what is not chained is copied as it reads
     "incidents": "incident_id, provider, model_id, key_id, opened_at, resolved_at, reason,"
     " failure_class, resolution, opens, failures, calls_affected, unpriced, extra_cost_pico",
     "health_samples": "minute, provider, model_id, calls, failures, latency, ttft",
+    "checkpoints": "seq, at, said",
     "budgets": "id, key, scope, name, window_name, opened_at",
     "budget_sums": "budget, start, spent_pico, held_pico",
     "budget_overrides": "scope, name, window_text, zone, cap_pico, hard, set_at",
@@ -70,6 +73,8 @@ def into(conn: sqlite3.Connection, aside: Path) -> dict[str, int]:
             kept += _take(book, old, row)
         for table, columns in _OF_RECEIPTS.items():
             _copy(conn, old, table, columns)
+        _digest_anew(conn)
+        _keep_id(conn, old)
         written = _written(old)
         book.seq = max(book.seq, *_last(old), *_last(conn))
         book.seal()
@@ -90,6 +95,28 @@ def _copy(conn: sqlite3.Connection, old: sqlite3.Connection, table: str, columns
                 continue
     except Unreadable as error:
         log.warning("%s could not be salvaged whole: %s", table, error)
+
+
+def _digest_anew(conn: sqlite3.Connection) -> None:
+    """Of what was copied as it read, older ledgers have no digests; checkpoints hold theirs."""
+    for table, columns, key in (
+        ("events", EVENT_COLUMNS, ("seq",)),
+        ("v3_failover_decisions", HOP_COLUMNS, ("seq", "n")),
+    ):
+        where = " AND ".join(f"{name} = ?" for name in key)
+        update = f"UPDATE {table} SET digest = ? WHERE {where}"
+        for row in conn.execute(f"SELECT {columns} FROM {table}").fetchall():
+            conn.execute(update, (row_digest(row), *row[: len(key)]))
+
+
+def _keep_id(conn: sqlite3.Connection, old: sqlite3.Connection) -> None:
+    """It is the same ledger still, if it can be read which one it was."""
+    try:
+        row = old.execute("SELECT value FROM meta WHERE key = 'ledger.id'").fetchone()
+    except Unreadable:
+        return
+    if row is not None:
+        conn.execute("UPDATE meta SET value = ? WHERE key = 'ledger.id'", row)
 
 
 def _rows(old: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:

@@ -23,7 +23,8 @@ class Filter:
     `status` holds any of several. Times are those of `created_at`, `until_ms` excluded. Latency is
     compared in whole milliseconds. An empty name asks for receipts without one; a tag is
     `name=value`, and `!name` asks for receipts without a tag of that name. `hopped` ones had more
-    than one attempt.
+    than one attempt. `failed` ones had an attempt that failed: `any`, or at a place such as
+    `model=NAME`, `provider=NAME` or `region=NAME`.
     """
 
     tenant: str | None = None
@@ -39,6 +40,7 @@ class Filter:
     region: str | None = None
     tag: str | None = None
     hopped: bool | None = None
+    failed: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
 
@@ -256,7 +258,7 @@ def _session(where: Filter) -> Terms:
 
 def _beside(where: Filter) -> Terms:
     """What only a receipt's rows in other tables tell: its tags, further attempts."""
-    return _tagged(where) + _hopped(where)
+    return _tagged(where) + _hopped(where) + _failed(where)
 
 
 def _hopped(where: Filter) -> Terms:
@@ -264,6 +266,25 @@ def _hopped(where: Filter) -> Terms:
         return _NOTHING
     how = "IN" if where.hopped else "NOT IN"
     return Terms((f"seq {how} (SELECT seq FROM attempts INDEXED BY attempts_hops WHERE n > 1)",))
+
+
+PLACES = {"model": "model_id", "provider": "provider", "region": "region"}
+"""What an attempt is found by, and its columns."""
+
+
+def _failed(where: Filter) -> Terms:
+    if where.failed is None:
+        return _NOTHING
+    key, _, name = where.failed.partition("=")
+    place = _named(PLACES[key], name) if key in PLACES else _NOTHING
+    of = Terms(("status <> 'success'",)) + place
+    return Terms(
+        (
+            f"seq IN (SELECT seq FROM attempts INDEXED BY attempts_failed WHERE {of})",
+            "facet_id IN (SELECT id FROM facets WHERE status NOT IN ('refused', 'cached'))",
+        ),
+        of.values,
+    )
 
 
 def _tagged(where: Filter) -> Terms:

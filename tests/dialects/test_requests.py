@@ -1,13 +1,15 @@
 """What each dialect sees in a request: model, session, limits, routes; and what it refuses."""
 
+from random import Random
 from typing import Any
 
 import orjson
 import pytest
 
 from modelspend import chat
-from modelspend.dialects import DIALECTS
+from modelspend.dialects import CHAT_DIALECTS, DIALECTS
 from modelspend.errors import BadRequest, Unsupported
+from modelspend.translation import needs
 
 CHAT, RESPONSES = DIALECTS["openai.chat"], DIALECTS["openai.responses"]
 MESSAGES, COUNT = DIALECTS["anthropic.messages"], DIALECTS["anthropic.count_tokens"]
@@ -422,3 +424,55 @@ def test_what_has_no_neutral_word_is_kept_verbatim() -> None:
     assert said.messages[0].parts == (chat.Opaque(origin="anthropic.messages", value=part),)
     assert said.tools == (chat.Opaque(origin="anthropic.messages", value=tool),)
     assert said.extra == {"brand": {"new": 1}}
+
+
+_ODD: tuple[Any, ...] = (None, True, 7, 0.5, "a text", "", [], {}, [{"type": "text", "text": "x"}])
+
+
+def _somehow(random: Random, plain: Any) -> Any:
+    return plain if random.random() < 0.85 else random.choice(_ODD)
+
+
+def _message(random: Random) -> Any:
+    said: dict[str, Any] = {
+        "role": _somehow(random, random.choice(("system", "user", "assistant", "tool"))),
+        "content": _somehow(random, "Compare the two plans."),
+    }
+    for name, value in (("tool_calls", [{}]), ("name", "ann"), ("refusal", "no")):
+        if random.random() < 0.05:
+            said[name] = _somehow(random, value)
+    return _somehow(random, said)
+
+
+def _body(random: Random) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": "m",
+        "messages": _somehow(random, [_message(random) for _ in range(random.randrange(3))]),
+    }
+    for name, value in (
+        ("temperature", 0.2),
+        ("max_tokens", 64),
+        ("system", "Be brief."),
+        ("stream", False),
+        ("tools", [{"type": "function", "function": {"name": "f"}}]),
+        ("response_format", {"type": "json_object"}),
+        ("modalities", ["audio"]),
+        ("reasoning_effort", "high"),
+    ):
+        if random.random() < 0.15:
+            body[name] = _somehow(random, value)
+    return body
+
+
+@pytest.mark.parametrize("name", CHAT_DIALECTS)
+def test_a_request_of_only_words_is_sound_and_needs_nothing_of_a_model(name: str) -> None:
+    dialect, random, plain = CHAT_DIALECTS[name], Random(7), 0
+    for _ in range(4_000):
+        try:
+            view = dialect.read("/v1/x", orjson.dumps(_body(random)))
+        except (BadRequest, Unsupported):
+            continue
+        if dialect.only_words(view):
+            plain += 1
+            assert not needs(dialect.neutral(view))
+    assert plain > 100 or name in ("openai.responses", "gemini.generate")

@@ -115,3 +115,152 @@ async def test_an_answer_given_again_saves_all_that_it_cost(
         assert again.savings is not None
         assert again.savings.by_mechanism["caching"] == first.execution.actual_cost_pico
         assert again.execution.actual_cost_pico == 0
+
+
+# Failover and retry.
+
+
+def tiers(*models: str) -> dict[str, list[str]]:
+    return {tier: list(models) for tier in ("simple", "standard", "deep_reasoning")}
+
+
+def priced(simulator: Simulator, input: float, output: float, **more: Any) -> dict[str, Any]:
+    return {
+        "base_url": f"{simulator.url}/v1",
+        "dialects": ALL_DIALECTS,
+        "price": {"input": input, "output": output},
+        **more,
+    }
+
+
+async def hop(sidecar: Sidecar, model: str, **more: Any) -> Any:
+    """The receipt of a streamed call that names a model in the Anthropic dialect."""
+    body = {**ASKED, "model": model, "max_tokens": 64, "stream": True}
+    status, told, data = await sidecar.post("/v1/messages", body, **more)
+    assert status == 200, data
+    return await sidecar.receipt_of(told)
+
+
+def cost(receipt: Any, input: int, output: int) -> int:
+    """What the answer's tokens cost at other rates, in USD per million."""
+    used = receipt.usage.quantities
+    return int(used["input_tokens"] * input + used["output_tokens"] * output) * 10**6
+
+
+def assert_exact(receipt: Any) -> None:
+    saved, actual = receipt.savings, receipt.execution.actual_cost_pico
+    assert set(saved.by_mechanism) == set(MECHANISMS)
+    assert saved.baseline_cost_pico - actual == sum(saved.by_mechanism.values())
+
+
+async def test_a_failover_to_a_dearer_place_is_a_loss_and_so_is_what_the_first_one_billed(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    sim = {"sim": priced(simulator, 1, 2), "other": priced(simulator, 5, 9)}
+    profiles = {"p": tiers("sim/sim-error-after-1", "other/sim-echo")}
+    async with sidecar_for(
+        tmp_path,
+        simulator.url,
+        providers=sim,
+        profiles=profiles,
+        retries={"backoff_s": 0.01},
+        savings={"baseline_model": "sim/sim-ok"},
+    ) as sidecar:
+        receipt = await hop(sidecar, "auto:p")
+        assert [one.provider for one in receipt.attempts] == ["sim", "other"]
+        billed = receipt.attempts[0].cost.total_pico
+        assert billed > 0
+        parts = receipt.savings.by_mechanism
+        assert parts["failover"] == cost(receipt, 1, 2) - cost(receipt, 5, 9) - billed < 0
+        assert parts["routing"] == parts["retry"] == 0
+        assert_exact(receipt)
+        (total,) = (await sidecar.store.days.sums(())).values()
+        assert total.saved_pico == parts
+        assert await sidecar.store.meta.check() == []
+
+
+async def test_a_failover_to_a_cheaper_place_saves_and_a_plan_that_leaves_it_out_is_routing(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    providers = {"sim": priced(simulator, 5, 9), "other": priced(simulator, 1, 2)}
+    async with sidecar_for(
+        tmp_path,
+        simulator.url,
+        providers=providers,
+        profiles={"p": tiers("sim/sim-503", "other/sim-echo")},
+        retries={"backoff_s": 0.01},
+        circuits={"consecutive": 1},
+        savings={"baseline_model": "sim/sim-ok"},
+    ) as sidecar:
+        for tried, part in ((["sim", "other"], "failover"), (["other"], "routing")):
+            receipt = await hop(sidecar, "auto:p")  # then its circuit is open, and no plan has it
+            assert [one.provider for one in receipt.attempts] == tried
+            gain = cost(receipt, 5, 9) - cost(receipt, 1, 2)
+            zero = dict.fromkeys(MECHANISMS, 0)
+            assert receipt.savings.by_mechanism == {**zero, part: gain}
+            assert gain > 0
+            assert_exact(receipt)
+
+
+async def test_a_call_that_goes_as_it_was_asked_has_no_routing_in_its_failover(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    dead = priced(simulator, 1, 2, base_url="http://127.0.0.1:9/v1", models=["sim-echo"])
+    alive = priced(simulator, 2, 4, models=["vendor/sim-echo"])
+    async with sidecar_for(
+        tmp_path,
+        simulator.url,
+        providers={"dead": dead, "alive": alive},
+        retries={"backoff_s": 0.01},
+        circuits={"consecutive": 1},
+    ) as sidecar:
+        for tried in (["dead", "alive"], ["alive"]):  # then it is led there without a try
+            receipt = await hop(sidecar, "sim-echo")
+            assert [one.provider for one in receipt.attempts] == tried
+            assert receipt.decision is not None
+            assert not receipt.decision.applied
+            assert receipt.savings.baseline_model == "dead/sim-echo"
+            zero = dict.fromkeys(MECHANISMS, 0)
+            assert receipt.savings.by_mechanism == {**zero, "failover": -cost(receipt, 1, 2)}
+            assert_exact(receipt)
+
+
+async def test_what_was_billed_before_a_second_try_at_the_same_place_is_a_loss_of_retry(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    async with sidecar_for(
+        tmp_path,
+        simulator.url,
+        providers={"sim": priced(simulator, 1, 2)},
+        retries={"backoff_s": 0.001, "max_attempts": 2},
+    ) as sidecar:
+        body = {**ASKED, "model": "sim/sim-error-after-1", "max_tokens": 64, "stream": True}
+        _, told, _ = await sidecar.post("/v1/messages", body)
+        receipt = await sidecar.receipt_of(told)
+        assert len(receipt.attempts) == 2
+        billed = receipt.attempts[0].cost.total_pico
+        assert billed is not None
+        assert billed > 0
+        assert receipt.savings is not None
+        zero = dict.fromkeys(MECHANISMS, 0)
+        assert receipt.savings.by_mechanism == {**zero, "retry": -billed}
+        assert_exact(receipt)
+
+
+async def test_where_it_is_not_known_what_the_first_one_bills_nothing_is_claimed(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    async with sidecar_for(
+        tmp_path,
+        simulator.url,
+        providers={"sim": priced(simulator, 1, 2), "other": priced(simulator, 1, 2)},
+        profiles={"p": tiers("sim/sim-stall-headers", "other/sim-echo")},
+        retries={"backoff_s": 0.01},
+        upstream={"first_byte_s": 0.3, "stream_first_byte_s": 0.3},
+        savings={"baseline_model": "sim/sim-ok"},
+    ) as sidecar:
+        receipt = await hop(sidecar, "auto:p")
+        assert receipt.execution.actual_cost_pico is None
+        assert receipt.savings.by_mechanism == {}
+        (total,) = (await sidecar.store.days.sums(())).values()
+        assert (total.decided, total.unknown, total.unpriced) == (1, 1, 1)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from modelspend import settings
 from modelspend.errors import UnknownModel
 from modelspend.gateway.scenario import NO_PRICE, Scenario
+from modelspend.money import NO_COST
+from modelspend.receipt import Delivery, Status, Usage
 from modelspend.scenario import MECHANISMS, Change, Tally, chosen, outcome, to_json
 from modelspend.store import ALL, Store
 from tests.gateway.test_backtest import BASE, DOWN, found, kept, receipt, written
@@ -134,6 +137,85 @@ async def test_a_model_without_a_price_takes_nobody(tmp_path: Path) -> None:
     assert tally.stuck == {NO_PRICE: 1}
 
 
+async def test_what_is_stuck_is_not_said_to_have_shifted(tmp_path: Path) -> None:
+    kept(tmp_path, alone(1, PLAIN), alone(2, PLAIN))
+    tally = await change(tmp_path, shift_deep_pct=Decimal(50), shift_to="dark")
+    assert (tally.shifted_pico, tally.deep_pico) == (0, 2 * BIG)
+    mixed = await change(tmp_path, mix={"big": {"dark": Decimal(50), "mid": Decimal(50)}})
+    said = to_json(
+        Change(mix={"big": {"dark": Decimal(50), "mid": Decimal(50)}}), mixed, 1, 1, None
+    )
+    assert said["reached"]["model_mix"] == {"big": {"dark": 0, "mid": 50}}
+
+
+async def test_every_attempt_of_a_call_is_priced_again_the_ones_that_failed_as_well(
+    tmp_path: Path,
+) -> None:
+    plain = alone(1, PLAIN)
+    (one,) = plain.attempts
+    cut = replace(
+        one,
+        status=Status.TRUNCATED,
+        usage=replace(one.usage, quantities={"input_tokens": 1000, "output_tokens": 7}),
+    )
+    unsent = replace(
+        one, status=Status.ERROR, delivery=Delivery.NOT_SENT, usage=Usage(), cost=NO_COST
+    )
+    cost = BIG + (1000 * 10 + 7 * 50) * MICRO
+    twice = replace(
+        plain,
+        attempts=(cut, replace(unsent, n=2), replace(one, n=3)),
+        execution=replace(plain.execution, actual_cost_pico=cost),
+    )
+    kept(tmp_path, twice)
+    tally = await change(tmp_path, shift_deep_pct=Decimal(100))
+    assert tally.costs == [cost, cost, MID + (1000 * 4 + 7 * 20) * MICRO, tally.costs[2]]
+    assert tally.costs[3] == tally.costs[2]
+    grown = await change(tmp_path, cache_hit_delta=Decimal(0))
+    assert grown.costs == [cost] * 4
+
+
+async def test_tokens_that_were_written_to_a_cache_are_fresh_where_nobody_bills_writes(
+    tmp_path: Path,
+) -> None:
+    used = {"input_tokens": 100, "cache_write_5m_tokens": 4000, "output_tokens": 10}
+    plain = alone(1, PLAIN)
+    cost = (100 * 10 + 10 * 50) * MICRO + 4000 * 12_500_000
+    (one,) = plain.attempts
+    written = replace(
+        plain,
+        attempts=(
+            replace(
+                one,
+                usage=replace(one.usage, quantities=used),
+                cost=replace(one.cost, total_pico=cost),
+            ),
+        ),
+        execution=replace(plain.execution, actual_cost_pico=cost),
+    )
+    kept(tmp_path, written)
+    tally = await change(tmp_path, shift_deep_pct=Decimal(100))
+    assert tally.costs[2] == (4100 * 4 + 10 * 20) * MICRO
+    better = await change(tmp_path, cache_hit_delta=Decimal("0.5"))
+    # half of the 4,100 tokens of the prompt are read at 1 where they were written at 12.5
+    assert better.costs[0] - better.costs[3] == 2050 * 11_500_000
+
+
+async def test_what_moves_and_what_stays_save_all_that_a_step_saves(tmp_path: Path) -> None:
+    """A conversation of which only the deep turns move: the others find less in their cache."""
+    turns = [
+        {"input_tokens": 4096, "output_tokens": 10},
+        {"input_tokens": 256, "cache_read_tokens": 4096, "output_tokens": 10},
+    ]
+    kept(tmp_path, deep(0, turns[0]), receipt(1, turns[1]))
+    tally = await change(tmp_path, shift_deep_pct=Decimal(100))
+    lost = 4096 * 11_500_000  # written anew at 12.5, where they were read at 1
+    assert tally.beside("routing") == -lost
+    (move,) = tally.moves.values()
+    saved = move.before_pico - move.after_pico
+    assert tally.costs[1] - tally.costs[2] == saved - lost
+
+
 async def test_an_unknown_cost_is_counted_and_never_added(tmp_path: Path) -> None:
     plain = alone(1, PLAIN)
     lost = replace(plain.execution, actual_cost_pico=None)
@@ -158,10 +240,36 @@ async def test_changes_compose_on_a_synthetic_ledger(tmp_path: Path) -> None:
     assert both.costs[:2] == mixed.costs[:2]
     assert both.costs[:3] == shifted.costs[:3]
     assert both.costs[3] < both.costs[2]
-    moves = sum(move.before_pico - move.after_pico for move in both.moves.values())
-    assert moves >= both.costs[0] - both.costs[2] - 10**9  # caches that others lose cost, too
     said = to_json(Change(mix=mix), both, 28, 30, None)
     assert sum(said["savings_by_mechanism"].values()) == said["savings_vs_base_usd"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_printed_parts_are_the_printed_whole_whatever_is_asked(
+    tmp_path: Path, seed: int
+) -> None:
+    load(tmp_path / "ledger.db", ((one, None) for one in Traffic(seed=seed).receipts(250)))
+    random = Random(seed)
+    asked: dict[str, Any] = {
+        "mix": {"gpt-5": {"gpt-5-mini": Decimal(random.randint(0, 60)), "small": Decimal(20)}},
+        "shift_deep_pct": Decimal(random.randint(0, 100)),
+        "shift_to": "small",
+        "cache_hit_delta": Decimal(random.randint(-100, 100)) / 100,
+        "growth_pct": Decimal(random.randint(-100, 200)),
+    }
+    said = to_json(Change(**asked), await change(tmp_path, **asked), 28, 60, None)
+    base, adjusted = said["base_daily_cost_usd"], said["adjusted_daily_cost_usd"]
+    assert said["savings_vs_base_usd"] == (base - adjusted) * 60
+    assert sum(said["savings_by_mechanism"].values()) == said["savings_vs_base_usd"]
+    at = said["priced_again"]["ledger_usd"]
+    for step in ("mix", "routing"):
+        moves = [move for move in said["moves"] if move["mechanism"] == step]
+        at -= sum(move["before_usd"] - move["after_usd"] for move in moves)
+        at -= said["saved_beside_moves"][f"{step}_usd"]
+        assert at == said["priced_again"][f"after_{step}_usd"]
+    assert abs(base - said["priced_again"]["ledger_usd"] / 28) <= Decimal("5e-13")
+    for targets in said["reached"]["model_mix"].values():
+        assert sum(share or 0 for share in targets.values()) <= 100
 
 
 # The sums and the choice, without a ledger.

@@ -106,7 +106,8 @@ def test_a_second_export_is_the_same_bytes(cli: Cli, tmp_path: Path) -> None:
             assert exported(cli, *MONTH, *words, "--out", str(file)) == b""
         assert first.read_bytes() == second.read_bytes() == exported(cli, *MONTH, *words)
         assert first.stat().st_mode & 0o777 == 0o600
-    assert sorted(os.listdir(tmp_path)) == ["first", "second"]
+    beside = [f"{name}.checkpoint.json" for name in ("first", "second")]
+    assert sorted(os.listdir(tmp_path)) == sorted(["first", "second", *beside])
 
 
 @pytest.mark.parametrize(

@@ -84,11 +84,11 @@ def test_a_row_of_latencies_leads_to_the_receipts_that_took_so_long(cli: Cli) ->
     report = asked(cli, "latency", "--since", SINCE, "--until", UNTIL)
     assert {row["part"] for row in report["rows"]} == {"direct", "hop", "failed"}
     for row in report["rows"]:
-        if row["part"] == "failed":
-            assert row["receipts_command"] is None
-            continue
         _, *words = shlex.split(row["receipts_command"])
         listed = asked(cli, *words, "--limit", "100000")
+        if row["part"] == "failed":
+            assert _failures(listed, "model_id", row["model"]) == row["attempts"]
+            continue
         took = sorted(
             round(one["attempts"][-1 if row["part"] == "hop" else 0]["latency_ms"])
             if row["part"] == "hop"
@@ -99,6 +99,35 @@ def test_a_row_of_latencies_leads_to_the_receipts_that_took_so_long(cli: Cli) ->
         assert took[-1] == row["max_ms"]
         for percent in (50, 95, 99):
             assert took[max(0, -(-len(took) * percent // 100) - 1)] == row[f"p{percent}_ms"]
+
+
+@pytest.mark.parametrize("by", ["provider", "region", "tenant", "workflow"])
+def test_a_row_of_failures_leads_to_the_receipts_that_have_them(cli: Cli, by: str) -> None:
+    report = asked(cli, "latency", "--by", by, "--since", SINCE, "--until", UNTIL)
+    rows = [row for row in [*report["rows"], *report["parts"]] if row["part"] == "failed"]
+    assert len(rows) > 1
+    for row in rows:
+        _, *words = shlex.split(row["receipts_command"])
+        listed = asked(cli, *words, "--limit", "100000")
+        key = by if by in ("provider", "region") and by in row else None
+        assert _failures(listed, key, row.get(by)) == row["attempts"]
+        assert all(_failures([one], key, row.get(by)) for one in listed)
+
+
+def _failures(listed: list[Any], key: str | None, name: str | None) -> int:
+    """The failed attempts at a place in some receipts."""
+    return sum(
+        attempt["status"] != "success" and (key is None or attempt[key] == name)
+        for one in listed
+        for attempt in one["attempts"]
+    )
+
+
+def test_a_failed_attempt_is_asked_for_by_a_place_that_is_known(cli: Cli) -> None:
+    for word in ("model", "moon=x", "", "any=x"):
+        done = cli("receipts", "list", "--failed", word)
+        assert done.exit_code == 2, word
+        assert "provider=NAME" in done.stderr
 
 
 def test_a_percentile_is_the_smallest_that_as_many_do_not_exceed() -> None:

@@ -44,6 +44,8 @@ async def test_every_report_is_served(sidecar: Sidecar) -> None:
         ("/v1/reports/spend?limit=0", 400),
         ("/v1/reports/spend?min-cost=-1", 400),
         ("/v1/reports/spend?min-latency=x", 400),
+        ("/v1/reports/latency?failed=model", 400),
+        ("/v1/reports/latency?failed=moon=x", 400),
     ],
 )
 async def test_what_cannot_be_asked_is_refused(sidecar: Sidecar, path: str, status: int) -> None:

@@ -5,8 +5,16 @@ import sqlite3
 from modelspend.store.migrations import MIGRATIONS
 
 _UNDO = {
+    "drills": "ALTER TABLE attempts DROP COLUMN drill; ALTER TABLE incidents DROP COLUMN drill;",
+    "checkpoints": """
+DROP TABLE checkpoints;
+DELETE FROM meta WHERE key = 'ledger.id';
+ALTER TABLE events DROP COLUMN digest;
+ALTER TABLE v3_failover_decisions DROP COLUMN digest;
+""",
     "reports": """
 DROP INDEX attempts_hops;
+DROP INDEX attempts_failed;
 DROP INDEX receipts_facet;
 CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms);
 DROP INDEX receipts_session;

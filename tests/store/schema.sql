@@ -27,7 +27,7 @@ CREATE TABLE attempts (
   latency_ms INTEGER NOT NULL,
   ttft_ms INTEGER,
   cost_pico INTEGER,
-  charged_pico INTEGER NOT NULL,
+  charged_pico INTEGER NOT NULL, drill TEXT,
   PRIMARY KEY (seq, n)
 ) WITHOUT ROWID;
 
@@ -82,6 +82,13 @@ CREATE TABLE cache_misses (
   tokens INTEGER NOT NULL,
   cost_pico INTEGER
 );
+
+CREATE TABLE checkpoints (
+  seq INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  said TEXT NOT NULL,
+  PRIMARY KEY (seq, at)
+) WITHOUT ROWID;
 
 CREATE TABLE circuit_orders (
   order_id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -156,7 +163,7 @@ CREATE TABLE events (
   tenant TEXT,
   receipt_id TEXT,
   data TEXT NOT NULL
-);
+, digest BLOB);
 
 CREATE TABLE evidence (
   evidence_id TEXT PRIMARY KEY,
@@ -226,7 +233,7 @@ CREATE TABLE incidents (
   calls_affected INTEGER NOT NULL,
   unpriced INTEGER NOT NULL,
   extra_cost_pico INTEGER NOT NULL
-) WITHOUT ROWID;
+, drill TEXT) WITHOUT ROWID;
 
 CREATE TABLE intent_attempts (
   receipt_id TEXT NOT NULL,
@@ -366,7 +373,7 @@ CREATE TABLE v3_failover_decisions (
   failure_class TEXT,
   reason TEXT NOT NULL,
   perhaps_twice INTEGER NOT NULL,
-  decided_at INTEGER NOT NULL,
+  decided_at INTEGER NOT NULL, digest BLOB,
   PRIMARY KEY (seq, n)
 ) WITHOUT ROWID;
 
@@ -391,8 +398,10 @@ CREATE INDEX answer_cache_age ON answer_cache (created_at, size);
 CREATE INDEX answer_cache_end ON answer_cache (expires_at)
 ;
 
-CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1
+CREATE INDEX attempts_failed ON attempts (model_id, provider, region) WHERE status <> 'success'
 ;
+
+CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1;
 
 CREATE INDEX events_circuit ON events (seq)
   WHERE kind IN ('circuit.open', 'circuit.half_open', 'circuit.recovered')

@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
@@ -427,7 +428,7 @@ async def test_each_threshold_is_told_once_in_its_window(store: Store, traffic: 
         ("80%", "warn"),
     ]
     assert told[0].tenant == "acme"
-    assert told[0].data["spent_usd"] == 60e-12
+    assert told[0].data["spent_usd"] == Decimal("60e-12")  # to the last digit
     assert await store.budgets.firings(of) == {start: ["50%", "80%", "100%"], end: ["50%", "80%"]}
     again = Firing(budget=of, start=end, rule="50%", event=event_of("x", of, NOW, level="info"))
     await store.budgets.fire([again])

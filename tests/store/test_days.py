@@ -18,7 +18,7 @@ from modelspend.money import MAX_PICO
 from modelspend.receipt import Receipt, Savings, Status
 from modelspend.savings import MECHANISMS
 from modelspend.store import DAY_MS, Filter, Store, Sum
-from modelspend.store.days import roll, sums_by
+from modelspend.store.days import roll, sums_by, tokens_by
 from tests.store.conftest import outside
 from tests.store.synthetic import START_MS, Traffic
 
@@ -174,8 +174,37 @@ async def _half_rolled(path: Path, written: list[Receipt]) -> None:
 def test_every_sum_is_that_of_the_receipts(
     half_rolled: _Ledger, keys: tuple[Any, ...], where: Filter
 ) -> None:
+    hand = by_hand(half_rolled.written, keys, where)
     with outside(half_rolled.path) as conn:
-        assert sums_by(conn, keys, (where,)) == by_hand(half_rolled.written, keys, where)
+        assert sums_by(conn, keys, (where,)) == hand
+        costs = sums_by(conn, keys, (where,), saved=False)
+        assert costs == {key: cost_of(one) for key, one in hand.items()}
+
+
+@given(keys=KEYS.filter(lambda keys: "session" not in keys), where=FILTERS)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_sum_of_tokens_is_that_of_the_receipts(
+    half_rolled: _Ledger, keys: tuple[Any, ...], where: Filter
+) -> None:
+    where = replace(where, tag=None, min_cost_pico=None)
+    hand: dict[Any, tuple[int, int, int, int]] = {}
+    for receipt in half_rolled.written:
+        if matches(receipt, where):
+            key = tuple(value(receipt, each) for each in keys)
+            hand[key] = tuple(map(sum, zip(hand.get(key, (0,) * 4), tokens(receipt), strict=True)))  # type: ignore[assignment]
+    with outside(half_rolled.path) as conn:
+        found = tokens_by(conn, keys, where)
+    assert {k: (t.receipts, t.prompt, t.cached, t.output) for k, t in found.items()} == hand
+
+
+def tokens(receipt: Receipt) -> tuple[int, int, int, int]:
+    used = receipt.usage.quantities
+    prompt = sum(n for name, n in used.items() if name.startswith(("input_", "cache_")))
+    return 1, prompt, used.get("cache_read_tokens", 0), used.get("output_tokens", 0)
+
+
+def cost_of(one: Sum) -> Sum:
+    return Sum(one.receipts, one.unpriced, one.cost_pico)
 
 
 async def test_sums_stay_right_as_receipts_come_and_are_rolled_up(
@@ -266,6 +295,7 @@ async def test_what_was_salvaged_is_summed_anew(ledger: Path) -> None:
         "DELETE FROM days WHERE day = (SELECT max(day) FROM days)",
         "UPDATE days SET routing_high = routing_high - 1 WHERE saved > unknown",
         "UPDATE savings SET routing_pico = routing_pico + 1 WHERE routing_pico NOTNULL",
+        "UPDATE days SET cached_tokens = cached_tokens + 1",
         "UPDATE rolled SET seq = seq - 1",
     ],
 )
@@ -293,7 +323,7 @@ async def test_the_sums_by_tag_name_every_receipt_once(store: Store) -> None:
     assert set(found) == {"team=a", "team=b", "team=c", None}
     for tag, total in found.items():
         mine = [r for r in chosen if r.tags.get("team") == (tag[5:] if tag else None)]
-        assert total == sum(map(one, mine), Sum())
+        assert total == cost_of(sum(map(one, mine), Sum()))
     every = await store.days.by_tag(None, where)
     counted = Counter(f"{n}={v}" for receipt in chosen for n, v in receipt.tags.items())
     assert {tag: total.receipts for tag, total in every.items()} == counted

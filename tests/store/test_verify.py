@@ -1,7 +1,5 @@
 """The hash chain: whatever is edited, deleted, swapped or added behind our back is found."""
 
-import random
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -50,11 +48,11 @@ async def filled(ledger: Path) -> Path:
         ("UPDATE attempts SET cost_pico = 0 WHERE seq = 20 AND n = 1", "receipt 20"),
         ("DELETE FROM attempts WHERE seq = 21", "receipt 21"),
         ("UPDATE bodies SET data = (SELECT data FROM bodies WHERE seq = 2) WHERE seq = 1", "1"),
-        ("DELETE FROM receipts WHERE seq = 1", "receipt 2: it does not follow"),
-        ("DELETE FROM receipts WHERE seq = 17", "receipt 18: it does not follow"),
-        (f"DELETE FROM receipts WHERE seq = {_COUNT}", "another end"),
-        (f"DELETE FROM receipts WHERE seq > {_COUNT - 5}", "another end"),
-        ("DELETE FROM receipts", "another end"),
+        ("DELETE FROM receipts WHERE seq = 1", "receipt 1: it was removed"),
+        ("DELETE FROM receipts WHERE seq = 17", "receipt 17: it was removed"),
+        (f"DELETE FROM receipts WHERE seq = {_COUNT}", f"receipt {_COUNT}: it was removed"),
+        (f"DELETE FROM receipts WHERE seq > {_COUNT - 5}", "receipts 36 to 40: they were removed"),
+        ("DELETE FROM receipts", "receipts 1 to 40: they were removed"),
         ("UPDATE facets SET max_latency_ms = 1", "its columns differ"),
         ("UPDATE facets SET workflow = 'other' WHERE id = 1", "its columns differ"),
     ],
@@ -71,54 +69,3 @@ async def test_removing_kept_bodies_is_no_tampering(filled: Path) -> None:
     with outside(filled) as conn:
         conn.execute("DELETE FROM bodies")
     assert await _problems(filled) == []
-
-
-def _tamper(conn: sqlite3.Connection, rng: random.Random) -> str:
-    a, b = rng.sample(range(1, _COUNT + 1), 2)
-    how = rng.choice(("edit", "delete", "swap", "copy"))
-    if how == "edit":
-        column = rng.choice(
-            ("tenant", "model", "cost_pico", "charged_pico", "output_tokens", "created_at")
-        )
-        before = conn.execute(f"SELECT {column} FROM receipts WHERE seq = ?", (a,)).fetchone()[0]
-        after = f"{before}x" if isinstance(before, str) else (before or 0) + rng.randint(1, 999)
-        conn.execute(f"UPDATE receipts SET {column} = ? WHERE seq = ?", (after, a))
-    elif how == "delete":
-        conn.execute("DELETE FROM receipts WHERE seq = ?", (a,))
-    elif how == "swap":
-        conn.execute("UPDATE receipts SET seq = -1 WHERE seq = ?", (a,))
-        conn.execute("UPDATE receipts SET seq = ? WHERE seq = ?", (a, b))
-        conn.execute("UPDATE receipts SET seq = ? WHERE seq = -1", (b,))
-    else:
-        row = list(conn.execute("SELECT * FROM receipts WHERE seq = ?", (a,)).fetchone())
-        row[0], row[1] = _COUNT + 1, "rcpt_" + "0" * 26
-        conn.execute(f"INSERT INTO receipts VALUES ({', '.join('?' * len(row))})", row)
-    return f"{how} {a} {b}"
-
-
-async def _tampered(ledger: Path, seeds: range) -> tuple[int, list[str]]:
-    """How many of the edits were found, and the ones that were not."""
-    whole = ledger.read_bytes()
-    missed: list[str] = []
-    for seed in seeds:
-        ledger.write_bytes(whole)
-        with outside(ledger) as conn:
-            done = _tamper(conn, random.Random(seed))
-            conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        if not await _problems(ledger):
-            missed.append(done)
-    return len(seeds) - len(missed), missed
-
-
-async def test_edits_deletions_swaps_and_copies_are_found(filled: Path) -> None:
-    found, missed = await _tampered(filled, range(40))
-    assert missed == []
-    assert found == 40
-
-
-@pytest.mark.full
-@pytest.mark.timeout(600)
-async def test_five_hundred_edits_are_found(filled: Path) -> None:
-    found, missed = await _tampered(filled, range(100, 600))
-    print(f"tampering found: {found} of 500")
-    assert missed == []

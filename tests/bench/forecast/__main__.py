@@ -6,14 +6,17 @@ Rolling origins, totals of 30, 60 and 90 days. First how often the bands held, a
 every series from all that was known then; then the same forecasts beside SeasonalNaive, AutoETS,
 AutoTheta and AutoARIMA (`pip install statsforecast`), every method with the same year of history.
 `--series` takes another folder of `*_daily.csv` (date,value), `--readme` puts the tables between
-two comments of a file, `--alone` leaves the comparison out.
+two comments of a file, `--alone` leaves the comparison out. All of it takes half an hour, most of
+it AutoARIMA's; the tables say how busy the machine was.
 """
 
 import argparse
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelspend.days import Series
@@ -52,11 +55,18 @@ def _sections(sets: Mapping[str, Mapping[str, Series]], asked: argparse.Namespac
         )
     if asked.alone or not methods.others():
         return
+    every: dict[str, Method] = {}
     for name, found in sets.items():
+        made = compared(found, asked.every)
+        for each, one in made.items():
+            every.setdefault(each, Method()).add(one)
         yield (
             f"**Beside other methods, {name}, an origin every {asked.every} days,"
-            f" {YEAR} days of history at most.**\n\n" + _compared(found, asked.every)
+            f" {YEAR} days of history at most.**\n\n" + _compared(made)
         )
+    yield "**Beside other methods, all of these together.**\n\n" + _compared(every)
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    yield f"ms: of one forecast of all three totals; {os.cpu_count()} cores with a load of {load}."
 
 
 def weekly(one: Series) -> Scores:
@@ -67,19 +77,38 @@ def weekly(one: Series) -> Scores:
     return found
 
 
-def compared(found: Mapping[str, Series], every: int) -> dict[str, Scores]:
+@dataclass(slots=True)
+class Method:
+    """What a method said at many origins, and how long it took."""
+
+    scores: Scores = field(default_factory=lambda: _nothing())
+    seconds: float = 0.0
+    asked: int = 0
+
+    def add(self, more: "Method") -> None:
+        for horizon, scores in more.scores.items():
+            self.scores[horizon] += scores
+        self.seconds, self.asked = self.seconds + more.seconds, self.asked + more.asked
+
+
+def compared(found: Mapping[str, Series], every: int) -> dict[str, Method]:
     """Every method at the same origins with the same history."""
-    scores: dict[str, Scores] = {}
+    made: dict[str, Method] = {}
     for name, tell in {"modelspend": methods.ours, **methods.others()}.items():
-        scores[name] = _nothing()
+        made[name] = method = Method()
         for one in found.values():
             for origin in range(len(one.costs) - min(HORIZONS), _LEAST_HISTORY - 1, -every):
                 days = min(origin, YEAR)
                 history = one.costs[origin - days : origin]
                 if any(history):
+                    began = time.perf_counter()
                     told = tell(history, one.date(origin - days).weekday(), HORIZONS)
-                    _add(scores[name], told, one, origin, days)
-    return scores
+                    method.seconds, method.asked = (
+                        method.seconds + time.perf_counter() - began,
+                        method.asked + 1,
+                    )
+                    _add(method.scores, told, one, origin, days)
+    return made
 
 
 def _nothing() -> Scores:
@@ -116,12 +145,17 @@ def _bands(found: Mapping[str, Scores]) -> str:
     return table(("series", "days", *_HEAD), [*rows, *pooled])
 
 
-def _compared(found: Mapping[str, Series], every: int) -> str:
+def _compared(made: Mapping[str, Method]) -> str:
     return table(
-        ("method", "days", *_HEAD),
+        ("method", "days", *_HEAD, "ms"),
         [
-            (name, horizon, *_shown(mean(scores[horizon])))
-            for name, scores in compared(found, every).items()
+            (
+                name,
+                horizon,
+                *_shown(mean(method.scores[horizon])),
+                f"{1000 * method.seconds / method.asked:.0f}",
+            )
+            for name, method in made.items()
             for horizon in HORIZONS
         ],
     )

@@ -15,7 +15,7 @@ from random import Random
 
 from modelspend.days import Day, Series, whole
 
-BUILT = 12
+BUILT = 24
 _DAYS = 420
 _START = date(2025, 1, 6)
 _INPUT_PICO, _OUTPUT_PICO = 1_250_000, 10_000_000  # $1.25 and $10 per million tokens
