@@ -180,25 +180,36 @@ BREAKAGES = (
 
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda one: one.what.replace(" ", "-"))
 async def test_a_broken_cap_is_noticed(tmp_path: Path, breakage: Breakage) -> None:
-    broken = tmp_path / "broken"
-    unwanted = shutil.ignore_patterns("__pycache__", "bench", "streams")
-    for folder in ("modelspend", "tests"):
-        shutil.copytree(ROOT / folder, broken / folder, ignore=unwanted)
-    shutil.copy(ROOT / "pyproject.toml", broken)
-    file = broken / "modelspend" / breakage.file
+    copy = _copy(tmp_path)
+    file = copy / "modelspend" / breakage.file
     text = file.read_text()
     assert text.count(breakage.old) == 1, f"{breakage.file} has changed: break it in another way"
     file.write_text(text.replace(breakage.old, breakage.new))
     for tests in breakage.noticed_by:
-        code, said = await _run(broken, tests)
+        code, said = await _run(copy, tests)
         assert code == 1, f"{tests} did not notice it:\n{said[-2000:]}"
         assert "error" not in said.splitlines()[-1], said[-2000:]
 
 
-async def _run(folder: Path, tests: str) -> tuple[int, str]:
+async def test_the_unbroken_copy_passes(tmp_path: Path) -> None:
+    """So what fails above fails for what is broken there."""
+    code, said = await _run(_copy(tmp_path), AT_ONCE, LEDGER, MODEL, WHOLE, SLICED, KILLED)
+    assert code == 0, said[-2000:]
+
+
+def _copy(folder: Path) -> Path:
+    copy = folder / "copy"
+    unwanted = shutil.ignore_patterns("__pycache__", "bench", "streams")
+    for name in ("modelspend", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=unwanted)
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    return copy
+
+
+async def _run(folder: Path, *tests: str) -> tuple[int, str]:
     """Exit code 1 is pytest's word for tests that failed."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", tests,
+        sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder)},
         stdout=asyncio.subprocess.PIPE,
