@@ -171,8 +171,8 @@ BREAKAGES = (
     Breakage(
         what="a cap that went and came back forgets what is held",
         file="store/budgets.py",
-        old="        if held:\n",
-        new="        if False:\n",
+        old="        if held:\n            book.budgets",
+        new="        if False:\n            book.budgets",
         noticed_by=(LEDGER,),
     ),
 )

@@ -486,6 +486,35 @@ async def test_the_rule_for_each_lists_the_dearest_first(store: Store, traffic: 
     assert await store.budgets.names(replace(rule, window=windows.parse("day")), NOW) == []
 
 
+@pytest.mark.parametrize("window", ["60s", "day", "total"])
+async def test_who_has_long_been_silent_is_forgotten_and_comes_back_right(
+    store: Store, ledger: Path, traffic: Traffic, window: str
+) -> None:
+    rule = budget(100, "session", "*", window)
+    cap = budget(100, window=window)
+    later = NOW + 3 * 86_400_000
+    for name in ("silent", "holding", "busy"):
+        of = budgets.one_of(rule, name)
+        for at in (NOW, later) if name == "busy" else (NOW,):
+            receipt = replace(call(traffic, 30, at=at), session_id=name)
+            held = [hold(of, 40, at), hold(cap, 40, at)]
+            await begun(store, receipt, *held[: 1 if name == "busy" else 2])
+            if name != "holding":
+                await store.calls.finish(receipt, charges=[hold(of, 30, at), hold(cap, 30, at)])
+    assert await store.budgets.forget([rule, cap], later) == (window != "total")
+    with outside(ledger) as conn:
+        left = {name for (name,) in conn.execute("SELECT name FROM budgets")}
+        (sums,) = conn.execute("SELECT count(*) FROM budget_sums").fetchone()
+    assert left == {"acme", "holding", "busy"} | ({"silent"} if window == "total" else set())
+    assert sums == {"60s": 4, "day": 5, "total": 4}[window]
+    silent, busy = budgets.one_of(rule, "silent"), budgets.one_of(rule, "busy")
+    assert store.budgets.known(silent) is (window == "total")
+    assert await where(store, silent, NOW) == (30, 0)
+    assert await where(store, busy, later) == (60 if window == "total" else 30, 0)
+    await store.budgets.open([silent], NOW)
+    assert await where(store, silent, NOW) == (30, 0)
+
+
 async def test_an_abandoned_begin_gives_its_hold_back(store: Store, traffic: Traffic) -> None:
     """What undoes a commit of unknown outcome undoes the hold with it."""
     from modelspend.store.calls import _drop_intent
