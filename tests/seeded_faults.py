@@ -295,7 +295,8 @@ FAULTS = (
         "a client that leaves before a second try ends its call",
         LEAVING,
         "gateway/failover.py",
-        "        with suppress(TimeoutError):\n            async with asyncio.timeout(step.after_s):",
+        "        with suppress(TimeoutError):\n"
+        "            async with asyncio.timeout(step.after_s):",
         "        with suppress(TimeoutError, asyncio.CancelledError):\n"
         "            async with asyncio.timeout(step.after_s):",
     ),
