@@ -84,7 +84,7 @@ _modelspend() {
         /eval/run) words="" options="--suite --models --judge --max-usd --resume --limit --jobs --json --config -h --help" ;;
         /simulate) words="" options="--port --log --sync --latency --seed --price --list --json --config -h --help" ;;
         /completions) words="bash zsh fish" options="--config -h --help" ;;
-        /help) words="quickstart backtest clients config durability eval exit-codes export failover forecast http prices privacy receipts reports routing simulate verify" options="--json --config -h --help" ;;
+        /help) words="quickstart backtest budgets clients config durability eval exit-codes export failover forecast http prices privacy receipts reports routing simulate verify" options="--json --config -h --help" ;;
     esac
     [[ "$current" == -* ]] && words="$options"
     COMPREPLY=($(compgen -W "$words" -- "$current"))
