@@ -253,7 +253,7 @@ def test_committed_text_names_no_path_of_the_machine_it_was_written_on() -> None
             assert not any(place in line for place in places), f"{named(path)}:{number}"
 
 
-NOT_DRAWN_BY_ROWS = {"budgets", "exhaustion", "forecast", "lines", "roi", "table"}
+NOT_DRAWN_BY_ROWS = {"budgets", "exhaustion", "forecast", "lines", "roi", "table", "tried"}
 """What reports share, and those of another shape, which their commands draw themselves."""
 
 
