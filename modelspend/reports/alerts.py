@@ -221,7 +221,7 @@ async def _week(store: Store, where: Filter) -> dict[Name, _Tally]:
         for name in _names_of(*names):
             found[name].prompt_tokens += used.prompt
             found[name].cached_tokens += used.cached
-    latencies = await store.latencies.by(("model", "provider"), where)
+    latencies = await store.latencies.by(("model", "provider"), where, ttft=False)
     for ((model, provider), part), took in latencies.items():
         if part != "failed":
             for name in _names_of(None, None, model, provider):
