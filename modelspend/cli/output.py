@@ -97,7 +97,7 @@ def _table(columns: Row, rows: list[list[str]], right: Row, spare: Row, fold: st
     from rich.text import Text
 
     console = Console(no_color="NO_COLOR" in os.environ or None, highlight=False)
-    shown = _that_fit(columns, rows, spare, console.width)
+    shown = _that_fit(columns, rows, spare, console.width, fold)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for index in shown:
         side: Literal["left", "right"] = "right" if columns[index] in right else "left"
@@ -108,9 +108,13 @@ def _table(columns: Row, rows: list[list[str]], right: Row, spare: Row, fold: st
     console.print(table)
 
 
-def _that_fit(columns: Row, rows: list[list[str]], spare: Row, width: int) -> list[int]:
+def _that_fit(
+    columns: Row, rows: list[list[str]], spare: Row, width: int, fold: str | None
+) -> list[int]:
     """The numbers of the columns that a terminal has room for."""
     wide = [max(len(row[n]) for row in (columns, *rows)) + _GAP for n in range(len(columns))]
+    if fold is not None:
+        wide[columns.index(fold)] = min(wide[columns.index(fold)], _LEAST_FOLDED)
     shown = list(range(len(columns)))
     for name in spare:
         if sum(wide[n] for n in shown) <= width:
@@ -120,6 +124,7 @@ def _that_fit(columns: Row, rows: list[list[str]], spare: Row, width: int) -> li
 
 
 _GAP = 3
+_LEAST_FOLDED = 36
 
 _STYLES = {
     "ok": "green",
