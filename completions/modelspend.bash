@@ -53,7 +53,7 @@ _modelspend() {
         /incidents) words="" options="--open --provider --since --until -n --limit --json --config -h --help" ;;
         /failovers) words="" options="--tenant --provider --since --until -n --limit --after --json --config -h --help" ;;
         /events) words="" options="--type --tenant --provider --since --after -n --limit -f --follow --json --config -h --help" ;;
-        /drill) words="" options="--provider --for --at --delay --retry-after --period --json --config -h --help" ;;
+        /drill) words="" options="--provider --for --at --delay --retry-after --period --simulated --json --config -h --help" ;;
         /backtest) words="" options="--policy --fail-if --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
         /spend) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
         /savings) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
@@ -85,7 +85,7 @@ _modelspend() {
         /eval/run) words="" options="--suite --models --judge --max-usd --resume --limit --jobs --json --config -h --help" ;;
         /simulate) words="" options="--port --log --sync --latency --seed --price --list --json --config -h --help" ;;
         /completions) words="bash zsh fish" options="--config -h --help" ;;
-        /help) words="quickstart backtest clients config durability eval exit-codes export failover forecast http prices privacy receipts reconcile reports routing simulate verify" options="--json --config -h --help" ;;
+        /help) words="quickstart backtest budgets clients config drill durability eval exit-codes export failover forecast http prices privacy receipts reconcile reports routing simulate verify" options="--json --config -h --help" ;;
     esac
     [[ "$current" == -* ]] && words="$options"
     COMPREPLY=($(compgen -W "$words" -- "$current"))
