@@ -226,7 +226,7 @@ def _lasting(rate: _Rate, one: Watched, limits: "Limits", pair: tuple[float, flo
         if value is None:
             continue
         if graded(value, pair, info=rate.info) == "ok":
-            if n > rate.hours or lasting:
+            if lasting:
                 break
             continue
         lasting = n

@@ -171,10 +171,10 @@ def _shape(verdict: "Verdict", fresh: "Checkpoint | None") -> dict[str, Any]:
 def _rows(
     verdict: "Verdict", fresh: "Checkpoint | None", given: "list[Checkpoint]"
 ) -> list[tuple[str, str, str]]:
-    kinds = {one.kind for one in verdict.problems}
 
     def row(name: str, found: str, *fails: str) -> tuple[str, str, str]:
-        return name, "fail" if kinds & set(fails) else "ok", found
+        wrong = sum(one.kind in fails for one in verdict.problems)
+        return (name, "fail", f"{wrong} not as written") if wrong else (name, "ok", found)
 
     rows = [
         row("file", "every page can be read", "file"),
@@ -188,8 +188,12 @@ def _rows(
             "columns, attempts, tags, savings, failovers and daily sums follow from receipts",
             *("columns", "attempts", "tags", "failovers"),
         ),
-        row("bodies", f"{verdict.bodies:,} kept, the others erased", "body"),
-        row("events", f"{verdict.events:,}", "event"),
+        row(
+            "bodies",
+            f"{verdict.bodies:,} are kept, as they were hashed",
+            "body",
+        ),
+        row("events", f"{verdict.events:,}, as they were written", "event"),
         row("prices", f"{verdict.prices:,} are what their ids are hashes of", "price"),
         row("checkpoints", _checkpoints(verdict, given), "checkpoint", "signature"),
     ]

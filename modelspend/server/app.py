@@ -67,6 +67,9 @@ CALL_ROUTES: tuple[tuple[str, str], ...] = (
 )
 """The billable routes; every one is served by `chat.carry`, whose gateway has one admission."""
 
+_HURRY_S = 0.1
+"""Once the drain limit is over: how long a client may take no byte of its last words."""
+
 CALL_PATHS = tuple(
     (prefix + path, dialect)
     for path, dialect in CALL_ROUTES
@@ -285,4 +288,9 @@ async def _drain(app: web.Application) -> None:
     live.gateway.draining = True
     app[events.FEED].close()
     live.gateway.attempts.faults.end_all("shutdown")
-    await live.gateway.drained(live.settings.server.drain_s)
+
+    def hurry() -> None:
+        for watch in tuple(live.writing):
+            watch.hurry(_HURRY_S)
+
+    await live.gateway.drained(live.settings.server.drain_s, hurry)

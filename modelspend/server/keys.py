@@ -10,6 +10,7 @@ from modelspend.circuits import Circuits
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.life import Gateway
 from modelspend.gateway.models import Models
+from modelspend.server.stalls import StallWatch
 from modelspend.settings import Settings
 from modelspend.store import Store
 
@@ -32,6 +33,7 @@ class Live:
     started_at_ms: int
     url: str = ""
     rejected: dict[str, int] = field(default_factory=dict)
+    writing: set[StallWatch] = field(default_factory=set)
 
 
 LIVE: web.AppKey[Live] = web.AppKey("live", Live)

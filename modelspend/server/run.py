@@ -28,6 +28,7 @@ _http_log = logging.getLogger("modelspend.http")
 _BACKLOG = 4096
 _LINE_LIMIT = 16 * 1024
 _KEEP_ALIVE_S = 75
+_LINGER_S = 1.0  # for the rest of a body that is refused; aiohttp's own ten suit who drips it in
 
 
 def _without_quotes(record: logging.LogRecord) -> bool:
@@ -71,6 +72,7 @@ async def serving(started: Started) -> AsyncIterator[web.Application]:
             max_field_size=_LINE_LIMIT,
             auto_decompress=False,
             shutdown_timeout=2.0,
+            lingering_time=_LINGER_S,
         )
         lanes = Lanes(app[LIVE], CALL_PATHS, _KEEP_ALIVE_S)
         app.on_shutdown.append(lambda _: lanes.close())

@@ -131,7 +131,7 @@ class Inspection:
         self._tell_doubts()
         for gap in self._gaps:
             self.say(gap)
-        found = sorted(self._found, key=lambda one: (one.seq is None, one.seq or 0))
+        found = sorted(self._found, key=_order)
         return Verdict(
             ledger_id=self._ledger_id,
             receipts=self._receipts,
@@ -388,6 +388,11 @@ class Inspection:
         self._wrong += 1
         if len(self._found) < MOST:
             self._found.append(problem)
+
+
+def _order(one: Problem) -> tuple[bool, bool, int]:
+    """By number; what is only known of a whole stretch, or of no number, comes last."""
+    return one.seq is None, one.kind == "checkpoint", one.seq or 0
 
 
 _STATE = (

@@ -170,6 +170,9 @@ def test_a_giant_day_is_told_and_does_not_become_the_rule(cli: Cli, place: Path)
     sums(found)
     assert [each["kind"] for each in found["anomalies"]] == ["spike"]
     assert found["anomalies"][0]["cost_usd"] == 50_000
+    total = found["horizons"][0]["total"]
+    assert 250 < total["cost_usd"] < 450
+    assert total["bands"]["95"][1] < 2000
 
 
 def test_a_day_of_unknown_cost_is_no_day_of_nothing(cli: Cli, place: Path) -> None:
