@@ -20,10 +20,11 @@ from modelspend.events import Event
 from modelspend.failovers import Failover
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.headers import Pairs
+from modelspend.gateway.line import Line
 from modelspend.gateway.passage import Passage, Request
 from modelspend.gateway.router import Ruling
 from modelspend.gateway.target import Target
-from modelspend.gateway.upstream import Line, Reply
+from modelspend.gateway.upstream import Reply
 from modelspend.money import NO_COST, Cost
 from modelspend.receipt import (
     NO_USAGE,

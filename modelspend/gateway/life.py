@@ -141,14 +141,18 @@ class Gateway:
         self.purse.limit(call)
         return call
 
-    async def drained(self, limit_s: float) -> None:
-        """Wait for the calls under way; at the limit, end the open streams with an error event."""
+    async def drained(self, limit_s: float, at_limit: Callable[[], None]) -> None:
+        """Wait for the calls under way; at the limit, end streams with an error event, and whoever
+        has no answer yet with an error. `at_limit` sees to those who do not read it."""
         self.draining = True
         if self.in_flight:
             with suppress(TimeoutError):
                 async with asyncio.timeout(limit_s):
                     await self._quiet.wait()
         self.endings.cut_all()
+        self.attempts.upstream.cut_all(FailureClass.SHUTDOWN)
+        self.failovers.stopping.set()
+        at_limit()
 
     def stop_now(self) -> None:
         """Cut the draining short."""

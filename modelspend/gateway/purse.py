@@ -91,7 +91,7 @@ class Purse:
     def _tripped(self, call: Call, trip: Trip) -> None:
         if trip.first:
             call.events.append(_runaway(trip, call))
-        if trip.limit.kills and trip.limit.scope in ("session", "key"):
+        if trip.limit.kills:
             self._stopped[trip.name] = trip.why
             call.kills = trip.name
         hint = "It may go on when it has calmed down."
@@ -409,7 +409,7 @@ def limits_of(settings: Settings) -> tuple[Limit, ...]:
             ),
             repeats=section.repeats,
             within_ms=round(section.within_s * 1000),
-            kills=section.then == "kill",
+            kills=section.then == "kill" and section.scope != "tenant",
         )
         for name, section in settings.limits.items()
     )
