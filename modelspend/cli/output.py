@@ -185,3 +185,31 @@ def _harmless(cell: str) -> str:
 
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+class Progress:
+    """A count on a terminal's stderr while something long goes on; nothing anywhere else."""
+
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+        self._shown = sys.stderr.isatty()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            typer.echo("\r" + " " * 60 + "\r", err=True, nl=False)
+
+    def tell(self, done: int, of: int | None = None) -> None:
+        """So many of so many; of nobody knows how many without the second."""
+        if self._shown:
+            whole = "" if of is None else f" of {of:,}"
+            typer.echo(f"\r{done:,}{whole} {self._noun}", err=True, nl=False)
+
+    def count(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """The same lines, counted as they pass."""
+        for number, line in enumerate(lines, start=1):
+            if number % 5_000 == 0:
+                self.tell(number)
+            yield line
