@@ -98,7 +98,7 @@ async def test_a_call_that_the_circuit_of_its_provider_refuses_goes_to_the_next(
 
 @pytest.mark.parametrize(
     ("holds", "asked", "status", "strategy"),
-    [(1.5, ["sim"], 500, "single"), (2.5, ["sim", "other"], 503, "fallback")],
+    [(1.5, ["sim"], 502, "single"), (2.5, ["sim", "other"], 502, "fallback")],
 )
 async def test_an_attempt_whose_hold_has_no_room_is_not_made_and_the_trail_tells_what_was(
     tmp_path: Path,
@@ -108,14 +108,17 @@ async def test_an_attempt_whose_hold_has_no_room_is_not_made_and_the_trail_tells
     status: int,
     strategy: str,
 ) -> None:
-    """Room for the first attempt alone, or for the hop too and not for a repetition after it."""
+    """Room for the first attempt alone, or for the hop too and not for a repetition after it.
+
+    Who hangs up may bill what it took, so its hold stays beside the next one.
+    """
     path, body = short("openai.chat")
     hold = (len(orjson.dumps(body)) + 512) * IN * 5 // 4 + 100 * OUT
     async with sidecar_for(
         tmp_path,
         simulator.url,
         providers={"other": beside(simulator.url)},
-        profiles={"p": tiers("sim/sim-500", "other/sim-503")},
+        profiles={"p": tiers("sim/sim-hangup", "other/sim-lost")},
         budgets={"all": capped(usd_text(round(hold * holds)))},
         retries={"backoff_s": 0.001},
         circuits={},
@@ -125,7 +128,7 @@ async def test_an_attempt_whose_hold_has_no_room_is_not_made_and_the_trail_tells
         hops = [each.failover.to_provider for each in await sidecar.store.failovers.list()]
         circuits = sidecar.gateway.failovers.circuits
         streaks = [circuits.state(CircuitKey(*at)).streak for at in KEYS]
-        assert await usage(sidecar) == (0, 0)
+        assert await usage(sidecar) == (receipt.execution.charged_pico, 0)
     assert told == status
     assert [one.provider for one in receipt.attempts] == asked
     assert hops == asked[1:]
@@ -134,7 +137,7 @@ async def test_an_attempt_whose_hold_has_no_room_is_not_made_and_the_trail_tells
     assert receipt.decision.strategy == strategy
 
 
-KEYS = (("sim", "sim-500"), ("other", "sim-503"))
+KEYS = (("sim", "sim-hangup"), ("other", "sim-lost"))
 
 
 async def test_a_probe_that_the_ledger_refuses_gives_its_permit_back(
