@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from modelspend.cli.context import here, note
-from modelspend.cli.output import Csv, Json, draw, on_terminal, one_form, write_csv, write_json
+from modelspend.cli.output import (
+    Csv,
+    Json,
+    Progress,
+    draw,
+    on_terminal,
+    one_form,
+    write_csv,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from modelspend.charges import Charge
@@ -122,7 +131,13 @@ def _found(at: "Here", charges: "list[Charge]", provider: Whose) -> "Reconciliat
     from modelspend.reports.tried import tried
 
     since, until = period(charges)
-    ours = read(at.ledger, lambda store: tried(store, provider, since - DAY_MS, until + DAY_MS))
+    with Progress("receipts") as progress:
+        ours = read(
+            at.ledger,
+            lambda store: tried(
+                store, provider, since - DAY_MS, until + DAY_MS, lambda done: progress.tell(done)
+            ),
+        )
     return reconcile(charges, ours, _rates(at, charges, provider))
 
 

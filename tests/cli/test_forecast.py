@@ -193,6 +193,27 @@ def test_parts_and_their_difference_are_the_whole(cli: Cli, place: Path) -> None
         assert parts + horizon["difference_usd"] == horizon["total"]["cost_usd"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--mix", "a=b:50", "--mix", "a=b:30"),
+        ("--mix", "a=b:60", "--mix", "a=c:60"),
+        ("--mix", "a=b"),
+        ("--growth", "nan"),
+        ("--growth", "-101"),
+        ("--cache-hit", "15"),
+        ("--shift-to", "small"),
+        ("--shift-deep", "20", "--from", "daily.csv"),
+    ],
+)
+def test_a_scenario_that_cannot_be_is_a_usage_error(
+    cli: Cli, place: Path, words: tuple[str, ...]
+) -> None:
+    done = cli("forecast", *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: ")
+
+
 # Files of all kinds.
 
 
