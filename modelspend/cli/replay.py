@@ -7,7 +7,7 @@ at once (`--where`) are `replay_many.py`'s.
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,8 +24,8 @@ PATIENCE_S = 1810.0  # the sidecar gives an answer up to upstream.total_s, 1800 
 def replay(
     ctx: typer.Context,
     receipt: Annotated[
-        str, typer.Argument(metavar="RECEIPT", help="A receipt's id, its start, or last.")
-    ],
+        str | None, typer.Argument(metavar="RECEIPT", help="A receipt's id, its start, or last.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Ask this model instead.")
     ] = None,
@@ -49,6 +49,25 @@ def replay(
     cache: Annotated[
         bool, typer.Option("--cache", help="A kept answer will do, where there is one.")
     ] = False,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="CONDITIONS", help="Many: 'model=gpt-4.1 category=chat since=7d'."),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="With --where: only so many of them.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --where: keep results there, and go on from them."),
+    ] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --where: write what `eval import` reads."),
+    ] = None,
+    agree: Annotated[
+        Literal["exact", "contains"],
+        typer.Option(help="With --where: when an answer agrees with the original."),
+    ] = "exact",
     json: Json = False,
 ) -> None:
     """Send a call once more, as a new receipt, and show what is different.
@@ -65,6 +84,25 @@ def replay(
         raise Usage("--model and --profile exclude each other.", "Choose one of them.")
     at, cap = here(ctx), cap_of(max_usd)
     asked = wish(at, model, profile, system, set_ or [], cache=cache)
+    if (receipt is None) == (where is None):
+        raise Usage("Name one receipt, or --where for many.", "Such as: modelspend replay last")
+    if where is not None:
+        from modelspend.cli.replay_many import Plan, go
+
+        if dry_run or n > 1:
+            raise Usage("--dry-run and --n are for one receipt.", "Leave them out with --where.")
+        plan = Plan(
+            where=where,
+            sample=sample,
+            asked=asked,
+            cap_pico=cap,
+            agree=agree,
+            out=out,
+            scores=scores,
+        )
+        go(at, plan, json=json)
+        return
+    assert receipt is not None
     found = read(at.ledger, lambda store: one(store, receipt)).receipt.receipt_id
     with found_or_started(at) as daemon:
         if dry_run:

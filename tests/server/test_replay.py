@@ -340,3 +340,42 @@ async def test_a_replay_needs_the_token_and_a_receipt(sidecar: Sidecar) -> None:
     assert status == 401
     status, told = await again(sidecar, "rcpt_none")
     assert (status, told["title"]) == (404, "receipt_not_found")
+
+
+async def test_sealed_reasoning_goes_back_to_its_provider_and_to_nobody_else(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    thought = {"type": "thinking", "thinking": "so", "signature": "c2VhbGVk"}
+    body = {
+        "model": "sim/a",
+        "max_tokens": 50,
+        "messages": [
+            {"role": "user", "content": "one"},
+            {"role": "assistant", "content": [thought, {"type": "text", "text": "two"}]},
+            {"role": "user", "content": "three"},
+        ],
+    }
+    async with sidecar_for(tmp_path, simulator.url, providers=one_of_each(simulator)) as sidecar:
+        status, headers, said = await sidecar.post("/v1/messages", body)
+        assert status == 200, said
+        first = headers["x-modelspend-receipt"]
+        _, same = await again(sidecar, first, dry_run=True)
+        assert "c2VhbGVk" in same["request"]["body"]
+        _, other = await again(sidecar, first, dry_run=True, model="there-2")
+        assert other["request"]["dialect"] == "anthropic.messages"
+        assert "c2VhbGVk" not in other["request"]["body"]
+        assert other["request"]["splices"] == ["reasoning"]
+
+
+async def test_a_dry_run_shows_the_limit_that_a_cap_asks_for(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    async with sidecar_for(tmp_path, simulator.url) as sidecar:
+        first = await once(sidecar, "openai.chat", "sim/a")
+        _, told = await again(sidecar, first, dry_run=True, max_usd="5")
+        limited = json.loads(told["request"]["body"])
+        _, plain = await again(sidecar, first, dry_run=True)
+        assert set(limited) - set(json.loads(plain["request"]["body"])) == set(
+            told["request"]["splices"]
+        ) - {"model"}
+        assert "max_completion_tokens" in limited or "max_tokens" in limited
