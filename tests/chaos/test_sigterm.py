@@ -111,8 +111,13 @@ class Lag:
 
     @property
     def allowed_s(self) -> float:
-        """What a starved machine may add: the sidecar is late for each step as we are for one."""
-        return 5 * self.worst_s
+        """What a starved machine may add: the sidecar takes a dozen turns, each as late as ours."""
+        return 12 * self.worst_s
+
+    @property
+    def starved(self) -> bool:
+        """Then even streams that are short may not end within the drain limit."""
+        return self.worst_s > 0.02
 
 
 async def refused_after(port: int) -> float:
@@ -165,7 +170,7 @@ async def stop(folder: Path, streams: int, package: Path = REPOSITORY) -> str:
         )
         (intents,) = sidecar.ask("SELECT count(*) FROM intents")[0]
     assert set(verdicts) <= {"whole", "told"}, verdicts
-    assert 0 < verdicts["whole"] <= sum(stream.model == ENDS for stream in open_streams)
+    assert lag.starved or verdicts["whole"] == sum(one.model == ENDS for one in open_streams)
     assert (sum(rows.values()), intents) == (everyone, 0), "a receipt was lost"
     assert rows["success"] == verdicts["whole"]
     assert wrong == [], "somebody else was blamed"
