@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,13 @@ def printed(tape: str) -> bytes:
     return Path(tape).with_suffix(".stdout").read_bytes()
 
 
-def cassette(desk: Desk, *words: str) -> subprocess.CompletedProcess[bytes]:
+def cassette(
+    desk: Desk, *words: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     verb, *rest = words
     return subprocess.run(
         [*PROGRAM, "cassette", verb, "--config", str(desk.config), *rest],
-        env=desk.env,
+        env=env or desk.env,
         capture_output=True,
         check=False,
         timeout=60,
@@ -90,6 +93,37 @@ def test_what_was_recorded_is_played_byte_for_byte_with_nobody_to_ask(
     assert (len(desk.accepted()), len(desk.receipts())) == (calls, receipts)
     assert REAL.encode() not in Path(tape).read_bytes()
     assert b"sk-modelspend" not in Path(tape).read_bytes()
+
+
+GUARD = """
+import os, sys
+
+def met(event, words):
+    if event == "socket.connect":
+        with open(os.environ["CONNECTS"], "a") as file:
+            print(words[1][1] if isinstance(words[1], tuple) else words[1], file=file)
+
+sys.addaudithook(met)
+"""
+
+
+def test_while_a_cassette_is_played_nothing_is_connected_to_but_its_player(
+    desk: Desk, app: list[str], tape: str
+) -> None:
+    """Every connect of every process is written down, the program's and ours."""
+    guard = desk.folder / "guard"
+    guard.mkdir()
+    (guard / "sitecustomize.py").write_text(GUARD)
+    connects = desk.folder / "connects"
+    telling = "import os; print(os.environ['OPENAI_BASE_URL'], flush=True)\n"
+    asking = [sys.executable, "-c", telling + APP]
+    env = {**desk.env, "PYTHONPATH": str(guard), "CONNECTS": str(connects)}
+    played = cassette(desk, "play", tape, "--", *asking, "one", env=env)
+    assert played.returncode == 0, played.stderr
+    url, _, answer = played.stdout.partition(b"\n")
+    assert sha256(answer).digest() == sha256(printed(tape)).digest()
+    port = url.decode().rpartition(":")[2].removesuffix("/v1")
+    assert connects.read_text().split() == [port, port]
 
 
 def test_a_call_that_is_not_there_names_the_nearest_one_and_quotes_no_prompt(
