@@ -7,7 +7,7 @@ are cut at the end still leave their receipts.
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -20,6 +20,7 @@ from modelspend.catalog.prices import PriceBook
 from modelspend.circuits import Circuits
 from modelspend.errors import ConfigInvalid
 from modelspend.estimate import Estimator
+from modelspend.exporters import Pump, Sink, sinks_of
 from modelspend.gateway.answering import Answering
 from modelspend.gateway.attempts import Attempts
 from modelspend.gateway.caller import Callers
@@ -45,6 +46,7 @@ from modelspend.server import (
     forecast,
     jobs,
     kills,
+    metrics,
     models,
     reports,
     runs,
@@ -80,6 +82,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("HEAD", "/", models.head),
     ("GET", "/healthz", control.healthz),
     ("GET", "/readyz", control.readyz),
+    ("GET", "/metrics", metrics.metrics),
     ("GET", "/v1/status", control.guarded(control.status)),
     ("GET", "/v1/receipts", control.guarded(control.receipts)),
     ("GET", "/v1/receipts/{receipt_id}", control.guarded(control.receipt)),
@@ -135,11 +138,13 @@ async def build(started: Started, store: Store) -> web.Application:
     app[STORE] = store
     forecast.prepare(app)
     app[LIVE] = await _live(started, store, prices)
+    app[metrics.METERS] = metrics.Meters(await store.events.last())
     await circuits.take_up(app[LIVE], store)
     app[events.FEED] = events.Feed(store)
     drills.keep_ends(app[LIVE], store)
     app[RELOAD] = lambda: _reload(app, started)
-    app.cleanup_ctx.extend((_upstream, _background(prices)))
+    sinks = sinks_of(settings, started.env, store)
+    app.cleanup_ctx.extend((_upstream, _background(prices), _pumping(sinks)))
     app.on_shutdown.append(_drain)
     return app
 
@@ -200,6 +205,7 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
         gateway=gateway,
         models=Models(upstream),
         circuits=breakers,
+        pump=Pump(store, started.now_ms, Random().random),
         config_path=str(started.loaded.path) if started.loaded.path else None,
         token=read_token(token_file),
         token_file=str(token_file),
@@ -248,6 +254,7 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
     fingerprint = await app[STORE].secret("fingerprint")
     callers = Callers(settings.tenants, started.env, fingerprint, live.callers.runs)
     catalog = Catalog.load(settings.providers, started.env)
+    sinks = sinks_of(settings, started.env, app[STORE])
     gateway = live.gateway
     gateway.settler.reconfigure(settings)
     gateway.router.configure(catalog, settings)
@@ -260,12 +267,22 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
     gateway.attempts.whole_timeouts = _timeouts(settings, settings.upstream.first_byte_s)
     gateway.attempts.stream_timeouts = _timeouts(settings, settings.upstream.stream_first_byte_s)
     live.settings, live.catalog, live.callers = settings, catalog, callers
+    await live.pump.start(sinks)
     return list(loaded.notes)
 
 
 async def _upstream(app: web.Application) -> AsyncIterator[None]:
     async with app[LIVE].gateway.attempts.upstream:
         yield
+
+
+def _pumping(sinks: Sequence[Sink]) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        await app[LIVE].pump.start(sinks)
+        yield
+        await app[LIVE].pump.stop()
+
+    return run
 
 
 def _background(prices: PriceBook) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from modelspend.catalog import Catalog
 from modelspend.circuits import Circuits
+from modelspend.exporters import Pump
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.life import Gateway
 from modelspend.gateway.models import Models
@@ -24,6 +25,7 @@ class Live:
     gateway: Gateway
     models: Models
     circuits: Circuits
+    pump: Pump
     config_path: str | None
     token: str
     token_file: str
