@@ -265,4 +265,6 @@ class Pump:
                 await asyncio.sleep(self._pace.first_s)
             else:
                 line.standing = replace(line.standing, cursor=cursor)
+                if taken.filed:
+                    line.work.set()
                 return
