@@ -627,7 +627,9 @@ class Otlp(_Section):
     )
     gzip: bool = Field(True, description="Compress what is sent.")
     timeout_s: float = Field(10, gt=0, le=120, description="How long one batch may take.")
-    prompts: bool = Field(False, description="Also send prompts and answers, where bodies are kept.")
+    prompts: bool = Field(
+        False, description="Also send prompts and answers, where bodies are kept."
+    )
     keep_days: int = Field(30, ge=0, le=365, description="Days that otel_traces keeps spans.")
     allow_private: bool = Field(
         False, description="It lies on this machine or in a private network; also allows http."

@@ -48,6 +48,7 @@ from modelspend.cli import (
     tenants,
     top,
     verify,
+    webhooks,
 )
 from modelspend.cli.context import Commands, ConfigFile, take_config
 
@@ -70,6 +71,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("incidents", incidents.incidents),
     ("failovers", failovers.failovers),
     ("events", events.events),
+    ("webhooks", webhooks.app),
     ("drill", drill.drill),
     ("backtest", backtest.backtest),
     ("spend", spend.spend),

@@ -242,8 +242,7 @@ def signature(secrets: Sequence[bytes], message_id: str, stamp: str, body: bytes
     """Of each secret, the newest first: receivers accept any that they know."""
     text = f"{message_id}.{stamp}.".encode() + body
     return " ".join(
-        "v1," + base64.b64encode(hmac.digest(secret, text, "sha256")).decode()
-        for secret in secrets
+        "v1," + base64.b64encode(hmac.digest(secret, text, "sha256")).decode() for secret in secrets
     )
 
 

@@ -247,7 +247,9 @@ def _sinks(standings: Iterable[Standing]) -> Iterator[str]:
     lags = {one.name: (one.lag_ms or 0) / 1000 for one in rows}
     failing = {one.name: int(one.retry_at_ms is not None) for one in rows}
     yield from each("sent_total", "counter", "Sent.", {one.name: one.sent for one in rows})
-    yield from each("dropped_total", "counter", "Given up.", {one.name: one.dropped for one in rows})
+    yield from each(
+        "dropped_total", "counter", "Given up.", {one.name: one.dropped for one in rows}
+    )
     yield from each("queued", "gauge", "Waiting.", {one.name: one.queued for one in rows})
     yield from each("lag_seconds", "gauge", "Age of the oldest that waits.", lags)
     yield from each("failing", "gauge", "1: its last try has failed.", failing)

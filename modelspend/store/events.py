@@ -46,9 +46,7 @@ class Events:
 
     async def newest(self, limit: int = 100, where: Wanted = ALL) -> list[Event]:
         """The last ones, newest first."""
-        return await self._readers.ask(
-            lambda conn: select(conn, where, "1", (), "seq DESC", limit)
-        )
+        return await self._readers.ask(lambda conn: select(conn, where, "1", (), "seq DESC", limit))
 
     async def last(self) -> int:
         """The cursor behind all that there is: what comes after it is new."""

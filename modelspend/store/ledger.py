@@ -35,8 +35,8 @@ from modelspend.store.history import History
 from modelspend.store.incidents import Incidents
 from modelspend.store.latencies import Latencies
 from modelspend.store.lock import Gate, Holder, Lock, known_as_ledger, read_lock
-from modelspend.store.metering import Metering
 from modelspend.store.meta import Meta, NoWriter
+from modelspend.store.metering import Metering
 from modelspend.store.migrations import MIGRATIONS, migrate, version
 from modelspend.store.prices import Prices
 from modelspend.store.quality import Quality
@@ -44,8 +44,8 @@ from modelspend.store.rates import Rates
 from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
-from modelspend.store.sinks import Sinks
 from modelspend.store.signed_checkpoints import SignedCheckpoints, write_break
+from modelspend.store.sinks import Sinks
 from modelspend.store.stored_answers import StoredAnswers
 from modelspend.store.traces import Traces
 from modelspend.store.walk import Walk

@@ -126,14 +126,14 @@ class Sinks:
         ages = [now_ms - told_at(one) for one in page.emissions]
         if standing.filed:
             webhook = standing.name.removeprefix("webhook:")
-            oldest = await self._readers.ask(lambda conn: conn.execute(_OLDEST, (webhook,)).fetchone())
+            oldest = await self._readers.ask(
+                lambda conn: conn.execute(_OLDEST, (webhook,)).fetchone()
+            )
             ages += [now_ms - oldest[0]] if oldest[0] is not None else []
         return max(ages, default=None)
 
 
-_OLDEST = (
-    "SELECT min(created_at) FROM webhook_deliveries WHERE webhook = ? AND due_at IS NOT NULL"
-)
+_OLDEST = "SELECT min(created_at) FROM webhook_deliveries WHERE webhook = ? AND due_at IS NOT NULL"
 _SELECT = (
     "SELECT name, kinds, tenant, receipts, cursor, sent, dropped, filed, sent_at, error, error_at"
     " FROM sinks"
@@ -143,8 +143,7 @@ _SELECT = (
 def settle(book: Book, name: str, *, sent: int = 0, dropped: int = 0, filed: int = 0) -> None:
     """Part of the caller's transaction: what was filed has come to an end, or is filed again."""
     book.execute(
-        "UPDATE sinks SET sent = sent + ?, dropped = dropped + ?, filed = filed + ?"
-        " WHERE name = ?",
+        "UPDATE sinks SET sent = sent + ?, dropped = dropped + ?, filed = filed + ? WHERE name = ?",
         (sent, dropped, filed, name),
     )
 

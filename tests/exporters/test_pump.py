@@ -94,9 +94,7 @@ async def test_a_new_sink_begins_with_what_happens_from_now_on(
     await pump.stop()
 
 
-async def test_a_sink_that_was_stopped_goes_on_where_it_was(
-    store: Store, traffic: Traffic
-) -> None:
+async def test_a_sink_that_was_stopped_goes_on_where_it_was(store: Store, traffic: Traffic) -> None:
     first = Counting(act=lambda batch: Taken(sent=len(batch)))
     pump = pump_of(store)
     await pump.start([first])

@@ -42,9 +42,7 @@ def section(far: Far, **changes: Any) -> Webhook:
 @asynccontextmanager
 async def pumping(store: Store, *sections: Webhook) -> AsyncIterator[Pump]:
     pump = Pump(store, now_ms, lambda: 0.5, Pace(first_s=0.01, most_s=0.05))
-    sinks = [
-        WebhookSink(endpoint(f"hook{n}", one, ENV), store) for n, one in enumerate(sections)
-    ]
+    sinks = [WebhookSink(endpoint(f"hook{n}", one, ENV), store) for n, one in enumerate(sections)]
     await pump.start(sinks)
     yield pump
     await pump.stop()
@@ -82,7 +80,10 @@ async def test_the_standards_own_library_accepts_what_is_sent(store: Store) -> N
 
 
 async def test_while_secrets_rotate_a_receiver_may_know_either(store: Store) -> None:
-    async with far_end() as far, pumping(store, section(far, secrets=("HOOK_NEW", "HOOK_OLD"))) as p:
+    async with (
+        far_end() as far,
+        pumping(store, section(far, secrets=("HOOK_NEW", "HOOK_OLD"))) as p,
+    ):
         tell(store, "failover")
         await ended(p, 1)
         ((head, body),) = far.got
