@@ -614,7 +614,7 @@ class Webhook(_Section):
 
 
 class Otlp(_Section):
-    """Traces for an OpenTelemetry collector: one span for each receipt, and for each of its steps."""
+    """Traces for an OpenTelemetry collector: a span for each receipt and each of its steps."""
 
     endpoint: SinkUrl | None = Field(
         None, description="Where they are sent; the variable OTLP_ENDPOINT wins over it."

@@ -69,8 +69,8 @@ def _standings(at: Here) -> "list[Standing]":
     return read(at.ledger, lambda store: store.sinks.standings(at.now_ms()))
 
 
-@app.command()
-def test(
+@app.command("test")
+def try_(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The webhook to try.")],
     json: Json = False,

@@ -77,7 +77,7 @@ class Pace:
 
     def pause_s(self, failures: int, asked_s: float | None, chance: float) -> float:
         """Growing, with jitter (`chance` is 0 to 1); never sooner than the far end asked for."""
-        grown = min(self.first_s * 2 ** min(failures - 1, 30), self.most_s)
+        grown = min(self.first_s * 2.0 ** min(failures - 1, 30), self.most_s)
         return max(grown * (0.5 + chance / 2), asked_s or 0.0)
 
 

@@ -204,7 +204,7 @@ def _process(in_flight: int, healthy: bool, rejected: Mapping[str, int]) -> Iter
     version: Labels = (("version", __version__),)
     yield from family("modelspend_build_info", "gauge", "This version.", [("", version, 1)])
     now = [("", (), in_flight)]
-    yield from family("modelspend_in_flight", "gauge", "Calls under way.", now)  # type: ignore[arg-type]
+    yield from family("modelspend_in_flight", "gauge", "Calls under way.", now)
     well: list[Sample] = [("", (), int(healthy))]
     yield from family("modelspend_ledger_healthy", "gauge", "1: calls are taken.", well)
     turned: list[Sample] = [("", (("reason", name),), n) for name, n in sorted(rejected.items())]

@@ -697,7 +697,8 @@ CREATE TABLE webhook_deliveries (
   ended_at INTEGER
 ) WITHOUT ROWID;
 
-CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook, due_at)
+  WHERE due_at IS NOT NULL;
 
 CREATE INDEX webhook_deliveries_ended ON webhook_deliveries (ended_at) WHERE ended_at IS NOT NULL;
 

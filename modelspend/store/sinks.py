@@ -126,10 +126,8 @@ class Sinks:
         ages = [now_ms - told_at(one) for one in page.emissions]
         if standing.filed:
             webhook = standing.name.removeprefix("webhook:")
-            oldest = await self._readers.ask(
-                lambda conn: conn.execute(_OLDEST, (webhook,)).fetchone()
-            )
-            ages += [now_ms - oldest[0]] if oldest[0] is not None else []
+            oldest = await self._readers.ask(lambda conn: _first(conn, _OLDEST, webhook))
+            ages += [] if oldest is None else [now_ms - oldest]
         return max(ages, default=None)
 
 
@@ -138,6 +136,11 @@ _SELECT = (
     "SELECT name, kinds, tenant, receipts, cursor, sent, dropped, filed, sent_at, error, error_at"
     " FROM sinks"
 )
+
+
+def _first(conn: sqlite3.Connection, query: str, value: str) -> int | None:
+    found: int | None = conn.execute(query, (value,)).fetchone()[0]
+    return found
 
 
 def settle(book: Book, name: str, *, sent: int = 0, dropped: int = 0, filed: int = 0) -> None:

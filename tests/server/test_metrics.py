@@ -39,8 +39,8 @@ def read(text: str) -> Found:
     return found
 
 
-def at(found: Found, name: str, **labels: str) -> float:
-    return found[name, frozenset(labels.items())]
+def at(found: Found, metric: str, /, **labels: str) -> float:
+    return found[metric, frozenset(labels.items())]
 
 
 async def test_the_numbers_are_those_of_the_ledger(sidecar: Sidecar) -> None:
