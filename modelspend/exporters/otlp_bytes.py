@@ -140,7 +140,7 @@ def partial(body: bytes) -> tuple[int, str]:
     What cannot be read says nothing: the status has said that it was taken.
     """
     try:
-        if body[:1] in (b"{", b" ", b"\n"):
+        if body[:1] == b"{":  # 0x0a, a line feed, is how the other form begins
             told = json.loads(body).get("partialSuccess") or {}
             return int(told.get("rejectedSpans") or 0), str(told.get("errorMessage") or "")
         fields = dict(_fields(body))

@@ -44,8 +44,10 @@ async def pumping(store: Store, *sections: Webhook) -> AsyncIterator[Pump]:
     pump = Pump(store, now_ms, lambda: 0.5, Pace(first_s=0.01, most_s=0.05))
     sinks = [WebhookSink(endpoint(f"hook{n}", one, ENV), store) for n, one in enumerate(sections)]
     await pump.start(sinks)
-    yield pump
-    await pump.stop()
+    try:
+        yield pump
+    finally:
+        await pump.stop()
 
 
 async def ended(pump: Pump, count: int) -> Standing:
