@@ -72,7 +72,7 @@ def collector(section: Otlp, env: Mapping[str, str]) -> Collector | None:
         gzip=section.gzip if compression is None else compression == "gzip",
         timeout_s=section.timeout_s,
         headers=headers,
-        resource=_resource(env),
+        resource=resource(env),
     )
 
 
@@ -115,7 +115,8 @@ def _pairs(text: str) -> dict[str, str]:
     }
 
 
-def _resource(env: Mapping[str, str]) -> dict[str, Value]:
+def resource(env: Mapping[str, str]) -> dict[str, Value]:
+    """Who tells: the attributes of the resource."""
     named = _pairs(env.get("OTEL_RESOURCE_ATTRIBUTES", ""))
     return {
         "service.name": "modelspend",

@@ -117,7 +117,9 @@ def _value(said: Any) -> Any:
     return getattr(said, kind)
 
 
-@pytest.mark.parametrize("value", [0, 1, -1, 2**53 + 1, -(2**63), 2**63 - 1, 0.5, True, "", "ß", ()])
+@pytest.mark.parametrize(
+    "value", [0, 1, -1, 2**53 + 1, -(2**63), 2**63 - 1, 0.5, True, "", "ß", ()]
+)
 def test_any_value_comes_back(value: Any) -> None:
     span = Span(
         trace_id="1" * 32, span_id="2" * 16, parent_id=None, name="n", kind=1, start_ns=1,
@@ -166,7 +168,9 @@ def test_each_count_stands_under_one_name_on_one_span_and_adds_up(traffic: Traff
 
 
 def test_the_apps_own_trace_is_joined(traffic: Traffic) -> None:
-    receipt = replace(traffic.receipt(), trace_id="4b" * 16, span_id="0f" * 8, parent_span_id="a" * 16)
+    receipt = replace(
+        traffic.receipt(), trace_id="4b" * 16, span_id="0f" * 8, parent_span_id="a" * 16
+    )
     call = spans_of(receipt)[0]
     assert (call.trace_id, call.span_id, call.parent_id) == ("4b" * 16, "0f" * 8, "a" * 16)
 
