@@ -5,10 +5,10 @@ _modelspend() {
     for ((index = 1; index < COMP_CWORD; index++)); do
         word="${COMP_WORDS[index]}"
         case "$word" in
-            --after|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--checkpoint|--config|--delay|--dialect|--each|--every|--export|--export-checkpoint|--fail-at|--fail-if|--failed|--fees|--file|--for|--format|--from|--growth|--horizon|--host|--hourly|--input|--input-audio|--input-image|--jobs|--json|--judge|--key|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--monthly-spend|--name|--out|--output|--output-audio|--output-image|--people|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--retry-after|--savings|--scope|--seed|--session|--setup-hours|--shift-deep|--shift-to|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--type|--until|--upkeep-hours|--view|--web-search-per-1k|--window|--workflow|--zone|-n) ((index++)) ;;
+            --after|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--checkpoint|--config|--delay|--dialect|--each|--every|--export|--export-checkpoint|--fail-at|--fail-if|--failed|--fees|--file|--for|--format|--from|--growth|--horizon|--host|--hourly|--input|--input-audio|--input-image|--jobs|--json|--judge|--key|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--monthly-spend|--name|--out|--output|--output-audio|--output-image|--people|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--retry-after|--savings|--scope|--seed|--session|--setup-hours|--shift-deep|--shift-to|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--type|--until|--upkeep-hours|--view|--web-search-per-1k|--webhook|--window|--workflow|--zone|-n) ((index++)) ;;
             -*) ;;
             *) case " $path/$word " in
-                " /demo "|" /serve "|" /run "|" /status "|" /top "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /route "|" /circuits "|" /circuits/list "|" /circuits/history "|" /circuits/trip "|" /circuits/reset "|" /incidents "|" /failovers "|" /events "|" /drill "|" /backtest "|" /spend "|" /savings "|" /mix "|" /latency "|" /tenants "|" /alerts "|" /forecast "|" /roi "|" /cache-misses "|" /export "|" /export/ledger "|" /verify "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /budgets "|" /budgets/list "|" /budgets/set "|" /budgets/holds "|" /budgets/history "|" /kill "|" /eval "|" /eval/import "|" /eval/scores "|" /eval/run "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
+                " /demo "|" /serve "|" /run "|" /status "|" /top "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /route "|" /circuits "|" /circuits/list "|" /circuits/history "|" /circuits/trip "|" /circuits/reset "|" /incidents "|" /failovers "|" /events "|" /webhooks "|" /webhooks/list "|" /webhooks/test "|" /webhooks/deliveries "|" /webhooks/dead "|" /webhooks/retry "|" /drill "|" /backtest "|" /spend "|" /savings "|" /mix "|" /latency "|" /tenants "|" /alerts "|" /forecast "|" /roi "|" /cache-misses "|" /export "|" /export/ledger "|" /export/traces "|" /verify "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /budgets "|" /budgets/list "|" /budgets/set "|" /budgets/holds "|" /budgets/history "|" /kill "|" /eval "|" /eval/import "|" /eval/scores "|" /eval/run "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
             esac ;;
         esac
     done
@@ -22,10 +22,10 @@ _modelspend() {
         --view) COMPREPLY=($(compgen -W "on-call finance security" -- "$current"))
             return ;;
         --body|--checkpoint|--config|--export|--export-checkpoint|--file|--from|--json|--key|--log|--out|--plot|--policy) COMPREPLY=($(compgen -f -- "$current")); return ;;
-        --after|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--checkpoint|--config|--delay|--dialect|--each|--every|--export|--export-checkpoint|--fail-at|--fail-if|--failed|--fees|--file|--for|--format|--from|--growth|--horizon|--host|--hourly|--input|--input-audio|--input-image|--jobs|--json|--judge|--key|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--monthly-spend|--name|--out|--output|--output-audio|--output-image|--people|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--retry-after|--savings|--scope|--seed|--session|--setup-hours|--shift-deep|--shift-to|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--type|--until|--upkeep-hours|--view|--web-search-per-1k|--window|--workflow|--zone|-n) return ;;
+        --after|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--checkpoint|--config|--delay|--dialect|--each|--every|--export|--export-checkpoint|--fail-at|--fail-if|--failed|--fees|--file|--for|--format|--from|--growth|--horizon|--host|--hourly|--input|--input-audio|--input-image|--jobs|--json|--judge|--key|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--monthly-spend|--name|--out|--output|--output-audio|--output-image|--people|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--retry-after|--savings|--scope|--seed|--session|--setup-hours|--shift-deep|--shift-to|--since|--status|--suite|--tag|--tenant|--tier|--tool-call-per-1k|--type|--until|--upkeep-hours|--view|--web-search-per-1k|--webhook|--window|--workflow|--zone|-n) return ;;
     esac
     case "$path" in
-        "") words="demo serve run status top doctor init config tail receipts explain route circuits incidents failovers events drill backtest spend savings mix latency tenants alerts forecast roi cache-misses export verify prices budgets kill eval simulate completions help" options="--config --version -h --help" ;;
+        "") words="demo serve run status top doctor init config tail receipts explain route circuits incidents failovers events webhooks drill backtest spend savings mix latency tenants alerts forecast roi cache-misses export verify prices budgets kill eval simulate completions help" options="--config --version -h --help" ;;
         /demo) words="" options="--port --once --keep --real --json --config -h --help" ;;
         /serve) words="" options="--host --port --log-level --config -h --help" ;;
         /run) words="" options="--tag --tenant --workflow --json --max-usd --config -h --help" ;;
@@ -53,6 +53,12 @@ _modelspend() {
         /incidents) words="" options="--open --provider --since --until -n --limit --json --config -h --help" ;;
         /failovers) words="" options="--tenant --provider --since --until -n --limit --after --json --config -h --help" ;;
         /events) words="" options="--type --tenant --provider --since --after -n --limit -f --follow --json --config -h --help" ;;
+        /webhooks) words="list test deliveries dead retry" options="-h --help" ;;
+        /webhooks/list) words="" options="--json --config -h --help" ;;
+        /webhooks/test) words="" options="--json --config -h --help" ;;
+        /webhooks/deliveries) words="" options="--status -n --limit --json --config -h --help" ;;
+        /webhooks/dead) words="" options="-n --limit --json --config -h --help" ;;
+        /webhooks/retry) words="" options="--all --webhook --json --config -h --help" ;;
         /drill) words="" options="--provider --for --at --delay --retry-after --period --json --config -h --help" ;;
         /backtest) words="" options="--policy --fail-if --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
         /spend) words="" options="--by -n --limit --json --csv --plot --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
@@ -64,8 +70,9 @@ _modelspend() {
         /forecast) words="" options="--horizon --by --from --budget --plot --shift-deep --shift-to --cache-hit --growth --mix --json --csv --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
         /roi) words="" options="--monthly-spend --savings --people --setup-hours --hourly --upkeep-hours --fees --json --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
         /cache-misses) words="" options="--by -n --limit --json --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
-        /export) words="ledger" options="-h --help" ;;
+        /export) words="ledger traces" options="-h --help" ;;
         /export/ledger) words="" options="--format --period --by --out --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
+        /export/traces) words="" options="--out --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
         /verify) words="" options="--checkpoint --export --export-checkpoint --key --json --config -h --help" ;;
         /prices) words="list show set quote" options="-h --help" ;;
         /prices/list) words="" options="--provider --model --json --config -h --help" ;;
@@ -84,7 +91,7 @@ _modelspend() {
         /eval/run) words="" options="--suite --models --judge --max-usd --resume --limit --jobs --json --config -h --help" ;;
         /simulate) words="" options="--port --log --sync --latency --seed --price --list --json --config -h --help" ;;
         /completions) words="bash zsh fish" options="--config -h --help" ;;
-        /help) words="quickstart backtest clients config durability eval exit-codes export failover forecast http prices privacy receipts reports routing simulate verify" options="--json --config -h --help" ;;
+        /help) words="quickstart backtest clients config durability eval exit-codes export failover forecast http otel prices privacy receipts reports routing simulate verify webhooks" options="--json --config -h --help" ;;
     esac
     [[ "$current" == -* ]] && words="$options"
     COMPREPLY=($(compgen -W "$words" -- "$current"))

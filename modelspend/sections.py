@@ -585,7 +585,7 @@ class Webhook(_Section):
 
     url: SinkUrl | None = Field(None, description="Where it is sent: https://…")
     url_env: EnvName | None = Field(
-        None, description="The variable that holds the address, when it is a secret itself."
+        None, description="The variable that holds its address, when that is a secret; wins."
     )
     types: tuple[EventType, ...] = Field(
         ("alert.*", "budget.*", "circuit.*", "failover"),
@@ -608,8 +608,8 @@ class Webhook(_Section):
 
     @model_validator(mode="after")
     def _one_place(self) -> "Webhook":
-        if (self.url is None) == (self.url_env is None):
-            raise ValueError("write either url or url_env")
+        if self.url is None and self.url_env is None:
+            raise ValueError("write url, or url_env")
         return self
 
 

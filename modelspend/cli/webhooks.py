@@ -49,7 +49,7 @@ def _row(name: str, one: "Webhook", standing: "Standing | None") -> dict[str, An
 
     return {
         "name": name,
-        "to": urlsplit(one.url).netloc if one.url else f"${one.url_env}",
+        "to": f"${one.url_env}" if one.url_env else urlsplit(one.url or "").netloc,
         "types": ",".join(one.types),
         "tenant": one.tenant,
         "signed": "yes" if one.secrets else "no",

@@ -35,6 +35,8 @@ from modelspend.store.webhooks import Delivery, filing
 MOST_BYTES = 20_000  # what Standard Webhooks asks of a payload
 _AT_ONCE = 4
 _LOOK_S = 30.0
+_PATIENCE = 5  # failures in a row, after which an endpoint is left alone for a while
+_PAUSE_S, _MOST_PAUSE_S = 0.1, 60.0
 _TROUBLE_S = 1.0
 _GONE = 410
 _SECRET = "whsec_"
@@ -69,7 +71,10 @@ class Endpoint:
 
 def endpoint(name: str, section: Webhook, env: Mapping[str, str]) -> Endpoint:
     """With what the environment holds for it. Raises ConfigInvalid."""
-    url = section.url or _held(env, name, "url_env", section.url_env or "")
+    if section.url_env is None:
+        url = section.url or ""
+    else:
+        url = _held(env, name, "url_env", section.url_env)
     if not url.lower().startswith(("https://", "http://")):
         raise ConfigInvalid(
             f"webhooks.{name}: {section.url_env} holds no address.", "It begins with https://"
@@ -116,6 +121,7 @@ class WebhookSink:
     ) -> None:
         self._to, self._store, self._now_ms = to, store, now_ms
         self._chance = chance or Random().random
+        self._failures = 0
         self._door = Door(allow_private=to.section.allow_private, timeout_s=to.section.timeout_s)
         self.name = f"webhook:{to.name}"
         types = to.section.types
@@ -135,8 +141,10 @@ class WebhookSink:
         """Deliver what is due, a few at a time, until cancelled."""
         while True:
             try:
+                await asyncio.sleep(self._pause_s())
                 news.clear()
-                due = await self._store.webhooks.due(self._to.name, self._now_ms(), _AT_ONCE)
+                at_once = _AT_ONCE if self._failures < _PATIENCE else 1
+                due = await self._store.webhooks.due(self._to.name, self._now_ms(), at_once)
                 if due.deliveries:
                     tries = map(self._deliver, due.deliveries)
                     for ended in await asyncio.gather(*tries, return_exceptions=True):
@@ -151,6 +159,11 @@ class WebhookSink:
                         await news.wait()
             except (LedgerUnavailable, Overloaded):
                 await asyncio.sleep(_TROUBLE_S)
+
+    def _pause_s(self) -> float:
+        """An endpoint that takes nothing is tried ever more rarely, one delivery at a time."""
+        over = self._failures - _PATIENCE
+        return 0.0 if over < 0 else min(_PAUSE_S * 2.0 ** min(over, 30), _MOST_PAUSE_S)
 
     async def _deliver(self, one: Delivery) -> None:
         told = await self._store.webhooks.told(one.seq)
@@ -169,6 +182,7 @@ class WebhookSink:
             await self._failed(one, body, None, error.text, error.after_s)
             return
         if answer.ok:
+            self._failures = 0
             await self._store.webhooks.delivered(one, answer.status, self._now_ms())
         else:
             said = f"HTTP {answer.status}"
@@ -178,6 +192,7 @@ class WebhookSink:
         self, one: Delivery, body: bytes, status: int | None, error: str, after_s: float | None
     ) -> None:
         now_ms, schedule = self._now_ms(), self._to.section.retry_s
+        self._failures += 1
         if one.attempts >= len(schedule) or status == _GONE or not body:
             await self._store.webhooks.died(one, body, status, error, now_ms)
             return

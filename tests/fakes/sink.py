@@ -1,9 +1,11 @@
 """A far end for exporters that is well, or misbehaves in one of the ways that far ends have."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 Head = dict[str, str]
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
@@ -91,3 +93,32 @@ async def far_end(host: str = "127.0.0.1") -> AsyncIterator[Far]:
             task.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.gather(*running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def far_end_apart(answer: str) -> AsyncIterator[str]:
+    """The address of one in a process of its own, so that its work is nobody else's: `answer` is
+    stall, endless, vanish, or a status line."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.fakes.sink", answer),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    try:
+        yield (await process.stdout.readline()).decode().strip()
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _alone(answer: str) -> None:
+    async with far_end() as far:
+        far.answer = answer if answer in ("stall", "endless", "vanish") else status(answer)
+        sys.stdout.write(f"{far.url}\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_alone(sys.argv[1]))
