@@ -26,6 +26,7 @@ from modelspend.sections import (
     DialectName,
     Limit,
     ModelFacts,
+    Otlp,
     PriceOverride,
     Profile,
     Provider,
@@ -40,6 +41,7 @@ from modelspend.sections import (
     Tenant,
     Upstream,
     View,
+    Webhook,
     Workflow,
 )
 
@@ -54,6 +56,7 @@ __all__ = [
     "Limit",
     "Loaded",
     "ModelFacts",
+    "Otlp",
     "PriceOverride",
     "Profile",
     "Provider",
@@ -68,6 +71,7 @@ __all__ = [
     "Tenant",
     "Upstream",
     "View",
+    "Webhook",
     "Workflow",
     "budgets_at",
     "budgets_of",

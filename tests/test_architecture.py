@@ -205,6 +205,19 @@ def test_every_command_file_is_listed_and_every_listed_command_has_its_file() ->
     assert files - COMMAND_NEIGHBOURS - parts == listed
 
 
+EXPORTER_PARTS = {"addresses", "http", "otlp_bytes", "pump", "spans"}
+"""What exporters share or are made of; no exporters themselves."""
+
+
+def test_every_exporter_file_is_listed_and_every_listed_exporter_has_its_file() -> None:
+    from modelspend.exporters import EXPORTERS
+
+    files = {path.stem for path in (PACKAGE / "exporters").glob("*.py")} - {"__init__"}
+    assert files - EXPORTER_PARTS == {name for name, _ in EXPORTERS}
+    for name, make in EXPORTERS:
+        assert make.__module__ == f"modelspend.exporters.{name}"
+
+
 def test_every_dialect_that_the_settings_name_is_listed() -> None:
     from typing import get_args
 

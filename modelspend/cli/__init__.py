@@ -51,6 +51,7 @@ from modelspend.cli import (
     tenants,
     top,
     verify,
+    webhooks,
 )
 from modelspend.cli.context import Commands, ConfigFile, take_config
 
@@ -73,6 +74,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("incidents", incidents.incidents),
     ("failovers", failovers.failovers),
     ("events", events.events),
+    ("webhooks", webhooks.app),
     ("drill", drill.drill),
     ("replay", replay.replay),
     ("cassette", cassette.app),

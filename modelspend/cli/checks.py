@@ -55,6 +55,7 @@ class Patient:
     unpriced: tuple[int, int] = (0, 0)
     trouble: str | None = None
     status: Mapping[str, Any] | None = None
+    sinks: tuple[Mapping[str, Any], ...] = ()
     unreachable: ModelspendError | None = None
 
 
@@ -99,6 +100,8 @@ def _read_ledger(patient: Patient) -> None:
         patient.info = await store.meta.info()
         patient.problems = tuple(await store.meta.check(full=patient.full))
         recent = await store.receipts.list(limit=_RECENT)
+        sinks = await store.sinks.standings(patient.now_ms)
+        patient.sinks = tuple(one.to_json() for one in sinks)
         unknown = [s for s in recent if s.receipt.execution.actual_cost_pico is None]
         patient.unpriced = len(unknown), len(recent)
 
@@ -422,6 +425,29 @@ def _points_at(url: str, port: int | None) -> bool:
         return False
 
 
+def _sinks(patient: Patient) -> Said:
+    """What the running sidecar says of them, else how the last one left them."""
+    told = patient.sinks if patient.status is None else patient.status.get("sinks", patient.sinks)
+    if not told:
+        return Level.OK, "none: nothing leaves this machine"
+    behind = [one for one in told if (one["lag_s"] or 0) > _LAG_S or one["retry_at"]]
+    if behind:
+        found = "; ".join(
+            f"{one['name']}: {one['queued']} wait ({one['last_error'] or 'behind'})"
+            for one in behind
+        )
+        return Level.WARN, found, "Each goes on by itself once its far end takes it."
+    found = ", ".join(f"{one['name']}: {one['sent']} sent, {one['queued']} wait" for one in told)
+    lost = [f"{one['name']} ({one['dropped']})" for one in told if one["dropped"]]
+    if lost:
+        text = f"{found}; could not be sent: {', '.join(lost)}"
+        return Level.WARN, text, "Of webhooks: modelspend webhooks dead"
+    return Level.OK, found
+
+
+_LAG_S = 300
+
+
 CHECKS: Mapping[str, tuple[str, Callable[[Patient], Said]]] = {
     "D01": ("configuration", _configuration),
     "D02": ("what is set, and where", _origins),
@@ -440,5 +466,6 @@ CHECKS: Mapping[str, tuple[str, Callable[[Patient], Said]]] = {
     "D15": ("unpriced receipts", _unpriced),
     "D16": ("libraries", _libraries),
     "D17": ("base URLs of this shell", _bypass),
+    "D18": ("sinks", _sinks),
 }
 """Every check by its id."""

@@ -1,4 +1,4 @@
-"""`export ledger`: the ledger for whoever pays the bills, as CSV, JSON lines or FOCUS 1.2.
+"""`export ledger|traces`: the ledger for whoever pays the bills, and for whoever watches spans.
 
 A period ends where the next one begins; what is written is the same bytes each time; a file takes
 its name only when all of it is there. Nothing in a cell can become a spreadsheet's formula.
@@ -94,6 +94,40 @@ def ledger(
     if out is not None:
         typer.echo(f"Written: {out}", err=True)
         prove(at, out, numbers, complete=where == Filter())
+
+
+@app.command()
+@filtered
+def traces(
+    ctx: typer.Context,
+    asked: Asked,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write to this file, whole or not at all."),
+    ] = None,
+) -> None:
+    """Export receipts as OTLP traces: JSON lines, a request each, as collectors read from files.
+
+    The spans are those that a sidecar with an endpoint sends as calls happen, under the same ids.
+    Prompts are never in them. See: modelspend help otel
+    """
+    from modelspend.cli.export_traces import told
+    from modelspend.cli.reading import read
+
+    at = here(ctx)
+    where = _where(asked, at.now_ms(), None, asked.filters(at))
+
+    async def run(store: "Store") -> None:
+        if out is None:
+            await _write(told(store, where, at.env), sys.stdout.buffer.write)
+            sys.stdout.buffer.flush()
+            return
+        with aside(out) as file:
+            await _write(told(store, where, at.env), file.write)
+
+    read(at.ledger, run)
+    if out is not None:
+        typer.echo(f"Written: {out}", err=True)
 
 
 async def _write(said: Said, write: Callable[[bytes], Any]) -> None:

@@ -152,6 +152,13 @@ _NAMED: Mapping[
     "limits": {
         "loops": {"scope": "session", "name": "*", "usd_per_minute": 2, "repeats": 20},
     },
+    "webhooks": {
+        "ops": {
+            "url": "https://hooks.example.com/modelspend",
+            "tenant": "acme-prod",
+            "secrets": ["OPS_HOOK_SECRET"],
+        }
+    },
     "views": {
         "dear-errors": {
             "tenant": "acme-prod",
@@ -168,7 +175,13 @@ _NAMED: Mapping[
         }
     },
 }
-_OTHERWISE = {"path": "~/modelspend/ledger.db", "baseline_model": "openai/gpt-4.1"}
+_OTHERWISE = {
+    "path": "~/modelspend/ledger.db",
+    "baseline_model": "openai/gpt-4.1",
+    "url_env": "OPS_HOOK_URL",
+    "endpoint": "https://collector.example.com/v1/traces",
+    "protocol": "http/protobuf",
+}
 _UNIT_PRICE = 1
 
 

@@ -22,7 +22,7 @@ def status(ctx: typer.Context, json: Json = False) -> None:
 
 def _said(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(_drill(one) if isinstance(one, dict) else str(one) for one in value) or "-"
+        return ", ".join(_part(one) if isinstance(one, dict) else str(one) for one in value) or "-"
     if isinstance(value, dict):
         return ", ".join(f"{key} {count}" for key, count in value.items()) or "-"
     if isinstance(value, bool):
@@ -30,5 +30,11 @@ def _said(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def _drill(one: Mapping[str, Any]) -> str:
+def _part(one: Mapping[str, Any]) -> str:
+    if "fault" not in one:
+        failing = f" ({one['last_error']})" if one["retry_at"] else ""
+        return (
+            f"{one['name']}: {one['sent']} sent, {one['dropped']} dropped, {one['queued']} wait"
+            f"{failing}"
+        )
     return f"{one['fault']} at {one['provider']} until {one['ends_at'][11:19]}"

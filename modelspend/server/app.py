@@ -7,7 +7,7 @@ are cut at the end still leave their receipts.
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -17,6 +17,7 @@ from aiohttp import web
 from modelspend import tasks
 from modelspend.catalog.prices import PriceBook
 from modelspend.errors import ConfigInvalid
+from modelspend.exporters import Pump, Sink, sinks_of
 from modelspend.gateway.assembly import assemble, reassemble
 from modelspend.gateway.models import Models
 from modelspend.server import (
@@ -28,6 +29,7 @@ from modelspend.server import (
     forecast,
     jobs,
     kills,
+    metrics,
     models,
     replay,
     reports,
@@ -67,6 +69,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("HEAD", "/", models.head),
     ("GET", "/healthz", control.healthz),
     ("GET", "/readyz", control.readyz),
+    ("GET", "/metrics", metrics.metrics),
     ("GET", "/v1/status", control.guarded(control.status)),
     ("GET", "/v1/receipts", control.guarded(control.receipts)),
     ("GET", "/v1/receipts/{receipt_id}", control.guarded(control.receipt)),
@@ -123,11 +126,13 @@ async def build(started: Started, store: Store) -> web.Application:
     app[STORE] = store
     forecast.prepare(app)
     app[LIVE] = await _live(started, store, prices)
+    app[metrics.METERS] = metrics.Meters(await store.events.last())
     await circuits.take_up(app[LIVE], store)
     app[events.FEED] = events.Feed(store)
     drills.keep_ends(app[LIVE], store)
     app[RELOAD] = lambda: _reload(app, started)
-    app.cleanup_ctx.extend((_upstream, _background(prices)))
+    sinks = sinks_of(settings, started.env, store)
+    app.cleanup_ctx.extend((_upstream, _background(prices), _pumping(sinks)))
     app.on_shutdown.append(_drain)
     return app
 
@@ -142,6 +147,7 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
         settings=settings,
         assembly=assembly,
         models=Models(gateway.attempts.upstream),
+        pump=Pump(store, started.now_ms, Random().random),
         config_path=str(started.loaded.path) if started.loaded.path else None,
         token=read_token(token_file),
         token_file=str(token_file),
@@ -177,14 +183,25 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
             "The address or the ledger changed, which takes a restart.",
             "Restart `modelspend serve`.",
         )
+    sinks = sinks_of(settings, started.env, app[STORE])
     live.assembly = await reassemble(live.assembly, settings, started.env)
     live.settings = settings
+    await live.pump.start(sinks)
     return list(loaded.notes)
 
 
 async def _upstream(app: web.Application) -> AsyncIterator[None]:
     async with app[LIVE].gateway.attempts.upstream:
         yield
+
+
+def _pumping(sinks: Sequence[Sink]) -> Callable[[web.Application], AsyncIterator[None]]:
+    async def run(app: web.Application) -> AsyncIterator[None]:
+        await app[LIVE].pump.start(sinks)
+        yield
+        await app[LIVE].pump.stop()
+
+    return run
 
 
 def _background(prices: PriceBook) -> Callable[[web.Application], AsyncIterator[None]]:

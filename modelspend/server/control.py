@@ -60,6 +60,7 @@ async def status(request: web.Request) -> object:
         "providers": sorted(live.catalog.providers),
         "rejected": live.rejected,
         "drills": [drill.to_json() for drill in gateway.attempts.faults],
+        "sinks": [one.to_json() for one in await live.pump.standings()],
     }
 
 

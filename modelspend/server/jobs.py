@@ -92,6 +92,10 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
     async def forget_health() -> None:
         await store.health.expire(live.gateway.now_ms())
 
+    async def forget_deliveries() -> None:
+        await store.webhooks.expire(live.gateway.now_ms())
+        await store.traces.expire(live.gateway.now_ms(), live.settings.otlp.keep_days)
+
     async def sign_checkpoint() -> None:
         """So that whoever hashes the chain anew is found by the hour, if the key is not his."""
         try:
@@ -111,6 +115,7 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
         Job("expire-answers", 300.0, expire_answers),
         Job("forget-conversations", 3600.0, forget_conversations),
         Job("sample-health", 10.0, sample_health),
+        Job("forget-deliveries", 3600.0, forget_deliveries),
         Job("forget-health", 3600.0, forget_health),
     )
 

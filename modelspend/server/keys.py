@@ -7,6 +7,7 @@ from aiohttp import web
 
 from modelspend.catalog import Catalog
 from modelspend.circuits import Circuits
+from modelspend.exporters import Pump
 from modelspend.gateway.assembly import Assembly
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.life import Gateway
@@ -23,6 +24,7 @@ class Live:
     settings: Settings
     assembly: Assembly
     models: Models
+    pump: Pump
     config_path: str | None
     token: str
     token_file: str

@@ -35,7 +35,7 @@ class Events:
 
         def ask(conn: sqlite3.Connection) -> Page:
             last = max(_last(conn), cursor)
-            found = _select(conn, where, "seq > ? AND seq <= ?", (cursor, last), "seq", limit)
+            found = select(conn, where, "seq > ? AND seq <= ?", (cursor, last), "seq", limit)
             return Page(found, found[-1].seq if len(found) == limit else last)
 
         return await self._readers.ask(ask)
@@ -46,9 +46,7 @@ class Events:
 
     async def newest(self, limit: int = 100, where: Wanted = ALL) -> list[Event]:
         """The last ones, newest first."""
-        return await self._readers.ask(
-            lambda conn: _select(conn, where, "1", (), "seq DESC", limit)
-        )
+        return await self._readers.ask(lambda conn: select(conn, where, "1", (), "seq DESC", limit))
 
     async def last(self) -> int:
         """The cursor behind all that there is: what comes after it is new."""
@@ -82,7 +80,7 @@ def _last(conn: sqlite3.Connection) -> int:
     return int(conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
 
-def _select(
+def select(
     conn: sqlite3.Connection,
     where: Wanted,
     place: str,
@@ -90,6 +88,7 @@ def _select(
     order: str,
     limit: int,
 ) -> list[Event]:
+    """Events of a place in the table, in an order; `where` must hold for each."""
     terms, more = _terms(where)
     rows = conn.execute(
         f"SELECT {EVENT_COLUMNS} FROM events WHERE {' AND '.join((place, *terms))}"

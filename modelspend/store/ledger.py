@@ -36,6 +36,7 @@ from modelspend.store.incidents import Incidents
 from modelspend.store.latencies import Latencies
 from modelspend.store.lock import Gate, Holder, Lock, known_as_ledger, read_lock
 from modelspend.store.meta import Meta, NoWriter
+from modelspend.store.metering import Metering
 from modelspend.store.migrations import MIGRATIONS, migrate, version
 from modelspend.store.prices import Prices
 from modelspend.store.quality import Quality
@@ -44,8 +45,11 @@ from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
 from modelspend.store.signed_checkpoints import SignedCheckpoints, write_break
+from modelspend.store.sinks import Sinks
 from modelspend.store.stored_answers import StoredAnswers
+from modelspend.store.traces import Traces
 from modelspend.store.walk import Walk
+from modelspend.store.webhooks import Webhooks
 from modelspend.store.writer import Writer, needed
 
 _READERS = 2
@@ -89,6 +93,10 @@ class Store:
         self.conversations = Conversations(readers, writer)
         self.stored_answers = StoredAnswers(readers, writer)
         self.events = Events(readers, writer)
+        self.sinks = Sinks(readers, writer)
+        self.webhooks = Webhooks(readers, writer)
+        self.traces = Traces(readers, writer)
+        self.metering = Metering(readers)
         self.budgets = Budgets(readers, writer)
         self.prices = Prices(readers, writer)
         self.ratios = Ratios(readers)

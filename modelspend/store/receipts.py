@@ -49,15 +49,15 @@ class Receipts:
         self, where: Filter = ALL, *, limit: int = 50, before: int | None = None
     ) -> Page:
         """Newest first by `created_at`; `before` is the number of the last one already seen."""
-        return await self._readers.ask(lambda conn: _load(conn, newest(conn, where, limit, before)))
+        return await self._readers.ask(lambda conn: load(conn, newest(conn, where, limit, before)))
 
     async def starting(self, text: str, *, limit: int = 2) -> Page:
         """Those whose id starts with `text`, newest first; `rcpt_` may be left out."""
-        return await self._readers.ask(lambda conn: _load(conn, starting(conn, text, limit)))
+        return await self._readers.ask(lambda conn: load(conn, starting(conn, text, limit)))
 
     async def search(self, text: str, where: Filter = ALL, *, limit: int = 50) -> Page:
         """Newest first: id or session start with `text`, or a name or tag contains it."""
-        return await self._readers.ask(lambda conn: _load(conn, matching(conn, text, where, limit)))
+        return await self._readers.ask(lambda conn: load(conn, matching(conn, text, where, limit)))
 
     async def after(self, seq: int, where: Filter = ALL, limit: int = 100) -> Page:
         """What was written after a number, oldest first: to follow the ledger."""
@@ -68,7 +68,7 @@ class Receipts:
                 f"SELECT seq FROM receipts WHERE {terms} ORDER BY seq LIMIT ?",
                 (*terms.values, limit),
             )
-            return _load(conn, [row[0] for row in rows])
+            return load(conn, [row[0] for row in rows])
 
         return await self._readers.ask(ask)
 
@@ -104,7 +104,8 @@ def _get(conn: sqlite3.Connection, receipt_id: str) -> Stored | None:
     return None if row is None else _stored(row)
 
 
-def _load(conn: sqlite3.Connection, seqs: list[int]) -> list[Stored]:
+def load(conn: sqlite3.Connection, seqs: list[int]) -> list[Stored]:
+    """The receipts of these numbers, in their order."""
     query = f"SELECT {_COLUMNS} FROM receipts r WHERE r.seq = ?"
     return [_stored(conn.execute(query, (seq,)).fetchone()) for seq in seqs]
 

@@ -5,6 +5,12 @@ import sqlite3
 from modelspend.store.migrations import MIGRATIONS
 
 _UNDO = {
+    "sinks": """
+DROP TABLE otel_traces;
+DROP TABLE webhook_dead_letters;
+DROP TABLE webhook_deliveries;
+DROP TABLE sinks;
+""",
     "drills": "ALTER TABLE attempts DROP COLUMN drill; ALTER TABLE incidents DROP COLUMN drill;",
     "checkpoints": """
 DROP TABLE checkpoints;

@@ -1,0 +1,270 @@
+"""The pump: the ledger is the queue, and each sink takes from it at its own pace.
+
+One task for each configured sink, none without one. It holds one batch, moves its number in the
+ledger once the batch is sent or given up, and waits when the far end does not take it; so a sink
+that is slow, dead or hostile costs nothing but a growing number. After a crash the last batch is
+sent again: at least once, never not at all.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from modelspend import tasks
+from modelspend.errors import LedgerUnavailable, Overloaded
+from modelspend.exporters.http import NotNow
+from modelspend.record import record
+from modelspend.sinks import Standing, Wants
+from modelspend.store import Store
+from modelspend.store.sinks import Also, Emission, told_at
+
+log = logging.getLogger("modelspend.sinks")
+
+_GRACE_S = 2.0
+
+
+@record
+class Taken:
+    """What became of a batch: its emissions are sent, dropped (`error` says why), or filed to be
+    sent later; all are counted. `also` is written in the same transaction."""
+
+    sent: int = 0
+    dropped: int = 0
+    filed: int = 0
+    error: str | None = None
+    also: tuple[Also, ...] = ()
+
+
+class Sink(Protocol):
+    """Where the ledger is sent. `most` emissions make a batch, which waits up to `linger_s` to
+    fill."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def wants(self) -> Wants: ...
+
+    @property
+    def most(self) -> int: ...
+
+    @property
+    def linger_s(self) -> float: ...
+
+    async def send(self, batch: Sequence[Emission]) -> Taken:
+        """Raises NotNow when the whole batch is to be tried again."""
+
+    async def close(self) -> None: ...
+
+
+class Worker(Protocol):
+    """A sink with work of its own beside its batches: it sends what it has filed."""
+
+    async def work(self, news: asyncio.Event) -> None:
+        """Until it is cancelled; `news` is set whenever the ledger has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long is waited after failures, and how old a batch may become before it is given up."""
+
+    first_s: float = 1.0
+    most_s: float = 300.0
+    give_up_s: float = 7 * 86_400.0
+
+    def pause_s(self, failures: int, asked_s: float | None, chance: float) -> float:
+        """Growing, with jitter (`chance` is 0 to 1); never sooner than the far end asked for."""
+        grown = min(self.first_s * 2.0 ** min(failures - 1, 30), self.most_s)
+        return max(grown * (0.5 + chance / 2), asked_s or 0.0)
+
+
+@dataclass(slots=True)
+class Line:
+    """One sink and how far it is. `counted` is the number up to which `emitted` was counted."""
+
+    sink: Sink
+    standing: Standing
+    counted: int
+    emitted: int
+    failures: int = 0
+    failing_since_ms: int = 0
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    work: asyncio.Event = field(default_factory=asyncio.Event)
+    running: list["asyncio.Task[None]"] = field(default_factory=list)
+
+
+class Pump:
+    """Runs the sinks. One for each process."""
+
+    def __init__(
+        self,
+        store: Store,
+        now_ms: Callable[[], int],
+        chance: Callable[[], float],
+        pace: Pace | None = None,
+    ) -> None:
+        self._store, self._now_ms, self._chance = store, now_ms, chance
+        self._pace = pace or Pace()
+        self._lines: dict[str, Line] = {}
+        self._listens = False
+
+    async def start(self, sinks: Sequence[Sink]) -> None:
+        """Begin, or go on with others: those that ran before are stopped first."""
+        await self.stop()
+        if sinks and not self._listens:
+            self._listens = True
+            self._store.on_change(self._wake)
+        for sink in sinks:
+            standing = await self._store.sinks.enrol(sink.name, sink.wants)
+            done = standing.sent + standing.dropped + standing.filed
+            line = Line(sink, standing, counted=standing.cursor, emitted=done)
+            self._lines[sink.name] = line
+            self._spawn(line, self._run(line))
+            if hasattr(sink, "work"):
+                worker: Worker = sink  # type: ignore[assignment]
+                self._spawn(line, worker.work(line.work))
+
+    def _spawn(self, line: Line, work: Coroutine[Any, Any, None]) -> None:
+        line.running.append(tasks.spawn(work, f"sink {line.sink.name}"))
+
+    def _wake(self) -> None:
+        for line in self._lines.values():
+            line.news.set()
+            line.work.set()
+
+    async def stop(self) -> None:
+        """What is on its way is cut; it is sent again after the next start."""
+        lines, self._lines = list(self._lines.values()), {}
+        running = [task for line in lines for task in line.running]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=_GRACE_S)
+        for line in lines:
+            await line.sink.close()
+
+    async def standings(self) -> list[Standing]:
+        """Of every sink that runs: sent + dropped + queued is what was emitted for it."""
+        return [await self._standing(line) for line in self._lines.values()]
+
+    async def _standing(self, line: Line) -> Standing:
+        now_ms = self._now_ms()
+        known = {one.name: one for one in await self._store.sinks.rows()}
+        stored = known.get(line.sink.name, line.standing)
+        await self._count(line, stored.cursor)
+        done = stored.sent + stored.dropped
+        queued = line.emitted - done
+        lag = await self._store.sinks.lag_ms(stored, line.sink.wants, now_ms) if queued else None
+        failing = line.failures > 0
+        return replace(
+            stored,
+            queued=queued,
+            lag_ms=lag,
+            retry_at_ms=line.standing.retry_at_ms if failing else None,
+        )
+
+    async def _count(self, line: Line, at_least: int) -> None:
+        """Count what has come since the last time; at least as far as the sink has come."""
+        while True:
+            before = line.counted
+            more, until = await self._store.sinks.count(before, None, line.sink.wants)
+            if line.counted == before:  # nobody else has counted meanwhile
+                line.counted, line.emitted = until, line.emitted + more
+            if line.counted >= at_least:
+                return
+
+    async def _run(self, line: Line) -> None:
+        """Batch after batch, for ever."""
+        while True:
+            try:
+                if not await self._batch(line):
+                    await self._rest(line)
+            except (LedgerUnavailable, Overloaded):
+                await asyncio.sleep(self._pace.first_s)
+
+    async def _rest(self, line: Line) -> None:
+        """Until there is news, and a little longer: a batch of one is a waste."""
+        await line.news.wait()
+        await asyncio.sleep(line.sink.linger_s)
+
+    async def _batch(self, line: Line) -> bool:
+        """Send the next one; whether there was any way to go."""
+        sink, cursor = line.sink, line.standing.cursor
+        line.news.clear()
+        page = await self._store.sinks.page(cursor, sink.most, sink.wants)
+        if not page.emissions:
+            if page.cursor == page.last:
+                # Nothing of it is wanted: remembered in memory, written with the next batch.
+                line.standing = replace(line.standing, cursor=page.cursor)
+                return False
+            await self._move(line, page.cursor, Taken())
+            return True
+        taken = await self._sent(line, page.emissions)
+        await self._move(line, page.cursor, taken)
+        return len(page.emissions) == sink.most or page.cursor < page.last
+
+    async def _sent(self, line: Line, batch: Sequence[Emission]) -> Taken:
+        """The batch is taken, or given up; until then it is tried again and again."""
+        while True:
+            try:
+                taken = await line.sink.send(batch)
+            except NotNow as error:
+                line.failures += 1
+                if line.failures == 1:
+                    line.failing_since_ms = self._now_ms()
+                if self._too_old(line, batch):
+                    return Taken(dropped=len(batch), error=f"given up: {error.text}")
+                await self._wait(line, error)
+            except (LedgerUnavailable, Overloaded):
+                raise
+            except Exception as error:  # a fault of ours must not stop the sink for ever
+                log.error("sink %s: a batch was dropped: %s", line.sink.name, type(error).__name__)
+                return Taken(dropped=len(batch), error=f"a fault of ours: {type(error).__name__}")
+            else:
+                line.failures = 0
+                return taken
+
+    def _too_old(self, line: Line, batch: Sequence[Emission]) -> bool:
+        """Nothing was taken for so long, and all of this happened longer ago than that."""
+        since_ms = self._now_ms() - self._pace.give_up_s * 1000
+        return max(line.failing_since_ms, told_at(batch[-1])) < since_ms
+
+    async def _wait(self, line: Line, error: NotNow) -> None:
+        pause_s = self._pace.pause_s(line.failures, error.after_s, self._chance())
+        now_ms = self._now_ms()
+        if line.failures == 1 or error.text != line.standing.error:
+            log.warning("sink %s: %s", line.sink.name, error.text)
+            with suppress(LedgerUnavailable):
+                await self._store.sinks.failed(line.sink.name, error.text, now_ms)
+        line.standing = replace(
+            line.standing,
+            error=error.text,
+            error_at_ms=now_ms,
+            retry_at_ms=now_ms + round(pause_s * 1000),
+        )
+        await asyncio.sleep(pause_s)
+
+    async def _move(self, line: Line, cursor: int, taken: Taken) -> None:
+        """Write down how far it is; what was sent is sent, so this is tried until it is written."""
+        while True:
+            try:
+                await self._store.sinks.advance(
+                    line.sink.name,
+                    cursor,
+                    sent=taken.sent,
+                    dropped=taken.dropped,
+                    filed=taken.filed,
+                    at_ms=self._now_ms(),
+                    error=taken.error,
+                    also=taken.also,
+                )
+            except LedgerUnavailable:
+                await asyncio.sleep(self._pace.first_s)
+            else:
+                line.standing = replace(line.standing, cursor=cursor)
+                if taken.filed:
+                    line.work.set()
+                return

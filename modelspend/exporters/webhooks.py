@@ -1,0 +1,267 @@
+"""Webhooks: events and receipts for any HTTP server, signed as Standard Webhooks has it.
+
+What is wanted is filed as deliveries in the transaction that moves the sink on, so neither a crash
+nor a dead endpoint loses one; each is then tried after the pauses of its schedule, and kept as a
+dead letter when all of them fail. A try after a crash may tell the same thing twice, under the same
+`webhook-id`. https://github.com/standard-webhooks/standard-webhooks (read 2026-11-22)
+"""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from random import Random
+from typing import Any
+
+from modelspend.errors import ConfigInvalid, LedgerUnavailable, Overloaded
+from modelspend.events import Event
+from modelspend.exporters.http import Answered, Door, NotNow
+from modelspend.exporters.pump import Taken
+from modelspend.money import dumps
+from modelspend.receipt_json import iso, to_json
+from modelspend.settings import Settings, Webhook
+from modelspend.sinks import RECEIPT, Wants
+from modelspend.store import Store
+from modelspend.store.sinks import Emission, told_at
+from modelspend.store.webhooks import Delivery, filing
+
+MOST_BYTES = 20_000  # what Standard Webhooks asks of a payload
+_AT_ONCE = 4
+_LOOK_S = 30.0
+_PATIENCE = 5  # failures in a row, after which an endpoint is left alone for a while
+_PAUSE_S, _MOST_PAUSE_S = 0.1, 60.0
+_TROUBLE_S = 1.0
+_GONE = 410
+_SECRET = "whsec_"
+
+log = logging.getLogger("modelspend.sinks")
+
+Clock = Callable[[], int]
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def sinks(settings: Settings, env: Mapping[str, str], store: Store) -> list["WebhookSink"]:
+    """One for each `[webhooks.NAME]`. Raises ConfigInvalid when a secret is missing or none."""
+    return [
+        WebhookSink(endpoint(name, section, env), store)
+        for name, section in settings.webhooks.items()
+        if section.enabled
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where and how one webhook is sent; the first secret is the newest, all of them sign."""
+
+    name: str
+    url: str = field(repr=False)
+    section: Webhook
+    secrets: tuple[bytes, ...] = field(repr=False)
+
+
+def endpoint(name: str, section: Webhook, env: Mapping[str, str]) -> Endpoint:
+    """With what the environment holds for it. Raises ConfigInvalid."""
+    if section.url_env is None:
+        url = section.url or ""
+    else:
+        url = _held(env, name, "url_env", section.url_env)
+    if not url.lower().startswith(("https://", "http://")):
+        raise ConfigInvalid(
+            f"webhooks.{name}: {section.url_env} holds no address.", "It begins with https://"
+        )
+    return Endpoint(name, url, section, tuple(_secret(env, name, one) for one in section.secrets))
+
+
+def _held(env: Mapping[str, str], name: str, key: str, variable: str) -> str:
+    found = env.get(variable, "").strip()
+    if not found:
+        raise ConfigInvalid(
+            f"webhooks.{name}.{key} names {variable or 'nothing'}, which is not set.",
+            "Set it where the sidecar is started.",
+        )
+    return found
+
+
+def _secret(env: Mapping[str, str], name: str, variable: str) -> bytes:
+    text = _held(env, name, "secrets", variable)
+    try:
+        found = base64.b64decode(text.removeprefix(_SECRET), validate=True)
+    except binascii.Error:
+        found = b""
+    if not 24 <= len(found) <= 64:
+        raise ConfigInvalid(
+            f"webhooks.{name}.secrets: {variable} is no secret: whsec_ and base64 of 24–64 bytes.",
+            "Make one: modelspend help webhooks",
+        )
+    return found
+
+
+class WebhookSink:
+    """Files what is wanted, and delivers what is filed."""
+
+    most = 100
+    linger_s = 0.0
+
+    def __init__(
+        self,
+        to: Endpoint,
+        store: Store,
+        now_ms: Clock = _wall_ms,
+        chance: Callable[[], float] | None = None,
+    ) -> None:
+        self._to, self._store, self._now_ms = to, store, now_ms
+        self._chance = chance or Random().random
+        self._failures = 0
+        self._door = Door(allow_private=to.section.allow_private, timeout_s=to.section.timeout_s)
+        self.name = f"webhook:{to.name}"
+        types = to.section.types
+        self.wants = Wants(
+            receipts=any(fnmatchcase(RECEIPT, pattern) for pattern in types),
+            kinds=types,
+            tenant=to.section.tenant,
+        )
+
+    async def send(self, batch: Sequence[Emission]) -> Taken:
+        """Nothing goes out yet: each becomes a delivery that is due now."""
+        now_ms = self._now_ms()
+        deliveries = [_delivery(self._to.name, one, now_ms) for one in batch]
+        return Taken(filed=len(batch), also=(filing(deliveries),))
+
+    async def work(self, news: asyncio.Event) -> None:
+        """Deliver what is due, a few at a time, until cancelled."""
+        while True:
+            try:
+                await asyncio.sleep(self._pause_s())
+                news.clear()
+                at_once = _AT_ONCE if self._failures < _PATIENCE else 1
+                due = await self._store.webhooks.due(self._to.name, self._now_ms(), at_once)
+                if due.deliveries:
+                    tries = map(self._deliver, due.deliveries)
+                    for ended in await asyncio.gather(*tries, return_exceptions=True):
+                        if ended is not None:
+                            raise ended
+                    continue
+                wait_s = _LOOK_S
+                if due.next_at_ms is not None:
+                    wait_s = min(max(due.next_at_ms - self._now_ms(), 1) / 1000, _LOOK_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await news.wait()
+            except (LedgerUnavailable, Overloaded):
+                await asyncio.sleep(_TROUBLE_S)
+
+    def _pause_s(self) -> float:
+        """An endpoint that takes nothing is tried ever more rarely, one delivery at a time."""
+        over = self._failures - _PATIENCE
+        return 0.0 if over < 0 else min(_PAUSE_S * 2.0 ** min(over, 30), _MOST_PAUSE_S)
+
+    async def _deliver(self, one: Delivery) -> None:
+        told = await self._store.webhooks.told(one.seq)
+        if told is None:
+            await self._failed(one, b"", None, "what it tells is no longer in the ledger", None)
+            return
+        try:
+            body = payload(told)
+        except Exception as error:  # a fault of ours must not stop the webhook for ever
+            log.error("webhook %s: not said: %s", self._to.name, type(error).__name__)
+            await self._failed(one, b"", None, f"a fault of ours: {type(error).__name__}", None)
+            return
+        try:
+            answer = await post(self._door, self._to, one.delivery_id, body, self._now_ms())
+        except NotNow as error:
+            await self._failed(one, body, None, error.text, error.after_s)
+            return
+        if answer.ok:
+            self._failures = 0
+            await self._store.webhooks.delivered(one, answer.status, self._now_ms())
+        else:
+            said = f"HTTP {answer.status}"
+            await self._failed(one, body, answer.status, said, answer.after_s)
+
+    async def _failed(
+        self, one: Delivery, body: bytes, status: int | None, error: str, after_s: float | None
+    ) -> None:
+        now_ms, schedule = self._now_ms(), self._to.section.retry_s
+        self._failures += 1
+        if one.attempts >= len(schedule) or status == _GONE or not body:
+            await self._store.webhooks.died(one, body, status, error, now_ms)
+            return
+        pause_s = schedule[one.attempts] * (1 + self._chance() / 10)
+        until_ms = now_ms + round(max(pause_s, after_s or 0.0) * 1000)
+        await self._store.webhooks.put_off(one, until_ms, status, error, now_ms)
+
+    async def close(self) -> None:
+        await self._door.close()
+
+
+def _delivery(webhook: str, one: Emission, now_ms: int) -> Delivery:
+    at_ms = told_at(one)
+    named = sha256(f"{webhook}\0{one.seq}\0{at_ms}\0{_unique(one)}".encode()).hexdigest()[:26]
+    return Delivery(
+        delivery_id=f"msg_{named}",
+        webhook=webhook,
+        seq=one.seq,
+        type=one.kind if isinstance(one, Event) else RECEIPT,
+        tenant=one.tenant if isinstance(one, Event) else one.receipt.tenant,
+        created_at_ms=at_ms,
+        due_at_ms=now_ms,
+    )
+
+
+def _unique(one: Emission) -> str:
+    return (one.receipt_id or "") if isinstance(one, Event) else one.receipt.receipt_id
+
+
+def payload(one: Emission) -> bytes:
+    """The body that tells of it: the same bytes at each try."""
+    if isinstance(one, Event):
+        said = one.to_json()
+        data = {
+            **{name: said[name] for name in ("seq", "level", "tenant", "receipt_id")},
+            "details": said["data"],
+        }
+        return dumps({"type": one.kind, "timestamp": said["created_at"], "data": data})
+    receipt = {**to_json(one.receipt), "seq": one.seq}
+    at = iso(one.receipt.created_at_ms)
+    body = dumps({"type": RECEIPT, "timestamp": at, "data": receipt})
+    if len(body) > MOST_BYTES:
+        short = {name: receipt[name] for name in receipt if name not in _LONG}
+        body = dumps({"type": RECEIPT, "timestamp": at, "data": {**short, "shortened": True}})
+    return body
+
+
+_LONG = ("candidates", "decision", "classification", "attempts", "tags")
+
+
+async def post(door: Door, to: Endpoint, message_id: str, body: bytes, now_ms: int) -> Answered:
+    """One try. Raises NotNow when there is no answer."""
+    headers = {"content-type": "application/json", "webhook-id": message_id}
+    stamp = str(now_ms // 1000)
+    headers["webhook-timestamp"] = stamp
+    if to.secrets:
+        headers["webhook-signature"] = signature(to.secrets, message_id, stamp, body)
+    return await door.post(to.url, body, headers)
+
+
+def signature(secrets: Sequence[bytes], message_id: str, stamp: str, body: bytes) -> str:
+    """Of each secret, the newest first: receivers accept any that they know."""
+    text = f"{message_id}.{stamp}.".encode() + body
+    return " ".join(
+        "v1," + base64.b64encode(hmac.digest(secret, text, "sha256")).decode() for secret in secrets
+    )
+
+
+def trial_body(now_ms: int) -> bytes:
+    """What `webhooks test` sends."""
+    said: dict[str, Any] = {"message": "modelspend can reach this endpoint."}
+    return dumps({"type": "webhook.test", "timestamp": iso(now_ms), "data": said})

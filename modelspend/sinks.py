@@ -1,0 +1,57 @@
+"""Sinks: who is told of what happens, how far each has come, and what it did not get.
+
+What is emitted is the ledger's own rows, receipts and events in the order of their numbers. A sink
+takes some of them; each of those is sent, dropped or still queued, and nothing is in between.
+"""
+
+from typing import Any
+
+from modelspend.receipt_json import iso
+from modelspend.record import record
+
+RECEIPT = "receipt.created"
+"""The type under which a receipt itself is told."""
+
+
+@record
+class Wants:
+    """What a sink takes: receipts, events of these kinds (as in `events.Wanted`; none: no event),
+    and of one tenant alone when it is named."""
+
+    receipts: bool = True
+    kinds: tuple[str, ...] = ("*",)
+    tenant: str | None = None
+
+
+@record
+class Standing:
+    """How far a sink has come. `queued` is what waits, in the ledger or on its way; `lag_ms` is the
+    age of the oldest of it, null when nothing waits. `retry_at_ms`: it has failed, and when it is
+    tried again."""
+
+    name: str
+    cursor: int = 0
+    sent: int = 0
+    dropped: int = 0
+    filed: int = 0
+    queued: int = 0
+    lag_ms: int | None = None
+    sent_at_ms: int | None = None
+    error: str | None = None
+    error_at_ms: int | None = None
+    retry_at_ms: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As `status`, `doctor` and the control plane tell it."""
+        return {
+            "name": self.name,
+            "sent": self.sent,
+            "dropped": self.dropped,
+            "queued": self.queued,
+            "lag_s": None if self.lag_ms is None else round(self.lag_ms / 1000, 3),
+            "last_sent_at": None if self.sent_at_ms is None else iso(self.sent_at_ms),
+            "last_error": self.error,
+            "last_error_at": None if self.error_at_ms is None else iso(self.error_at_ms),
+            "retry_at": None if self.retry_at_ms is None else iso(self.retry_at_ms),
+            "cursor": self.cursor,
+        }

@@ -1,0 +1,239 @@
+"""What sinks read, and where each of them is.
+
+One number follows receipts and events alike, since both draw it from one counter. A page never
+looks through more than `_SCAN` numbers, so a sink that wants little holds up no reader for long.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from modelspend.events import Event, Wanted
+from modelspend.sinks import Standing, Wants
+from modelspend.store.book import Book
+from modelspend.store.events import select
+from modelspend.store.readers import Readers
+from modelspend.store.receipts import Stored, load
+from modelspend.store.writer import Writer, needed
+
+_SCAN = 20_000
+
+Emission = Event | Stored
+"""One thing to tell; both have a `seq`."""
+
+Also = Callable[[Book], object]
+"""What is written in the transaction that moves a sink on."""
+
+
+class Page(NamedTuple):
+    """Emissions in the order of their numbers, the number to go on from, the newest there is."""
+
+    emissions: list[Emission]
+    cursor: int
+    last: int
+
+
+class Sinks:
+    def __init__(self, readers: Readers, writer: Writer | None) -> None:
+        self._readers = readers
+        self._writer = writer
+
+    async def page(self, cursor: int, limit: int, wants: Wants) -> Page:
+        """The next ones that a sink wants."""
+        return await self._readers.ask(lambda conn: _page(conn, cursor, limit, wants))
+
+    async def count(self, after: int, until: int | None, wants: Wants) -> tuple[int, int]:
+        """How many a sink wants with numbers after one and up to another (or the newest): the
+        count, and the number up to which it was counted."""
+        count = 0
+        while True:
+            start = after
+            found, after, last = await self._readers.ask(
+                lambda conn, start=start: _count(conn, start, until, wants)  # type: ignore[misc]
+            )
+            count += found
+            if after >= last:
+                return count, after
+
+    async def enrol(self, name: str, wants: Wants) -> Standing:
+        """Where a sink goes on; a new one begins with what happens from now on."""
+
+        def put(book: Book) -> Standing:
+            last = _last(book.conn)
+            book.execute(
+                "INSERT INTO sinks (name, kinds, tenant, receipts, started, cursor)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+                " kinds = excluded.kinds, tenant = excluded.tenant, receipts = excluded.receipts",
+                (name, ",".join(wants.kinds), wants.tenant, wants.receipts, last, last),
+            )
+            row = book.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchone()
+            return _standing(*row)[0]
+
+        return await needed(self._writer).later(put)
+
+    async def advance(
+        self,
+        name: str,
+        cursor: int,
+        *,
+        sent: int,
+        dropped: int,
+        filed: int,
+        at_ms: int,
+        error: str | None = None,
+        also: Sequence[Also] = (),
+    ) -> None:
+        """Everything up to a number is sent, dropped or filed; all of it or nothing."""
+
+        def put(book: Book) -> None:
+            book.execute(
+                "UPDATE sinks SET cursor = ?, sent = sent + ?, dropped = dropped + ?,"
+                " filed = filed + ?, sent_at = CASE WHEN ? THEN ? ELSE sent_at END WHERE name = ?",
+                (cursor, sent, dropped, filed, sent, at_ms, name),
+            )
+            if error is not None:
+                _fail(book, name, error, at_ms)
+            for one in also:
+                one(book)
+
+        await needed(self._writer).later(put)
+
+    async def failed(self, name: str, error: str, at_ms: int) -> None:
+        """What went wrong last."""
+        await needed(self._writer).later(lambda book: _fail(book, name, error, at_ms))
+
+    async def rows(self) -> list[Standing]:
+        """Every sink as it is written down, without what waits in the ledger."""
+        return [_standing(*row)[0] for row in await self._rows()]
+
+    async def _rows(self) -> list[tuple[Any, ...]]:
+        return await self._readers.ask(lambda conn: conn.execute(_SELECT).fetchall())
+
+    async def standings(self, now_ms: int) -> list[Standing]:
+        """Every sink that the ledger knows of, with what waits for it."""
+        found = []
+        for row in await self._rows():
+            standing, wants = _standing(*row)
+            waiting, _ = await self.count(standing.cursor, None, wants)
+            lag = await self.lag_ms(standing, wants, now_ms) if waiting or standing.filed else None
+            found.append(replace(standing, queued=waiting + standing.filed, lag_ms=lag))
+        return found
+
+    async def lag_ms(self, standing: Standing, wants: Wants, now_ms: int) -> int | None:
+        """The age of the oldest that waits."""
+        page = await self.page(standing.cursor, 1, wants)
+        ages = [now_ms - told_at(one) for one in page.emissions]
+        if standing.filed:
+            webhook = standing.name.removeprefix("webhook:")
+            oldest = await self._readers.ask(lambda conn: _first(conn, _OLDEST, webhook))
+            ages += [] if oldest is None else [now_ms - oldest]
+        return max(ages, default=None)
+
+
+_OLDEST = "SELECT min(created_at) FROM webhook_deliveries WHERE webhook = ? AND due_at IS NOT NULL"
+_SELECT = (
+    "SELECT name, kinds, tenant, receipts, cursor, sent, dropped, filed, sent_at, error, error_at"
+    " FROM sinks"
+)
+
+
+def _first(conn: sqlite3.Connection, query: str, value: str) -> int | None:
+    found: int | None = conn.execute(query, (value,)).fetchone()[0]
+    return found
+
+
+def settle(book: Book, name: str, *, sent: int = 0, dropped: int = 0, filed: int = 0) -> None:
+    """Part of the caller's transaction: what was filed has come to an end, or is filed again."""
+    book.execute(
+        "UPDATE sinks SET sent = sent + ?, dropped = dropped + ?, filed = filed + ? WHERE name = ?",
+        (sent, dropped, filed, name),
+    )
+
+
+def _fail(book: Book, name: str, error: str, at_ms: int) -> None:
+    book.execute("UPDATE sinks SET error = ?, error_at = ? WHERE name = ?", (error, at_ms, name))
+
+
+def told_at(one: Emission) -> int:
+    """When it happened, in milliseconds UTC; of a receipt, when its call began."""
+    return one.at_ms if isinstance(one, Event) else one.receipt.created_at_ms
+
+
+def _standing(
+    name: str,
+    kinds: str,
+    tenant: str | None,
+    receipts: int,
+    cursor: int,
+    sent: int,
+    dropped: int,
+    filed: int,
+    sent_at: int | None,
+    error: str | None,
+    error_at: int | None,
+) -> tuple[Standing, Wants]:
+    standing = Standing(
+        name=name,
+        cursor=cursor,
+        sent=sent,
+        dropped=dropped,
+        filed=filed,
+        sent_at_ms=sent_at,
+        error=error,
+        error_at_ms=error_at,
+    )
+    wanted = tuple(kind for kind in kinds.split(",") if kind)
+    return standing, Wants(receipts=bool(receipts), kinds=wanted, tenant=tenant)
+
+
+def _last(conn: sqlite3.Connection) -> int:
+    row = conn.execute(
+        "SELECT max(coalesce((SELECT max(seq) FROM events), 0),"
+        " coalesce((SELECT max(seq) FROM receipts), 0))"
+    ).fetchone()
+    return int(row[0])
+
+
+def _page(conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -> Page:
+    """What is behind the newest number is all there: later rows have greater ones."""
+    last = max(_last(conn), cursor)
+    until = min(last, cursor + _SCAN)
+    found: list[tuple[int, Event | None]] = []
+    if wants.kinds:
+        where = Wanted(kinds=wants.kinds, tenant=wants.tenant)
+        place = "seq > ? AND seq <= ?"
+        found += [(e.seq, e) for e in select(conn, where, place, (cursor, until), "seq", limit)]
+    if wants.receipts:
+        rows = conn.execute(
+            f"SELECT seq FROM receipts WHERE {_RECEIPTS} ORDER BY seq LIMIT ?",
+            (cursor, until, wants.tenant, wants.tenant, limit),
+        )
+        found += [(row[0], None) for row in rows]
+    found = sorted(found, key=lambda one: one[0])[:limit]
+    receipts = iter(load(conn, [seq for seq, event in found if event is None]))
+    emissions = [next(receipts) if event is None else event for _, event in found]
+    return Page(emissions, found[-1][0] if len(found) == limit else until, last)
+
+
+_RECEIPTS = "seq > ? AND seq <= ? AND (? IS NULL OR tenant = ?)"
+
+
+def _count(
+    conn: sqlite3.Connection, after: int, until: int | None, wants: Wants
+) -> tuple[int, int, int]:
+    last = max(_last(conn) if until is None else until, after)
+    end = min(last, after + _SCAN)
+    count = 0
+    if wants.kinds:
+        globs = " OR ".join("kind GLOB ?" for _ in wants.kinds)
+        values: list[Any] = [after, end, wants.tenant, wants.tenant, *wants.kinds]
+        count += conn.execute(
+            f"SELECT count(*) FROM events WHERE {_RECEIPTS} AND ({globs})", values
+        ).fetchone()[0]
+    if wants.receipts:
+        count += conn.execute(
+            f"SELECT count(*) FROM receipts WHERE {_RECEIPTS}",
+            (after, end, wants.tenant, wants.tenant),
+        ).fetchone()[0]
+    return count, end, last

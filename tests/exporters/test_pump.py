@@ -1,0 +1,280 @@
+"""The pump: each emission is sent, dropped or queued, whatever the far end does."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from modelspend import tasks
+from modelspend.exporters import Pace, Pump
+from modelspend.exporters.http import Door, NotNow
+from modelspend.exporters.pump import Taken
+from modelspend.sinks import Standing, Wants
+from modelspend.store import Store
+from modelspend.store.sinks import Emission
+from tests.exporters.emitting import emit, emitted, now_ms, until
+from tests.fakes.sink import far_end, status
+from tests.store.synthetic import Traffic
+
+QUICK = Pace(first_s=0.01, most_s=0.05)
+
+
+class Counting:
+    """A sink that posts its numbers, or does what it is told."""
+
+    def __init__(
+        self,
+        url: str = "",
+        act: Callable[[Sequence[Emission]], Taken] | None = None,
+        wants: Wants | None = None,
+    ) -> None:
+        self.name, self.most, self.linger_s = "counting", 7, 0.0
+        self.wants = wants or Wants()
+        self.seen: list[int] = []
+        self._url, self._act = url, act
+        self._door = Door(allow_private=True, timeout_s=0.3)
+
+    async def send(self, batch: Sequence[Emission]) -> Taken:
+        numbers = [one.seq for one in batch]
+        if self._act:
+            taken = self._act(batch)
+            self.seen += numbers
+            return taken
+        answer = await self._door.post(self._url, str(numbers).encode(), {})
+        if not answer.ok:
+            raise NotNow(f"HTTP {answer.status}", after_s=answer.after_s)
+        self.seen += numbers
+        return Taken(sent=len(batch))
+
+    async def close(self) -> None:
+        await self._door.close()
+
+
+def pump_of(store: Store, pace: Pace = QUICK) -> Pump:
+    return Pump(store, now_ms, lambda: 0.5, pace)
+
+
+async def standing(pump: Pump) -> Standing:
+    (only,) = await pump.standings()
+    return only
+
+
+async def test_everything_is_sent_once_in_the_order_of_the_ledger(
+    store: Store, traffic: Traffic
+) -> None:
+    pump, sink = pump_of(store), Counting(act=lambda batch: Taken(sent=len(batch)))
+    await pump.start([sink])
+    await emit(store, traffic, 20, 30)
+
+    async def all_sent() -> bool:
+        return (await standing(pump)).sent == 50
+
+    await until(all_sent)
+    assert sink.seen == sorted(set(sink.seen))
+    assert len(sink.seen) == 50 == emitted(store.path)
+    now = await standing(pump)
+    assert (now.queued, now.dropped, now.lag_ms, now.error) == (0, 0, None, None)
+    await pump.stop()
+
+
+async def test_a_new_sink_begins_with_what_happens_from_now_on(
+    store: Store, traffic: Traffic
+) -> None:
+    await emit(store, traffic, 3, 3)
+    pump, sink = pump_of(store), Counting(act=lambda batch: Taken(sent=len(batch)))
+    await pump.start([sink])
+    await emit(store, traffic, 1, 0)
+
+    async def one_sent() -> bool:
+        return (await standing(pump)).sent == 1
+
+    await until(one_sent)
+    assert sink.seen == [7]
+    await pump.stop()
+
+
+async def test_a_sink_that_was_stopped_goes_on_where_it_was(store: Store, traffic: Traffic) -> None:
+    first = Counting(act=lambda batch: Taken(sent=len(batch)))
+    pump = pump_of(store)
+    await pump.start([first])
+    await emit(store, traffic, 2, 2)
+
+    async def sent(count: int) -> bool:
+        return (await standing(pump)).sent == count
+
+    await until(lambda: sent(4))
+    await pump.stop()
+    await emit(store, traffic, 3, 3)
+    second = Counting(act=lambda batch: Taken(sent=len(batch)))
+    await pump.start([second])
+    await until(lambda: sent(10))
+    assert [*first.seen, *second.seen] == list(range(1, 11))
+    await pump.stop()
+
+
+async def test_only_what_is_wanted_counts(store: Store, traffic: Traffic) -> None:
+    wants = Wants(receipts=False, kinds=("budget.*",))
+    pump = pump_of(store)
+    sink = Counting(act=lambda batch: Taken(sent=len(batch)), wants=wants)
+    await pump.start([sink])
+    await emit(store, traffic, 5, 15, kind="circuit.open")
+    await emit(store, traffic, 0, 9, kind="budget.threshold")
+
+    async def sent() -> bool:
+        return (await standing(pump)).sent == 9
+
+    await until(sent)
+    assert (await standing(pump)).queued == 0
+    assert emitted(store.path, kind="budget.%", receipts=False) == 9
+    await pump.stop()
+
+
+async def test_what_a_sink_cannot_take_is_dropped_and_counted(
+    store: Store, traffic: Traffic
+) -> None:
+    def act(batch: Sequence[Emission]) -> Taken:
+        if any(one.seq == 5 for one in batch):
+            raise ValueError("a fault in the exporter")
+        return Taken(sent=len(batch) - 1, dropped=1, error="one was refused")
+
+    pump, sink = pump_of(store), Counting(act=act)
+    await pump.start([sink])
+    await emit(store, traffic, 20, 20)
+
+    async def all_done() -> bool:
+        return (await standing(pump)).queued == 0
+
+    await until(all_done)
+    now = await standing(pump)
+    assert now.dropped > 1
+    assert now.sent + now.dropped == 40 == emitted(store.path)
+    assert now.error == "one was refused"
+    await pump.stop()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        status("500 Oh"),
+        status("503 Busy", "retry-after: 1\r\n"),
+        status("302 Found", "location: http://127.0.0.1:9/\r\n"),
+        "stall",
+        "vanish",
+    ],
+    ids=["500", "503", "redirect", "stalls", "vanishes"],
+)
+async def test_a_bad_far_end_keeps_what_it_does_not_take(
+    store: Store, traffic: Traffic, answer: Any
+) -> None:
+    async with far_end() as far:
+        far.answer = answer
+        pump, sink = pump_of(store), Counting(far.url)
+        await pump.start([sink])
+        await emit(store, traffic, 10, 10)
+        await far.until(2)
+        now = await standing(pump)
+        assert (now.sent, now.dropped, now.queued) == (0, 0, emitted(store.path))
+        assert now.error is not None
+        assert now.lag_ms is not None
+        far.answer = status("200 OK")
+
+        async def all_sent() -> bool:
+            return (await standing(pump)).sent == 20
+
+        await until(all_sent)
+        assert sink.seen == list(range(1, 21))
+        await pump.stop()
+    assert tasks.running() == 0
+
+
+async def test_an_answer_without_an_end_counts_by_its_status(
+    store: Store, traffic: Traffic
+) -> None:
+    async with far_end() as far:
+        far.answer = "endless"
+        pump, sink = pump_of(store), Counting(far.url)
+        await pump.start([sink])
+        await emit(store, traffic, 3, 3)
+
+        async def all_sent() -> bool:
+            return (await standing(pump)).sent == 6
+
+        await until(all_sent)
+        await pump.stop()
+
+
+async def test_nobody_there_costs_nothing_but_a_queue(store: Store, traffic: Traffic) -> None:
+    pump, sink = pump_of(store), Counting("http://127.0.0.1:1/")
+    await pump.start([sink])
+    await emit(store, traffic, 4, 4)
+
+    async def failed() -> bool:
+        return (await standing(pump)).retry_at_ms is not None
+
+    await until(failed)
+    now = await standing(pump)
+    assert (now.sent, now.dropped, now.queued) == (0, 0, 8)
+    assert now.error == "127.0.0.1 cannot be reached (ClientConnectorError)"
+    await pump.stop()
+
+
+async def test_what_is_too_old_is_given_up(store: Store, traffic: Traffic) -> None:
+    pump = pump_of(store, Pace(first_s=0.01, most_s=0.01, give_up_s=0.05))
+    await pump.start([Counting("http://127.0.0.1:1/")])
+    await emit(store, traffic, 4, 4)
+
+    async def given_up() -> bool:
+        return (await standing(pump)).dropped == 8
+
+    await until(given_up)
+    now = await standing(pump)
+    assert (now.sent, now.queued) == (0, 0)
+    assert now.error is not None
+    assert now.error.startswith("given up: ")
+    await pump.stop()
+
+
+async def test_the_counts_add_up_at_every_moment(store: Store, traffic: Traffic) -> None:
+    turn = 0
+
+    def act(batch: Sequence[Emission]) -> Taken:
+        nonlocal turn
+        turn += 1
+        if turn % 3 == 0:
+            raise NotNow("busy")
+        return Taken(sent=len(batch) - turn % 2, dropped=turn % 2)
+
+    pump = pump_of(store, Pace(first_s=0.001, most_s=0.001))
+    await pump.start([Counting(act=act)])
+    emitting = asyncio.get_running_loop().create_task(emit(store, traffic, 60, 60))
+    while not emitting.done():
+        before = emitted(store.path)
+        now = await standing(pump)
+        assert before <= now.sent + now.dropped + now.queued <= emitted(store.path)
+        assert now.queued >= 0
+    await emitting
+
+    async def all_done() -> bool:
+        return (await standing(pump)).queued == 0
+
+    await until(all_done)
+    now = await standing(pump)
+    assert now.sent + now.dropped == 120 == emitted(store.path)
+    await pump.stop()
+
+
+def test_pauses_grow_with_jitter_and_obey_the_far_end() -> None:
+    pace = Pace(first_s=1.0, most_s=300.0)
+    assert [pace.pause_s(n, None, 1.0) for n in (1, 2, 3, 9, 10, 99)] == [1, 2, 4, 256, 300, 300]
+    assert pace.pause_s(3, None, 0.0) == 2.0
+    assert pace.pause_s(1, 90.0, 0.5) == 90.0
+    assert pace.pause_s(99, 5.0, 1.0) == 300.0
+
+
+async def test_without_a_sink_there_is_no_task(store: Store) -> None:
+    pump = pump_of(store)
+    before = tasks.running()
+    await pump.start([])
+    assert tasks.running() == before
+    assert await pump.standings() == []
