@@ -129,7 +129,8 @@ _WELL = {
 class Seen:
     """Calls of some time. `led` of them were led elsewhere, `unpriced` have no known cost.
 
-    `latency_ms` counts the durations of those that were answered.
+    `latency_ms` counts the durations of those that were answered, `first_ms` is when the first
+    one began, where that is known.
     """
 
     calls: int = 0
@@ -139,6 +140,7 @@ class Seen:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     latency_ms: Counter[int] = field(default_factory=Counter)
+    first_ms: int | None = None
 
     def __add__(self, other: "Seen") -> "Seen":
         return Seen(
@@ -210,11 +212,17 @@ def _judged(rate: _Rate, one: Watched, limits: "Limits", now_ms: int) -> Iterato
         value=value,
         limit=pair[1] if level == "critical" else pair[0],
         said=rate.said(value, seen, one),
-        since_ms=now_ms - _lasting(rate, one, limits, pair) * HOUR_MS,
+        since_ms=_since(_lasting(rate, one, limits, pair), one, now_ms),
         from_ms=start,
         receipts=None if rate.receipts is None else {**rate.receipts, **named},
         see=rate.see,
     )
+
+
+def _since(lasting: int, one: Watched, now_ms: int) -> int:
+    """The first call of the hour in which it began, or the beginning of that hour."""
+    first = one.hours[lasting - 1].first_ms
+    return now_ms - lasting * HOUR_MS if first is None else first
 
 
 def _lasting(rate: _Rate, one: Watched, limits: "Limits", pair: tuple[float, float]) -> int:
@@ -226,7 +234,7 @@ def _lasting(rate: _Rate, one: Watched, limits: "Limits", pair: tuple[float, flo
         if value is None:
             continue
         if graded(value, pair, info=rate.info) == "ok":
-            if n > rate.hours or lasting:
+            if lasting:
                 break
             continue
         lasting = n

@@ -248,6 +248,12 @@ class TooLittleHistory(ModelspendError):
     code, status = "too_little_history", 422
 
 
+class BodyNotKept(NotFound):
+    """The request of a call is gone, or was never kept, so it cannot be said again."""
+
+    code, status = "body_not_kept", 410
+
+
 class Usage(ModelspendError):
     """A command or query that was typed wrong."""
 
@@ -270,6 +276,18 @@ class Stopped(ModelspendError):
     """A session or key that an operator, or a rule against runaways, has stopped."""
 
     code, status, exit_code = "stopped", 402, ExitCode.BUDGET
+
+
+class CassetteMiss(ModelspendError):
+    """A request that is not on the cassette that is played; there is nowhere else to send it."""
+
+    code, status, exit_code = "cassette_miss", 404, ExitCode.CHECK_FAILED
+
+
+class NetworkRefused(ModelspendError):
+    """Another address was asked for while a cassette is played."""
+
+    code, status, exit_code = "network_refused", 403, ExitCode.CHECK_FAILED
 
 
 class DrillUnderWay(ModelspendError):

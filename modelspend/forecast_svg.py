@@ -19,6 +19,7 @@ _STYLE = (
     "text{font:12px system-ui,sans-serif;fill:#333}.t{font-weight:600}.g{stroke:#ddd}"
     ".w{fill:#5b8def;fill-opacity:.16}.n{fill:#5b8def;fill-opacity:.28}"
     ".p{fill:none;stroke:#333;stroke-width:1.4}.f{fill:none;stroke:#2f62c9;stroke-width:1.8}"
+    ".o{fill:#d9534f}"
     "@media(prefers-color-scheme:dark){svg{background:#16181d}text{fill:#ddd}.g{stroke:#3a3d45}"
     ".p{stroke:#ddd}.f{stroke:#8fb2ff}}"
 )
@@ -52,10 +53,10 @@ def _daily(forecast: Forecast, ahead: Sequence[DayAhead]) -> str:
     series = forecast.series
     shown = min(_HISTORY, len(series.costs))
     past = list(series.costs[-shown:])
-    top = max(*past, *(day.bands[95][1] for day in ahead), 1)
+    top = _even(max(*past, *(day.bands[95][1] for day in ahead), 1))
     across, up = _scales(0, shown + len(ahead) - 1, top, 0)
     places = [across(shown + n) for n in range(len(ahead))]
-    parts = [_frame(0, top, "Cost a day, with the 80 % and 95 % bands of a day")]
+    parts = [_frame(0, top, "Cost a day, with the 80 % and 95 % bands of a day; dots are odd days")]
     parts += [
         _band(kind, places, [day.bands[level] for day in ahead], up)
         for kind, level in (("w", 95), ("n", 80))
@@ -64,13 +65,19 @@ def _daily(forecast: Forecast, ahead: Sequence[DayAhead]) -> str:
     coming = [(x, up(day.cost_pico)) for x, day in zip(places, ahead, strict=True)]
     parts += [_line("p", line), _line("f", [line[-1], *coming])]
     first = series.date(len(series.costs) - shown)
+    parts += [
+        f'<circle class="o" cx="{across((odd.date - first).days):.1f}" cy="{up(odd.cost_pico):.1f}"'
+        f' r="3.5"><title>{odd.date}: {odd.kind}</title></circle>'
+        for odd in forecast.anomalies
+        if odd.date >= first
+    ]
     parts.append(_dates(0, [(across(0), first), (places[0], ahead[0].date),
                             (places[-1], ahead[-1].date)]))  # fmt: skip
     return "\n".join(parts)
 
 
 def _total(ahead: Sequence[DayAhead], said: str) -> str:
-    top = max(ahead[-1].cumulative_bands[95][1], 1)
+    top = _even(max(ahead[-1].cumulative_bands[95][1], 1))
     across, up = _scales(0, len(ahead), top, _TALL)
     places = [across(n) for n in range(len(ahead) + 1)]
     parts = [_frame(_TALL, top, said)]
@@ -83,6 +90,13 @@ def _total(ahead: Sequence[DayAhead], said: str) -> str:
     ends = [(places[0], ahead[0].date), (places[-1], ahead[-1].date)]
     parts.append(_dates(_TALL, ends))
     return "\n".join(parts)
+
+
+def _even(most: int) -> int:
+    """The end of an axis: the next cost above whose quarters are easily read."""
+    size: int = 10 ** (len(str(most)) - 1)
+    return next(size * step // 5 for step in (5, 6, 8, 10, 12, 16, 20, 30, 40, 50) if
+                size * step // 5 >= most)  # fmt: skip
 
 
 def _scales(
@@ -99,7 +113,7 @@ def _scales(
 def _frame(below: int, top: int, title: str) -> str:
     tall = _TALL - _TOP - _BOTTOM
     parts = [f'<text class="t" x="{_LEFT}" y="{below + 20}">{escape(title)}</text>']
-    for share in (0, 0.5, 1):
+    for share in (0, 0.25, 0.5, 0.75, 1):
         y = below + _TOP + tall * (1 - share)
         parts.append(
             f'<line class="g" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'

@@ -8,9 +8,10 @@ the errors of those totals, not of days, make the bands. Windows that long fit f
 history, so the size of their errors is drawn towards what shorter windows show, grown by the rate
 at which errors grow with the horizon here, and fewer windows mean a wider Student's t.
 
-Errors are measured as 2 (sqrt(actual / forecast) - 1): like a logarithm near 1, but a day without
-cost is no infinity and a doubling does not promise an eightfold. All is relative to the series' own
-size; nothing here knows what a dollar is.
+A day far beyond all before it is cut down first, until one comes again. Errors are measured as
+2 (sqrt(actual / forecast) - 1): like a logarithm near 1, but a day without cost is no infinity and
+a doubling does not promise an eightfold. All is relative to the series' own size; nothing here
+knows what a dollar is.
 """
 
 import math
@@ -43,6 +44,9 @@ _DAYS_BELIEF = 3.0  # days' worth of belief in that
 _LEAST_SIZE = 0.002
 _FREEDOM = 3.0  # and one more for each window that was seen,
 _MOST_FREEDOM = 5.0  # and never more: habits change, however long they were watched
+
+_CALM_MEAN, _CALM_MOST = 28, 91  # days before one, by whose mean and most it is cut
+_CALM_TIMES = 10  # that mean
 
 _DAYS_RECENT = 182
 _PATTERN_WEEKS = 12
@@ -113,10 +117,10 @@ class Past:
     """A daily series, gone through once; `at` then tells what was known at any of its origins."""
 
     def __init__(self, costs: Sequence[int], first_weekday: int) -> None:
-        self._costs = costs
+        self._told, self._costs = costs, _calmed(costs)
         self._first_weekday = first_weekday
         self._sums = [0]
-        for cost in costs:
+        for cost in self._costs:
             self._sums.append(self._sums[-1] + cost)
         n = len(costs)
         self._start = min(_WARM_UP, n // 2)
@@ -127,8 +131,8 @@ class Past:
 
     def at(self, origin: int) -> View:
         """What is known before day `origin`, which needs two days at least."""
-        if origin < 2 * _WARM_UP and origin < len(self._costs):
-            return Past(self._costs[:origin], self._first_weekday).at(origin)  # a shorter warm-up
+        if origin < 2 * _WARM_UP and origin < len(self._told):
+            return Past(self._told[:origin], self._first_weekday).at(origin)  # a shorter warm-up
         week = self._week(origin)
         levels = self._path(origin, WINDOWS[-1])
         weekday = self._first_weekday + origin
@@ -272,6 +276,22 @@ class Past:
         raw = [1 + trust * (each - 1) for each in means]
         total = sum(raw)
         return tuple(7 * each / total for each in raw)
+
+
+def _calmed(costs: Sequence[int]) -> list[int]:
+    """The days, one that is beyond all that came before it cut down: a single bill is no level.
+
+    It is believed when it comes again, and a level that stays is from the next day on.
+    """
+    found, total = [], 0
+    for day, cost in enumerate(costs):
+        days = min(day, _CALM_MEAN)
+        if days >= 7 and total:
+            before = max(costs[max(0, day - _CALM_MOST) : day])
+            cost = min(cost, max(_CALM_TIMES * total // days, 2 * before))
+        found.append(cost)
+        total += costs[day] - (costs[day - _CALM_MEAN] if day >= _CALM_MEAN else 0)
+    return found
 
 
 def _trust(means: Sequence[float], shares: Sequence[Sequence[float]]) -> float:

@@ -43,13 +43,13 @@ MEANINGS: Mapping[str, str] = {
     "measured_days": "whole days of the ledger that were added up",
     "measured_cost_usd": "what their calls cost",
     "measured_saved_usd": "what applied decisions saved on them, signed",
-    "saving_error_usd": f"how far off the saving of 30 days may be, with {LEVEL} % probability",
+    "saving_error_usd": f"how far off that of 30 days may be, with {LEVEL} % probability",
     "savings_error_pct": f"how far off that share may be, with {LEVEL} % probability",
     "people": "who set it up",
     "setup_hours": "hours that each of them needs for it, once",
     "hourly_usd": "what an hour costs",
     "upkeep_hours": "hours of upkeep in 30 days, altogether",
-    "fees_usd": "what it costs in 30 days beside hours, such as a machine; modelspend is free",
+    "fees_usd": "other costs of 30 days, as a machine; modelspend is free",
 }
 HOW: Mapping[str, str] = {
     "monthly_spend_usd": (

@@ -422,8 +422,19 @@ def _unreachable(settings: Settings, read: list[Layer]) -> list[Problem]:
 
 def _notes(settings: Settings) -> tuple[str, ...]:
     """What is set and has no effect."""
-    return tuple(
+    sliced = (
         f"{layers.dotted(('budgets', name, 'slice_usd'))} has no effect: only a hard cap is held."
         for name, budget in settings.budgets.items()
         if budget.slice_usd is not None and (not budget.hard or budget.cap_usd is None)
     )
+    killed = (
+        f"{layers.dotted(('limits', name, 'then'))} refuses only: sessions and keys can be killed."
+        for name, limit in settings.limits.items()
+        if limit.then == "kill" and limit.scope == "tenant"
+    )
+    empty = (
+        f"{layers.dotted(('limits', name))} has no effect: set usd_per_minute or repeats."
+        for name, limit in settings.limits.items()
+        if limit.usd_per_minute is None and limit.repeats is None
+    )
+    return (*sliced, *killed, *empty)

@@ -295,9 +295,10 @@ FAULTS = (
         "a client that leaves before a second try ends its call",
         LEAVING,
         "gateway/failover.py",
-        "        await asyncio.sleep(step.after_s)\n",
-        "        try:\n            await asyncio.sleep(step.after_s)\n"
-        "        except asyncio.CancelledError:\n            pass\n",
+        "        with suppress(TimeoutError):\n"
+        "            async with asyncio.timeout(step.after_s):",
+        "        with suppress(TimeoutError, asyncio.CancelledError):\n"
+        "            async with asyncio.timeout(step.after_s):",
     ),
     fault(
         "a client that leaves while a beginning is held back frees the provider",

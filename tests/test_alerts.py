@@ -198,6 +198,8 @@ def test_an_alert_is_as_old_as_the_first_bad_hour_in_a_row() -> None:
     ):
         found = judged(watched(hours))["fallback_rate"]
         assert found.since_ms == NOW - age * HOUR_MS, hours
+    began = calls(100, led=60, first_ms=NOW - 7_000)  # in the middle of the hour
+    assert judged(watched([began]))["fallback_rate"].since_ms == NOW - 7_000
     day = judged(watched([calls(100)] * 5 + [calls(100, unpriced=90)] * 2))["unpriced_share"]
     assert day.since_ms == NOW - 7 * HOUR_MS
 

@@ -264,3 +264,17 @@ def test_committed_text_names_no_path_of_the_machine_it_was_written_on() -> None
     for path in [*FILES, *PACKAGE.rglob("*.md"), *PACKAGE.rglob("*.toml")]:
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             assert not any(place in line for place in places), f"{named(path)}:{number}"
+
+
+NOT_DRAWN_BY_ROWS = {"budgets", "exhaustion", "forecast", "lines", "roi", "table", "tried"}
+"""What reports share, and those of another shape, which their commands draw themselves."""
+
+
+def test_every_report_is_listed_and_has_its_command() -> None:
+    from modelspend.cli import COMMANDS
+    from modelspend.reports import REPORTS
+
+    files = {path.stem for path in (PACKAGE / "reports").glob("*.py")} - {"__init__"}
+    listed = {name for name, _ in REPORTS}
+    assert files - NOT_DRAWN_BY_ROWS == listed
+    assert listed <= {name for name, _ in COMMANDS}

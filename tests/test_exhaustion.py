@@ -112,6 +112,7 @@ def test_a_rolling_window_gets_back_what_leaves_it() -> None:
     assert found.expected_pico == 70 * USD
     assert found.returning_pico == 70 * USD
     assert found.reached_on is None
+    assert found.probability < 0.01
     # a week at 20 leaves it while 10 a day come: it is fullest now
     fallen = [*[10 * USD] * 50, *[20 * USD] * 10]
     assert told(usage("7d", 141 * USD, 140 * USD), fallen).reached_on is None

@@ -90,6 +90,28 @@ def test_growth_goes_on_and_dies_away() -> None:
     assert 0.02 < found.trend < 1.01**28 - 1
 
 
+def test_a_giant_day_counts_for_little_until_it_comes_again() -> None:
+    once = [10 * USD] * 120
+    once[70] = 5000 * USD
+    again = list(once)
+    again[100] = 5000 * USD
+    first, second = (project(days(costs)).horizons[0].cost_pico for costs in (once, again))
+    assert 300 * USD <= first < 450 * USD
+    assert second > 3 * first
+
+
+def test_a_new_level_is_believed_after_its_first_day() -> None:
+    costs = [USD] * 60 + [1000 * USD] * 30
+    total = project(days(costs)).horizons[0].cost_pico
+    assert total > 15_000 * USD
+
+
+def test_bursts_between_days_of_nothing_are_the_rule() -> None:
+    costs = [20 * USD if n % 14 == 3 else 0 for n in range(140)]
+    total = project(days(costs)).horizons[-1].cost_pico
+    assert 0.7 * 129 * USD < total < 1.3 * 129 * USD
+
+
 def test_nothing_spent_forecasts_nothing() -> None:
     found = project(days([0] * 40))
     assert found.horizons[-1].cost_pico == 0
@@ -106,6 +128,7 @@ def test_an_origin_knows_nothing_of_what_came_after_it() -> None:
 def test_the_back_test_is_the_forecast_of_its_own_time() -> None:
     """The band that a past origin is judged by is the one that was printed then."""
     costs = noisy(200, 0.5, seed=5)
+    costs[20] = costs[23] = costs[120] = 10**17
     for horizon in (30, 60):
         told = project(days(costs), (horizon,)).horizons[0].backtest
         origins = range(len(costs) - horizon, LEAST_DAYS - 1, -7)[:26]

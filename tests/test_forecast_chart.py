@@ -17,11 +17,22 @@ def test_a_chart_fits_the_terminal_and_has_past_and_future(
     width: int, length: int, horizon: int
 ) -> None:
     drawn = lines(project(days(noisy(length, 0.3)), (horizon,)), width)
-    assert len(drawn) == HEIGHT + 2
+    assert len(drawn) == HEIGHT + 3
     assert max(map(len, drawn)) <= width
     text = "\n".join(drawn)
     assert "█" in text
     assert "▒" in text
+
+
+def test_weekdays_do_not_show_as_waves_where_days_do_not_fit() -> None:
+    costs = [USD * (1 if n % 7 > 4 else 10) for n in range(140)]
+    found = project(days(costs))
+    drawn = lines(found, 80)
+    full = [line[9:] for line in drawn[:HEIGHT] if "█" in line]
+    assert "a week's mean day" in drawn[-1]
+    assert len({line.count("█") for line in full}) == 1  # all weeks are equally high
+    assert len({line.count("▒") for line in full[1:]}) == 1
+    assert "each column: a day" in lines(project(days(costs), (20,)), 80)[-1]
 
 
 def test_a_plain_chart_has_only_letters_of_every_terminal() -> None:
@@ -29,7 +40,9 @@ def test_a_plain_chart_has_only_letters_of_every_terminal() -> None:
 
 
 def test_nothing_spent_is_drawn_as_nothing() -> None:
-    assert "█" not in "\n".join(lines(project(days([0] * 40)), 80))
+    drawn = lines(project(days([0] * 40)), 80)[:HEIGHT]
+    assert not set("".join(drawn)) & set("█▁▒·")
+    assert [line.split("┤")[0].strip() for line in drawn] == [*[""] * (HEIGHT - 1), "$0"]
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def complete(*words: str) -> list[str]:
 
 def test_bash_offers_commands_then_what_is_below_them() -> None:
     assert complete("modelspend", "") == [name for name, _ in COMMANDS]
-    assert complete("modelspend", "rec") == ["receipts"]
+    assert complete("modelspend", "rece") == ["receipts"]
     assert complete("modelspend", "receipts", "") == ["list", "search", "show", "path"]
     assert complete("modelspend", "--config", "x", "receipts", "sh") == ["show"]
 

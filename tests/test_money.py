@@ -1,6 +1,5 @@
 """Money: exact at the doors, exact in the lines, checked against fractions."""
 
-import os
 from decimal import Decimal
 from fractions import Fraction
 from random import Random
@@ -25,8 +24,6 @@ from modelspend.money import (
     usd,
     usd_text,
 )
-
-CASES = int(os.environ.get("MODELSPEND_PRICE_CASES", "100000"))
 
 
 @pytest.mark.parametrize(
@@ -79,8 +76,19 @@ def test_json_holds_every_digit_of_an_amount() -> None:
 
 
 def test_random_usages_at_random_prices_cost_what_fractions_say() -> None:
-    random = Random(20261122)
-    for _ in range(CASES):
+    costs_what_fractions_say(20_000, seed=20261122)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1200)
+def test_a_million_usages_cost_what_fractions_say() -> None:
+    """`pytest -m full tests/test_money.py -s`"""
+    costs_what_fractions_say(1_000_000, seed=1)
+
+
+def costs_what_fractions_say(cases: int, seed: int) -> None:
+    random = Random(seed)
+    for _ in range(cases):
         bands = _bands(random)
         price = Price(provider="p", model="m", source="config", bands=bands)
         used = {
@@ -99,7 +107,7 @@ def test_random_usages_at_random_prices_cost_what_fractions_say() -> None:
         )
         assert all(line.cost_pico is None or line.cost_pico == line.quantity * (line.unit_pico or 0)
                    for line in cost.lines)  # fmt: skip
-    print(f"\n{CASES} prices equal those of fractions")
+    print(f"\n{cases} costs are equal to those of fractions, 0 differ")
 
 
 def _bands(random: Random) -> tuple[Band, ...]:

@@ -20,6 +20,8 @@ import pytest
 
 from modelspend.simulator import BEHAVE_HEADER
 
+pytestmark = pytest.mark.timeout(300)  # every command in one go, on a machine that has more to do
+
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text("utf-8")
 PROSE = TEXT.partition("## Commands")[0]

@@ -394,3 +394,17 @@ def test_an_end_takes_a_day_or_a_month_whole(text: str, ms: int) -> None:
 def test_a_time_that_is_none_is_refused_with_the_forms(text: str) -> None:
     with pytest.raises(ValueError, match="write 7d, 24h, today, mtd, 2026-11-01"):
         periods.instant(text, NOW)
+
+
+def test_what_has_no_effect_is_noted(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        "[budgets.a]\ncap_usd = 5\nhard = false\nslice_usd = 1\n"
+        '[limits.b]\nscope = "tenant"\nrepeats = 3\nthen = "kill"\n'
+        '[limits.c]\nthen = "refuse"\n'
+    )
+    assert settings.load(file, {}).notes == (
+        "budgets.a.slice_usd has no effect: only a hard cap is held.",
+        "limits.b.then refuses only: sessions and keys can be killed.",
+        "limits.c has no effect: set usd_per_minute or repeats.",
+    )

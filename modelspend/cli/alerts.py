@@ -61,11 +61,12 @@ def _show(found: "Report") -> None:
         if row.command and row.command not in commands:
             commands.append(row.command)
     if rows:
-        draw(("level", "rule", "whom", "for", "what"), rows, right=("for",), fold="what")
+        draw(_SHOWN, rows, right=("for",), spare=("rule", "for"), fold="what")
     if well:
         typer.echo(f"{'Well' if rows else 'All is well'}: {', '.join(well)}.")
     for command in commands[:_MOST_COMMANDS]:
         typer.echo(f"See: {command}", err=True)
 
 
+_SHOWN = ("level", "rule", "whom", "for", "what")
 _MOST_COMMANDS = 5

@@ -13,17 +13,43 @@ from urllib.parse import urlsplit
 
 from modelspend import places
 from modelspend.errors import (
+    BadRequest,
+    BodyNotKept,
+    BudgetExceeded,
     DaemonUnreachable,
     ModelspendError,
+    NoCandidate,
+    NoCredential,
     NotAuthorised,
     NotFound,
     ReceiptNotFound,
+    Stopped,
+    UnknownModel,
+    UnpairedToolCall,
+    Unsupported,
     Usage,
 )
 
 _TIMEOUT_S = 10.0
 _SILENCE_S = 60.0  # the feed says every 15 seconds that it is there
-_TOLD = {each.code: each for each in (NotAuthorised, NotFound, ReceiptNotFound, Usage)}
+_TOLD = {
+    each.code: each
+    for each in (
+        BadRequest,
+        BodyNotKept,
+        BudgetExceeded,
+        NoCandidate,
+        NoCredential,
+        NotAuthorised,
+        NotFound,
+        ReceiptNotFound,
+        Stopped,
+        UnknownModel,
+        Unsupported,
+        UnpairedToolCall,
+        Usage,
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +63,19 @@ class Daemon:
     def get(self, path: str) -> Any:
         return self.call("GET", path)
 
-    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        return self.call("POST", path, body)
+    def post(
+        self, path: str, body: Mapping[str, Any] | None = None, *, patience_s: float = _TIMEOUT_S
+    ) -> Any:
+        return self.call("POST", path, body, patience_s=patience_s)
 
-    def call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        patience_s: float = _TIMEOUT_S,
+    ) -> Any:
         """The JSON answer of a control-plane route; money in it is exact.
 
         Raises DaemonUnreachable, or the error that the daemon told.
@@ -52,7 +87,7 @@ class Daemon:
         sent = None if body is None else dumps(body)
         if sent is not None:
             headers["Content-Type"] = "application/json"
-        connection = HTTPConnection(address.hostname or "", address.port, timeout=_TIMEOUT_S)
+        connection = HTTPConnection(address.hostname or "", address.port, timeout=patience_s)
         try:
             connection.request(method, path, body=sent, headers=headers)
             answer = connection.getresponse()

@@ -61,6 +61,9 @@ def drill(
     period: Annotated[
         str, typer.Option(metavar="TIME", help="For flapping: unwell so long, then well so long.")
     ] = "5s",
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Use a simulated pair although a sidecar runs.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Put a fault in front of a provider for a while, and report what clients saw of it.
@@ -82,7 +85,7 @@ def drill(
         **({} if at is None else {"at": at}),
         **({} if delay is None else {"delay_s": _seconds("--delay", delay)}),
     }
-    told = _carry_out(place, provider, asked, json)
+    told = _carry_out(place, provider, asked, simulated=simulated, json=json)
     if json:
         write_json(told)
     else:
@@ -95,16 +98,14 @@ def drill(
 
 
 def _carry_out(
-    place: Here, provider: str | None, asked: Mapping[str, Any], json: bool
+    place: Here, provider: str | None, asked: Mapping[str, Any], *, simulated: bool, json: bool
 ) -> dict[str, Any]:
-    from modelspend.cli.client import find
     from modelspend.cli.drill_pair import played
     from modelspend.cli.drill_run import run
     from modelspend.cli.drill_show import Progress
 
-    try:
-        daemon = find(place.ledger)
-    except DaemonUnreachable:
+    daemon = None if simulated else _running(place)
+    if daemon is None:
         with played(place, provider or "primary") as (pair, ledger):
             shown = Progress(asked, pair.provider, simulated=True, json=json)
             told = run(ledger, pair.daemon, {**asked, "provider": pair.provider}, shown, pair)
@@ -115,6 +116,15 @@ def _carry_out(
         "simulated": False,
         **run(place.ledger, daemon, {**asked, "provider": named}, shown, None),
     }
+
+
+def _running(place: Here) -> "Daemon | None":
+    from modelspend.cli.client import find
+
+    try:
+        return find(place.ledger)
+    except DaemonUnreachable:
+        return None
 
 
 def _list(json: bool) -> None:

@@ -136,13 +136,16 @@ class _Run:
         if not interrupted:
             await self._recovery()
         await self._seen.look()
-        start = drill.started_at_ms
+        start = drill.started_at_ms  # a call that began a moment before may have met it
         before = Filter(since_ms=start - _BEFORE_MS, until_ms=start, provider=drill.provider)
         seen = Drilled(
             drill=drill,
             ended_at_ms=ended_at_ms,
             receipts=[
-                one for one in self._seen.receipts if start <= one.created_at_ms < ended_at_ms
+                one
+                for one in self._seen.receipts
+                if start <= one.created_at_ms < ended_at_ms
+                or any(attempt.drill for attempt in one.attempts)
             ],
             before=[one.receipt for one in await self._store.receipts.list(before, limit=_BEFORE)],
             events=self._seen.events,

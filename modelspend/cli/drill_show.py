@@ -29,7 +29,9 @@ class Progress:
         self._words = f"{self._fault} in front of {provider}"
         self._live: Live | None = None
         self._begun = False
-        where = "a simulated pair: no sidecar runs here" if simulated else "the running sidecar"
+        where = (
+            "a simulated pair, this configuration's limits" if simulated else "the running sidecar"
+        )
         self._say(f"{self._words} for {self._for_s} s ({where})")
         if sys.stderr.isatty() and not json:
             self._live = _live()

@@ -175,6 +175,7 @@ def _attempt(attempt: "Attempt", prices: Prices) -> Iterator[str]:
         f"failed: {attempt.failure_class}" if attempt.failure_class else "",
         f"finish {attempt.finish_reason}" if attempt.finish_reason else "",
         attempt.upstream_request_id or "",
+        f"under a drill ({attempt.drill})" if attempt.drill else "",
     ]
     yield f"Attempt {attempt.n}  " + ", ".join(filter(None, facts))
     yield from _lines(attempt)

@@ -7,6 +7,7 @@ its name only when all of it is there. Nothing in a cell can become a spreadshee
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -130,14 +131,19 @@ def traces(
 
 
 async def _write(said: Said, write: Callable[[bytes], Any]) -> None:
-    shown, count = sys.stderr.isatty(), 0
+    """How far it has come is shown where that takes a while, and is wiped out at the end."""
+    told, count, began = "", 0, monotonic()
     async for piece in said:
         write(piece)
         count += piece.count(b"\n")
-        if shown:
-            typer.echo(f"\r{count:,} lines", err=True, nl=False)
-    if shown:
-        typer.echo("\r", err=True, nl=False)
+        if sys.stderr.isatty() and monotonic() - began > _A_WHILE_S:
+            told = f"\r{count:,} lines"
+            typer.echo(told, err=True, nl=False)
+    if told:
+        typer.echo(f"\r{' ' * len(told)}\r", err=True, nl=False)
+
+
+_A_WHILE_S = 1.0
 
 
 def _usage(message: str, hint: str) -> Exception:

@@ -66,6 +66,8 @@ def change_of(typed: Mapping[str, Any]) -> "Change":
         target, colon, share = rest.rpartition(":")
         if not (source and equals and target and colon):
             raise Usage(f"--mix: not a change of models: {text!r}.", f"Write {_MIX}.")
+        if target in mix.get(source, {}):
+            raise Usage(f"--mix: {source}={target} is said twice.", f"Write it once: {_MIX}.")
         mix.setdefault(source, {})[target] = _number("--mix", share)
     shift_to = typed["shift_to"]
     if shift_to and typed["shift_deep"] is None:
@@ -115,13 +117,17 @@ def _draw(said: Mapping[str, Any]) -> None:
     rows = [("as it is", _text(base), _text(base * days))]
     for name, saved in said["savings_by_mechanism"].items():
         if saved or on_terminal() is False:
-            rows.append((f"- {name.removesuffix('_usd')}", _text(-saved / days), _text(-saved)))
+            rows.append((name.removesuffix("_usd"), _signed(-saved / days), _signed(-saved)))
     rows.append(("with the change", _text(adjusted), _text(adjusted * days)))
     draw(FIGURES, rows, right=FIGURES[1:])
     if said["moves"]:
         typer.echo("")
         moves = [tuple(map(_text, move.values())) for move in said["moves"]]
         draw(MOVES, moves, right=MOVES[3:], spare=("before_usd",))
+
+
+def _signed(value: Decimal) -> str:
+    return f"+{_text(value)}" if value > 0 and on_terminal() else _text(value)
 
 
 def _text(value: Any) -> str:

@@ -176,7 +176,7 @@ def _budgets(budgets: "Exhaustions") -> None:
             )
 
 
-_SPARE_OF_BUDGETS = ("expected_usd", "earliest_on", "spent_usd", "window")
+_SPARE_OF_BUDGETS = ("expected_usd", "earliest_on", "spent_usd", "window", "until", "cap_usd")
 
 
 def _outlook(found: "Outlook") -> tuple[str, ...]:

@@ -97,7 +97,7 @@ def _table(columns: Row, rows: list[list[str]], right: Row, spare: Row, fold: st
     from rich.text import Text
 
     console = Console(no_color="NO_COLOR" in os.environ or None, highlight=False)
-    shown = _that_fit(columns, rows, spare, console.width)
+    shown = _that_fit(columns, rows, spare, console.width, fold)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for index in shown:
         side: Literal["left", "right"] = "right" if columns[index] in right else "left"
@@ -108,9 +108,13 @@ def _table(columns: Row, rows: list[list[str]], right: Row, spare: Row, fold: st
     console.print(table)
 
 
-def _that_fit(columns: Row, rows: list[list[str]], spare: Row, width: int) -> list[int]:
+def _that_fit(
+    columns: Row, rows: list[list[str]], spare: Row, width: int, fold: str | None
+) -> list[int]:
     """The numbers of the columns that a terminal has room for."""
     wide = [max(len(row[n]) for row in (columns, *rows)) + _GAP for n in range(len(columns))]
+    if fold is not None:
+        wide[columns.index(fold)] = min(wide[columns.index(fold)], _LEAST_FOLDED)
     shown = list(range(len(columns)))
     for name in spare:
         if sum(wide[n] for n in shown) <= width:
@@ -120,6 +124,7 @@ def _that_fit(columns: Row, rows: list[list[str]], spare: Row, width: int) -> li
 
 
 _GAP = 3
+_LEAST_FOLDED = 36
 
 _STYLES = {
     "ok": "green",
@@ -180,3 +185,31 @@ def _harmless(cell: str) -> str:
 
 
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+class Progress:
+    """A count on a terminal's stderr while something long goes on; nothing anywhere else."""
+
+    def __init__(self, noun: str) -> None:
+        self._noun = noun
+        self._shown = sys.stderr.isatty()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            typer.echo("\r" + " " * 60 + "\r", err=True, nl=False)
+
+    def tell(self, done: int, of: int | None = None) -> None:
+        """So many of so many; of nobody knows how many without the second."""
+        if self._shown:
+            whole = "" if of is None else f" of {of:,}"
+            typer.echo(f"\r{done:,}{whole} {self._noun}", err=True, nl=False)
+
+    def count(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """The same lines, counted as they pass."""
+        for number, line in enumerate(lines, start=1):
+            if number % 5_000 == 0:
+                self.tell(number)
+            yield line

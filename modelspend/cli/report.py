@@ -180,8 +180,17 @@ _HEADS = {
     **{f"ttft_p{n}_ms": f"ttft p{n}" for n in (50, 95, 99)},
     **{f"{name}_usd": name for name in ("routing", "caching", "compression", "failover", "retry")},
     "max_ms": "max ms",
+    "cap_usd": "cap USD",
+    "spent_usd": "spent USD",
+    "held_usd": "held USD",
+    "burn_usd_per_hour": "USD an hour",
+    "exhausted_at": "gone by",
+    "resets_at": "resets",
 }
 _SPARE = (
+    "held_usd",
+    "burn_usd_per_hour",
+    "resets_at",
     "max_ms",
     "ttft_p99_ms",
     "ttft_p95_ms",
@@ -208,7 +217,9 @@ _SPARE = (
 )
 """What a narrow terminal does without, first to go first."""
 
-_HUSHED = frozenset({"unpriced", "unknown", "new", "retry_usd", "failover_usd", "compression_usd"})
+_HUSHED = frozenset(
+    {"held_usd", "unpriced", "unknown", "new", "retry_usd", "failover_usd", "compression_usd"}
+)
 """Columns that say nothing when all of them say nothing."""
 
 

@@ -144,6 +144,7 @@ def _draw(said: Mapping[str, Any]) -> None:
     ]
     draw(("assumption", "value", "source", "meaning"), assumed, right=("value",),
          spare=("meaning",))  # fmt: skip
+    results = [(*row[:-1], row[-1].replace("_usd", "")) for row in results]
     columns = ("result", "value", "low", "high", "how")
     if not low:
         columns, results = ("result", "value", "how"), [(row[0], row[1], row[4]) for row in results]  # type: ignore[assignment, misc]

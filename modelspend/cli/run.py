@@ -69,12 +69,12 @@ def run(
     with ExitStack() as open_:
         file = open_.enter_context(json.open("wb")) if json else None
         daemon = open_.enter_context(run_sidecar.found_or_started(at))
-        since, began = read(at.ledger, _last_seq), time.monotonic()
+        since, began = read(at.ledger, last_seq), time.monotonic()
         with run_sidecar.opened(daemon, asked) as (run_id, key):
             env = run_child.environment(at.env, loaded.settings, daemon.url, key)
             code = run_child.carry([program, *command[1:]], env)
         took_s = round(time.monotonic() - began, 3)
-        _settled(daemon)
+        settled(daemon)
         summary = read(at.ledger, lambda store: _summary(store, since, run_id))
         summary.cap_pico = cap
         if code and summary.over_budget:
@@ -98,7 +98,7 @@ def _tags(texts: Sequence[str]) -> dict[str, str]:
     return tags
 
 
-def _settled(daemon: "Daemon") -> None:
+def settled(daemon: "Daemon") -> None:
     """Wait a moment for calls that the program left behind, so that their receipts are counted."""
     patience = time.monotonic() + _SETTLE_S
     with suppress(DaemonUnreachable):
@@ -106,7 +106,8 @@ def _settled(daemon: "Daemon") -> None:
             time.sleep(_LOOK_S)
 
 
-async def _last_seq(store: "Store") -> int:
+async def last_seq(store: "Store") -> int:
+    """The number of the newest receipt."""
     return (await store.meta.info()).last_seq
 
 

@@ -56,6 +56,11 @@ def environment(env: Mapping[str, str], settings: "Settings", url: str, key: str
     return out
 
 
+def secret_values(env: Mapping[str, str], settings: "Settings") -> list[str]:
+    """The keys in an environment that no program of ours is shown."""
+    return [env[name] for name in sorted(_secrets(settings)) if env.get(name)]
+
+
 def _secrets(settings: "Settings") -> set[str]:
     from modelspend.catalog import known_providers
 

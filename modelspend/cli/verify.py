@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelspend.cli.context import here, note
-from modelspend.cli.output import Json, draw, write_json
+from modelspend.cli.output import Json, Progress, draw, write_json
 
 if TYPE_CHECKING:
     from modelspend.chain import Checkpoint, Problem
@@ -112,7 +112,7 @@ def _ledger(
     said = None if checkpoint is None else _said(checkpoint)
     given = [] if said is None else [said if isinstance(said, Checkpoint) else said.checkpoint]
     secret = _key(at, key)
-    with _Progress("numbers") as progress:
+    with Progress("numbers") as progress:
         verdict = read(
             at.ledger,
             lambda store: store.meta.verify(key=secret, given=given, progress=progress.tell),
@@ -171,10 +171,10 @@ def _shape(verdict: "Verdict", fresh: "Checkpoint | None") -> dict[str, Any]:
 def _rows(
     verdict: "Verdict", fresh: "Checkpoint | None", given: "list[Checkpoint]"
 ) -> list[tuple[str, str, str]]:
-    kinds = {one.kind for one in verdict.problems}
 
     def row(name: str, found: str, *fails: str) -> tuple[str, str, str]:
-        return name, "fail" if kinds & set(fails) else "ok", found
+        wrong = sum(one.kind in fails for one in verdict.problems)
+        return (name, "fail", f"{wrong} not as written") if wrong else (name, "ok", found)
 
     rows = [
         row("file", "every page can be read", "file"),
@@ -188,8 +188,12 @@ def _rows(
             "columns, attempts, tags, savings, failovers and daily sums follow from receipts",
             *("columns", "attempts", "tags", "failovers"),
         ),
-        row("bodies", f"{verdict.bodies:,} kept, the others erased", "body"),
-        row("events", f"{verdict.events:,}", "event"),
+        row(
+            "bodies",
+            f"{verdict.bodies:,} are kept, as they were hashed",
+            "body",
+        ),
+        row("events", f"{verdict.events:,}, as they were written", "event"),
         row("prices", f"{verdict.prices:,} are what their ids are hashes of", "price"),
         row("checkpoints", _checkpoints(verdict, given), "checkpoint", "signature"),
     ]
@@ -266,7 +270,7 @@ def _by_line(
 ) -> "Checked":
     from modelspend.exported import check
 
-    with file.open("rb") as lines, _Progress("lines") as progress:
+    with file.open("rb") as lines, Progress("lines") as progress:
         return check(progress.count(lines), manifest, given, key)
 
 
@@ -339,30 +343,3 @@ def _fail(wrong: int, problems: "tuple[Problem, ...]", ok: bool) -> None:
         f"{wrong} {noun} not as written{more}. First: {problems[0]}.",
         "Keep the file as it is, and compare it with a backup: modelspend help verify",
     )
-
-
-class _Progress:
-    """A count on a terminal's stderr while it goes on; nothing anywhere else."""
-
-    def __init__(self, noun: str) -> None:
-        import sys
-
-        self._noun = noun
-        self._shown = sys.stderr.isatty()
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            typer.echo("\r" + " " * 60 + "\r", err=True, nl=False)
-
-    def tell(self, done: int, of: int) -> None:
-        if self._shown:
-            typer.echo(f"\r{done:,} of {of:,} {self._noun}", err=True, nl=False)
-
-    def count(self, lines: Any) -> Any:
-        for number, line in enumerate(lines, start=1):
-            if self._shown and number % 5_000 == 0:
-                typer.echo(f"\r{number:,} {self._noun}", err=True, nl=False)
-            yield line

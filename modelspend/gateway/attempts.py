@@ -77,19 +77,16 @@ class Attempts:
         return reply
 
     async def _send(self, call: Call) -> Reply:
-        one, request, out = call.last, call.request, call.out
+        one, out = call.last, call.out
         provider = one.target.provider
-        path = out.dialect.target(out.view, one.target.model)
-        if not out.translated and (query := strip_key(request.query)):
-            path = f"{path}?{query}"
         drill = self.faults.on(provider.name)
         before = perf_counter()
         one.delivery = Delivery.MAYBE_ACCEPTED  # until we learn more, it may have been billed
         try:
             reply = await self.upstream.send(
                 provider.name,
-                provider.url(out.dialect.name, path, one.target.model),
-                headers=_headers(call),
+                url_of(call),
+                headers=headers_of(call),
                 body=out.body,
                 timeouts=self.stream_timeouts if out.view.stream else self.whole_timeouts,
                 through=None if drill is None else drill.before(one, out),
@@ -110,7 +107,17 @@ class Attempts:
         return reply
 
 
-def _headers(call: Call) -> list[tuple[str, str]]:
+def url_of(call: Call) -> str:
+    """Where the newest attempt goes."""
+    target, out = call.last.target, call.out
+    path = out.dialect.target(out.view, target.model)
+    if not out.translated and (query := strip_key(call.request.query)):
+        path = f"{path}?{query}"
+    return target.provider.url(out.dialect.name, path, target.model)
+
+
+def headers_of(call: Call) -> list[tuple[str, str]]:
+    """The headers of the newest attempt, its credential among them."""
     credential = call.last.target.credential
     if call.out.translated:
         return afresh(call.request.headers, call.out.required_headers, credential)

@@ -20,10 +20,11 @@ from modelspend.events import Event
 from modelspend.failovers import Failover
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.headers import Pairs
+from modelspend.gateway.line import Line
 from modelspend.gateway.passage import Passage, Request
 from modelspend.gateway.router import Ruling
 from modelspend.gateway.target import Target
-from modelspend.gateway.upstream import Line, Reply
+from modelspend.gateway.upstream import Reply
 from modelspend.money import NO_COST, Cost
 from modelspend.receipt import (
     NO_USAGE,
@@ -375,6 +376,7 @@ class Call:
             trace_id=caller.trace_id,
             span_id=self.span_id,
             parent_span_id=caller.parent_span_id,
+            replay_of=caller.replay_of,
             request=self.request_info(),
             decision=self._ruling.decision if self._ruling else None,
             provider=one.target.provider.name,
@@ -404,6 +406,7 @@ class Call:
             trace_id=caller.trace_id,
             span_id=self.span_id,
             parent_span_id=caller.parent_span_id,
+            replay_of=caller.replay_of,
             request=self.request_info(),
             classification=ruling.found if ruling else None,
             candidates=ruling.plan.candidates if ruling else (),

@@ -31,6 +31,9 @@ class Caller:
     """`own_key` is a provider's key that the caller brought; it never enters a repr. `own_bearer`:
     it came as a bearer token, which for some providers is another kind of key.
 
+    `replay_of` is the receipt of the call that this one says again, `written_by` the provider that
+    had answered it.
+
     `max_pico` is the cap that the request sets for itself, `run_cap_pico` that of its whole run.
 
     `fault` is what is wrong with the request although we know who sent it: the call is refused
@@ -51,6 +54,8 @@ class Caller:
     key_id: str | None = None
     own_key: str | None = field(default=None, repr=False)
     own_bearer: bool = False
+    replay_of: str | None = None
+    written_by: str | None = None
     trace_id: str | None = None
     parent_span_id: str | None = None
     fault: ModelspendError | None = None

@@ -116,7 +116,7 @@ class Endings:
 def _abnormal(cause: BaseException | None, cutting: bool) -> tuple[Status, FailureClass, str]:
     """Who ended a call before its time, and how that is told: never to blame the wrong one."""
     match cause:
-        case asyncio.CancelledError() if cutting:
+        case asyncio.CancelledError() | ConnectionError() if cutting:
             why = "the sidecar stopped before the end of its answer"
             return Status.ERROR, FailureClass.SHUTDOWN, why
         case None | asyncio.CancelledError() | ConnectionError() | ClientStalled():

@@ -7,7 +7,8 @@ found out only once somebody has failed or refused, so a call that goes well pay
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from random import random
 from time import perf_counter
 
@@ -47,6 +48,7 @@ class Failovers:
     repeats: Repeats
     now_ms: Callable[[], int]
     chance: Callable[[], float] = random
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def first(self, call: Call) -> None:
         """Begin the first attempt, at whoever takes it. Raises CircuitOpen when nobody does."""
@@ -125,7 +127,9 @@ class Failovers:
         """The same one is asked again after a wait, if its circuit still lets the call pass."""
         self.budget.spend(perf_counter())
         before = perf_counter()
-        await asyncio.sleep(step.after_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(step.after_s):
+                await self.stopping.wait()
         call.waited += perf_counter() - before
         target = call.last.target
         leave = self.circuits.admit(target.circuit, perf_counter())

@@ -17,8 +17,8 @@ from modelspend.drills import Drill
 from modelspend.errors import ProviderSaid
 from modelspend.gateway.call import Try
 from modelspend.gateway.http1 import Broken
+from modelspend.gateway.line import Line, Opening, Through
 from modelspend.gateway.passage import Passage
-from modelspend.gateway.upstream import Line, Opening, Through
 from modelspend.receipt import FailureClass
 
 _PIECE = 64

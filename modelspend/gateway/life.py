@@ -124,14 +124,35 @@ class Gateway:
                 self._quiet.set()
             self.endings.left(call, relay, sys.exception())
 
-    async def drained(self, limit_s: float) -> None:
-        """Wait for the calls under way; at the limit, end the open streams with an error event."""
+    async def rehearse(self, request: Request, caller: Caller) -> Call:
+        """The call as `open` would send it first, every splice done; nothing is sent or written.
+
+        Raises what `open` would refuse it with, but for budgets and circuits: they may have changed
+        by the time that it is sent.
+        """
+        now_ms, room = self.now_ms(), self._room
+        call = Call(request, caller, receipt_id="", now_ms=now_ms, span_id="", room=room)
+        self._read(call)
+        await self._decide(call)
+        await self.thrift.recall(call)
+        self.thrift.shorten(call)
+        call.out = self.attempts.passage(call, call.target)
+        call.begin_try(call.target, now_ms)
+        self.purse.limit(call)
+        return call
+
+    async def drained(self, limit_s: float, at_limit: Callable[[], None]) -> None:
+        """Wait for the calls under way; at the limit, end streams with an error event, and whoever
+        has no answer yet with an error. `at_limit` sees to those who do not read it."""
         self.draining = True
         if self.in_flight:
             with suppress(TimeoutError):
                 async with asyncio.timeout(limit_s):
                     await self._quiet.wait()
         self.endings.cut_all()
+        self.attempts.upstream.cut_all(FailureClass.SHUTDOWN)
+        self.failovers.stopping.set()
+        at_limit()
 
     def stop_now(self) -> None:
         """Cut the draining short."""

@@ -91,7 +91,7 @@ class Purse:
     def _tripped(self, call: Call, trip: Trip) -> None:
         if trip.first:
             call.events.append(_runaway(trip, call))
-        if trip.limit.kills and trip.limit.scope in ("session", "key"):
+        if trip.limit.kills:
             self._stopped[trip.name] = trip.why
             call.kills = trip.name
         hint = "It may go on when it has calmed down."
@@ -109,17 +109,13 @@ class Purse:
 
         Raises BudgetExceeded when nobody knows what it may cost, and a hard cap must know.
         """
-        caller, one = call.caller, call.last
-        if not self._rules and caller.max_pico is None and caller.run_cap_pico is None:
+        one = call.last
+        applying = self._asked_of(call)
+        if not applying and call.caller.max_pico is None:
             return ()
-        if not call.request.dialect.billable:
-            return ()
-        applying = self._applying(caller, call.session_id, one.target)
         await self._open(applying, call.created_at_ms)
-        hard = [each for each in applying if each.holds]
-        if not hard and caller.max_pico is None:
+        if (hard := self.limit(call)) is None:
             return ()
-        self._limit(call, hard)
         rates = await self._rates_of(one.target.provider, one.target.model, call.created_at_ms)
         view, target = call.out.view, one.target
         why = worstcase.unbounded(target.dialect, view.body, target.model)
@@ -134,6 +130,21 @@ class Purse:
         one.holds = holds
         one.hold_pico = max((each.amount_pico for each in holds), default=most or 0)
         return holds
+
+    def limit(self, call: Call) -> list[Budget] | None:
+        """The hard caps that must know what it may cost, its answer limited for them; or None."""
+        hard = [each for each in self._asked_of(call) if each.holds]
+        if not hard and (call.caller.max_pico is None or not call.request.dialect.billable):
+            return None
+        self._limit(call, hard)
+        return hard
+
+    def _asked_of(self, call: Call) -> list[Budget]:
+        """The budgets that a call counts in; those of a call that costs nothing are none."""
+        caller = call.caller
+        if (not self._rules and caller.run_cap_pico is None) or not call.request.dialect.billable:
+            return []
+        return self._applying(caller, call.session_id, call.last.target)
 
     async def hop(self, call: Call) -> None:
         """A further attempt of an open call: it holds what it may cost, durably, before it is sent.
@@ -398,7 +409,7 @@ def limits_of(settings: Settings) -> tuple[Limit, ...]:
             ),
             repeats=section.repeats,
             within_ms=round(section.within_s * 1000),
-            kills=section.then == "kill",
+            kills=section.then == "kill" and section.scope != "tenant",
         )
         for name, section in settings.limits.items()
     )

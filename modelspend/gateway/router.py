@@ -150,6 +150,8 @@ class Router:
         profile = profile_of(self.settings, wish, caller)
         found = self._classified(chat, view, profile, wish)
         own = None if wish.any_model else self._own(request.dialect, view, caller, dry)
+        if own is not None and caller.written_by not in (None, own.provider.name):
+            own = replace(own, newcomer=True)
         if wish.mode == "observe" and own is not None:
             return Ruling(plan=_carried(own, caller), target=own, found=found)
         assert found is not None
@@ -173,7 +175,7 @@ class Router:
                 now_ms=now_ms,
                 dry=dry,
                 kept=kept,
-                wrote=self.conversations.providers(caller.tenant, session_id),
+                wrote=self._wrote(caller, session_id),
             ),
             request,
             view,
@@ -200,6 +202,12 @@ class Router:
         targets = (self._elsewhere(each, question) for each in chain)
         return tuple(each for each in targets if each is not None)
 
+    def _wrote(self, caller: Caller, session_id: str | None) -> frozenset[str]:
+        """The providers that have written in a conversation so far, as far as they are known."""
+        if caller.written_by is not None:
+            return frozenset({caller.written_by})
+        return self.conversations.providers(caller.tenant, session_id)
+
     def _question(self, call: Deciding, view: RequestView, ruling: Ruling, own: Target) -> Question:
         """What the failover of a call that goes as it was asked is decided about."""
         wish = wish_of(self.settings, view.model, call.caller)
@@ -214,7 +222,7 @@ class Router:
             stay=None,
             now_ms=call.created_at_ms,
             dry=False,
-            wrote=self.conversations.providers(call.caller.tenant, call.session_id),
+            wrote=self._wrote(call.caller, call.session_id),
         )
 
     async def _instead(

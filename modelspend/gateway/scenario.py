@@ -33,6 +33,7 @@ DEEP, BELOW = "deep_reasoning", "standard"
 NOT_SAID = "the model speaks no dialect of theirs"
 NO_PRICE = "no price is known for the model"
 NO_COST = "their cost at the model cannot be told"
+NOT_TOLD = "their receipts do not tell of a chat that could go elsewhere"
 NO_MODEL = "no tier of the profile below lists a model"
 
 
@@ -94,10 +95,10 @@ class Scenario:
                     del left[conversation]
 
     def _mix_target(
-        self, past: Past, was: Where, conversation: Conversation
+        self, past: Past, was: Where | None, conversation: Conversation
     ) -> tuple[str, str] | None:
         """The name in the mix that the call goes by, and where it goes."""
-        names = {past.model, past.asked, "/".join(was), f"{past.provider}/{past.model}"}
+        names = {past.model, past.asked, "/".join(was or ()), f"{past.provider}/{past.model}"}
         for source in self.change.mix:
             if source in names:
                 self.tally.mix_pico[source] += past.cost_pico or 0
@@ -138,17 +139,19 @@ class Scenario:
             return
         deep = past.tier == DEEP
         self.tally.deep_pico += cost if deep else 0
+        conversation = past.tenant, past.session_id or past.receipt_id
+        goes = self._mix_target(past, was, conversation)
         if past.damaged or was is None or past.dialect not in CHAT_DIALECTS:
+            if goes or (deep and conversation in self._deep):
+                self.tally.stuck[NOT_TOLD] += 1
             self.tally.add([cost] * 4)
             return
-        conversation = past.tenant, past.session_id or past.receipt_id
         own = target_of(self.known.catalog, was, past.dialect)
         same = Again(
             cost_pico=cost,
             exact=True,
             tries=tuple((one, dict(one.usage.quantities)) for one in past.tries),
         )
-        goes = self._mix_target(past, was, conversation)
         mix = await self._reached(past, goes[1]) if goes else None
         mixed = same
         if self.change.mix:

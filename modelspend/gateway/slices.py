@@ -1,10 +1,11 @@
 """A live stream that holds its output by the slice, so that a long answer does not pin a small cap.
 
 It begins with two slices and takes the next one, durably, before it has come to the last: the last
-slice is there for what the provider has written and we have not read yet. When the next slice does
-not fit, the stream is cut as soon as it reaches that reserve. So what a cut stream cost stays
-within what it held, as long as its provider is ahead of us by less than one slice; beyond that, a
-cap may be passed by what it was ahead more.
+slice is there for what the provider has written and we have not counted yet. When the next slice
+does not fit, the stream is cut as soon as it reaches that reserve. So what a cut stream cost stays
+within what it held, as long as its provider is never ahead of us by more than half a slice: one
+half is what we read last, the other what it writes until it notices. Beyond that, a cap may be
+passed by twice what it was ahead more.
 
 What was read is counted as it is bounded before a call: a token for every byte of text.
 """

@@ -12,7 +12,7 @@ import socket
 import ssl
 import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -24,6 +24,7 @@ import aiohappyeyeballs
 from modelspend.errors import UpstreamFailed
 from modelspend.gateway.headers import text_of
 from modelspend.gateway.http1 import Broken, Connection
+from modelspend.gateway.line import Line, Through
 from modelspend.receipt import Delivery, FailureClass
 
 Headers = Sequence[tuple[str, str]]
@@ -47,45 +48,6 @@ class Timeouts:
     first_byte_s: float
     idle_s: float
     total_s: float
-
-
-class Line(Protocol):
-    """A request under way, as `http1.Exchange` is one: `sent` tells whether anything has left."""
-
-    @property
-    def sent(self) -> bool: ...
-
-    @property
-    def status(self) -> int:
-        """0 until the head of the answer is there."""
-        ...
-
-    @property
-    def headers(self) -> list[tuple[bytes, bytes]]: ...
-
-    @property
-    def waiting(self) -> bool: ...
-
-    async def head(self) -> None:
-        """Wait for status and headers. Raises Broken."""
-        ...
-
-    async def more(self) -> bytes:
-        """The next bytes; b"" at the end. Raises Broken."""
-        ...
-
-    def fail(self, failure: FailureClass) -> None:
-        """Break it off: whoever waits gets this class."""
-        ...
-
-    def close(self) -> None: ...
-
-
-Opening = Callable[[], Awaitable[Line]]
-"""Sends the request."""
-
-Through = Callable[[Opening], Line]
-"""Another line in place of the straight one, which it may open or not."""
 
 
 class AttemptFailed(Exception):
@@ -136,6 +98,8 @@ class Upstream:
         self._targets: dict[str, tuple[_Origin, bytes]] = {}
         self._pools: dict[_Origin, _Pool] = {}  # no more than are configured: see `Provider.url`
         self._watch = _Watch()
+        self._cut: FailureClass | None = None
+        self._connecting: set[asyncio.Timeout] = set()
         self._keep_idle_s = keep_idle_s
 
     async def __aenter__(self) -> Self:
@@ -169,9 +133,12 @@ class Upstream:
         line: Line | None = None
 
         async def opening() -> Line:
+            if self._cut is not None:
+                raise Broken(self._cut)
             origin, target = self._place(url)
             head = _head(method, target, origin.host, headers, len(body))
-            connection = await self._pool(origin).connection(timeouts.connect_s)
+            pool = self._pool(origin)
+            connection = pool.free() or await self._connected(pool, timeouts.connect_s)
             return connection.send(head, body)
 
         try:
@@ -187,9 +154,19 @@ class Upstream:
         except Broken as broken:
             raise AttemptFailed(broken.failure, _delivery(line), provider) from None
         except TimeoutError:
-            raise AttemptFailed(FailureClass.CONNECT_TIMEOUT, _delivery(line), provider) from None
+            failure = self._cut or FailureClass.CONNECT_TIMEOUT
+            raise AttemptFailed(failure, _delivery(line), provider) from None
         except (OSError, ValueError):
             raise AttemptFailed(FailureClass.CONNECT, _delivery(line), provider) from None
+
+    def cut_all(self, failure: FailureClass) -> None:
+        """Break off what is under way, and send nothing any more."""
+        self._cut = failure
+        for watched in self._watch.all():
+            if isinstance(watched, Reply):
+                watched.cut(failure)
+        for patience in tuple(self._connecting):
+            patience.reschedule(0)
 
     def _place(self, url: str) -> tuple[_Origin, bytes]:
         """Where a URL lies, and its request target. Raises ValueError."""
@@ -201,6 +178,15 @@ class Upstream:
             if len(url) <= _LONGEST_KNOWN:
                 self._targets[url] = place
         return place
+
+    async def _connected(self, pool: "_Pool", limit_s: float) -> Connection:
+        """A new connection. Raises OSError, ValueError or TimeoutError."""
+        async with asyncio.timeout(limit_s) as patience:
+            self._connecting.add(patience)
+            try:
+                return await pool.connect()
+            finally:
+                self._connecting.discard(patience)
 
     def _pool(self, origin: _Origin) -> "_Pool":
         pool = self._pools.get(origin)
@@ -253,16 +239,15 @@ class _Pool:
         self._addresses_until = 0.0
         self._context: ssl.SSLContext | None = None
 
-    async def connection(self, limit_s: float) -> Connection:
-        """One that is free, else a new one. Raises OSError, ValueError or TimeoutError."""
+    def free(self) -> Connection | None:
+        """One that is open and idle."""
         while self._idle:
             connection = self._idle.pop()
             if connection.usable:
                 if connection.quiet:
                     return connection
                 connection.abort()
-        async with asyncio.timeout(limit_s):
-            return await self._connect()
+        return None
 
     async def close(self) -> None:
         self._closed = True
@@ -278,7 +263,8 @@ class _Pool:
         if not self._idle:
             self._watch.discard(self)
 
-    async def _connect(self) -> Connection:
+    async def connect(self) -> Connection:
+        """A new one. Raises OSError or ValueError."""
         loop = asyncio.get_running_loop()
         tls = await self._tls() if self._origin.tls else None
         now = loop.time()
@@ -357,6 +343,9 @@ class _Watch:
 
     def discard(self, watched: _Watched) -> None:
         self._watched.discard(watched)
+
+    def all(self) -> Sequence[_Watched]:
+        return tuple(self._watched)
 
     def _look(self) -> None:
         self._timer = None

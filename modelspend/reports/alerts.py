@@ -143,6 +143,7 @@ class _Tally:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     latency_ms: Counter[int] = field(default_factory=Counter)
+    first_ms: int | None = None
 
     def seen(self) -> Seen:
         return Seen(
@@ -153,6 +154,7 @@ class _Tally:
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached_tokens,
             latency_ms=+self.latency_ms,
+            first_ms=self.first_ms,
         )
 
 
@@ -204,6 +206,7 @@ def _add_hour(tally: _Tally, scope: Scope, hour: Hour) -> None:
     tally.cost_pico += hour.cost_pico
     tally.prompt_tokens += hour.prompt_tokens
     tally.cached_tokens += hour.cached_tokens
+    tally.first_ms = min(hour.first_ms, tally.first_ms or hour.first_ms)
     if scope in _TIMED:
         tally.latency_ms.update(hour.latency_ms)
 
@@ -218,7 +221,7 @@ async def _week(store: Store, where: Filter) -> dict[Name, _Tally]:
         for name in _names_of(*names):
             found[name].prompt_tokens += used.prompt
             found[name].cached_tokens += used.cached
-    latencies = await store.latencies.by(("model", "provider"), where)
+    latencies = await store.latencies.by(("model", "provider"), where, ttft=False)
     for ((model, provider), part), took in latencies.items():
         if part != "failed":
             for name in _names_of(None, None, model, provider):

@@ -15,13 +15,15 @@ _SCOPES = ("tenant", "workflow", "session", "model")
 async def standing(store: Store, asked: Asked) -> list[Usage]:
     """Every budget with a cap that the filters speak of, the fullest first."""
     rules = budgets.in_force(asked.budgets, await store.budgets.overrides())
+    own = {budget.key for budget in rules}
     named: list[Budget] = []
     for budget in rules:
         if budget.cap_pico is None or not _spoken_of(asked.wheres, budget.scope):
             continue
         if budget.name == EACH:
             found = await store.budgets.names(budget, asked.now_ms, limit=_DEAREST)
-            named += [one_of(budget, name) for name in found if name != EACH]
+            under = [one_of(budget, name) for name in found if name != EACH]
+            named += [one for one in under if one.key not in own]  # the rule gives way to it
         else:
             named.append(budget)
     wanted = [budget for budget in named if _named(asked.wheres, budget)]

@@ -127,7 +127,7 @@ async def _latencies(store: Store, key: Key, wheres: tuple[Filter, ...]) -> ByPa
     """None for several filters, of which any may match: durations are not told apart by them."""
     if len(wheres) > 1:
         return {}
-    return await store.latencies.by((key,), wheres[0])  # type: ignore[arg-type]
+    return await store.latencies.by((key,), wheres[0], ttft=False)  # type: ignore[arg-type]
 
 
 def _wrong(parts: Sums) -> dict[str | None, int]:

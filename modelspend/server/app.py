@@ -15,28 +15,11 @@ from random import Random
 from aiohttp import web
 
 from modelspend import tasks
-from modelspend.catalog import Catalog
 from modelspend.catalog.prices import PriceBook
-from modelspend.circuits import Circuits
 from modelspend.errors import ConfigInvalid
-from modelspend.estimate import Estimator
 from modelspend.exporters import Pump, Sink, sinks_of
-from modelspend.gateway.answering import Answering
-from modelspend.gateway.attempts import Attempts
-from modelspend.gateway.caller import Callers
-from modelspend.gateway.conversations import Conversations
-from modelspend.gateway.ending import Endings
-from modelspend.gateway.failover import Failovers
-from modelspend.gateway.life import Gateway
+from modelspend.gateway.assembly import assemble, reassemble
 from modelspend.gateway.models import Models
-from modelspend.gateway.purse import Purse
-from modelspend.gateway.router import Router
-from modelspend.gateway.runs import Runs
-from modelspend.gateway.settle import Settler
-from modelspend.gateway.thrift import Thrift
-from modelspend.gateway.upstream import Timeouts, Upstream
-from modelspend.ids import Ids
-from modelspend.retries import Repeats, RetryBudget
 from modelspend.server import (
     circuits,
     control,
@@ -48,6 +31,7 @@ from modelspend.server import (
     kills,
     metrics,
     models,
+    replay,
     reports,
     runs,
     sla,
@@ -55,7 +39,7 @@ from modelspend.server import (
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
-from modelspend.settings import Loaded, Settings
+from modelspend.settings import Loaded
 from modelspend.store import Store
 
 CALL_ROUTES: tuple[tuple[str, str], ...] = (
@@ -68,6 +52,9 @@ CALL_ROUTES: tuple[tuple[str, str], ...] = (
     ("/tunedModels/{rest:.+:(?:generateContent|streamGenerateContent)}", "gemini.generate"),
 )
 """The billable routes; every one is served by `chat.carry`, whose gateway has one admission."""
+
+_HURRY_S = 0.1
+"""Once the drain limit is over: how long a client may take no byte of its last words."""
 
 CALL_PATHS = tuple(
     (prefix + path, dialect)
@@ -86,6 +73,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/v1/status", control.guarded(control.status)),
     ("GET", "/v1/receipts", control.guarded(control.receipts)),
     ("GET", "/v1/receipts/{receipt_id}", control.guarded(control.receipt)),
+    ("POST", "/v1/receipts/{receipt_id}/replay", control.guarded(replay.again)),
     ("GET", "/v1/reports/{name}", control.guarded(reports.report)),
     ("POST", "/v1/route", control.guarded(control.route)),
     ("GET", "/v1/reports/forecast", control.guarded(forecast.report)),
@@ -138,7 +126,7 @@ async def build(started: Started, store: Store) -> web.Application:
     app[STORE] = store
     forecast.prepare(app)
     app[LIVE] = await _live(started, store, prices)
-    app[metrics.METERS] = metrics.Meters(await store.events.last())
+    app[metrics.METERS] = metrics.Meters(await store.metering.last())
     await circuits.take_up(app[LIVE], store)
     app[events.FEED] = events.Feed(store)
     drills.keep_ends(app[LIVE], store)
@@ -150,61 +138,15 @@ async def build(started: Started, store: Store) -> web.Application:
 
 
 async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
-    settings, env = started.loaded.settings, started.env
-    random = Random(os.urandom(32)).randbytes  # names, not secrets: no system call for each
+    settings = started.loaded.settings
+    random = Random(os.urandom(32))  # names, not secrets: no system call for each
     token_file = started.ledger.with_name("token")
-    callers = Callers(settings.tenants, env, await store.secret("fingerprint"), Runs())
-    catalog = Catalog.load(settings.providers, env)
-    estimator, conversations = Estimator(await store.ratios.load()), Conversations()
-    thrift = Thrift(store, estimator, settings, started.now_ms)
-    purse = Purse(store, prices, settings)
-    await purse.refresh(settings, started.now_ms())
-    upstream, breakers = Upstream(), Circuits(settings.circuits)
-    router = Router(
-        catalog,
-        prices,
-        estimator,
-        settings,
-        conversations,
-        purse,
-        scores=await store.quality.scores(),
-        answers=store.stored_answers,
-        circuits=breakers,
-    )
-    settler = Settler(store, prices, estimator, conversations, thrift, purse, settings)
-    endings = Endings(settler)
-    attempts = Attempts(
-        upstream,
-        purse,
-        started.now_ms,
-        whole_timeouts=_timeouts(settings, settings.upstream.first_byte_s),
-        stream_timeouts=_timeouts(settings, settings.upstream.stream_first_byte_s),
-    )
-    gateway = Gateway(
-        router=router,
-        store=store,
-        settler=settler,
-        thrift=thrift,
-        purse=purse,
-        failovers=Failovers(
-            breakers, router, attempts, RetryBudget(settings.retries), Repeats(), started.now_ms
-        ),
-        attempts=attempts,
-        answering=Answering(settler, endings, settings.retries.hold_s),
-        endings=endings,
-        ids=Ids(started.now_ms, random),
-        now_ms=started.now_ms,
-        random=random,
-        fingerprint=callers.fingerprint,
-        max_in_flight=settings.server.max_in_flight,
-    )
+    assembly = await assemble(settings, started.env, store, prices, started.now_ms, random)
+    gateway = assembly.gateway
     return Live(
         settings=settings,
-        catalog=catalog,
-        callers=callers,
-        gateway=gateway,
-        models=Models(upstream),
-        circuits=breakers,
+        assembly=assembly,
+        models=Models(gateway.attempts.upstream),
         pump=Pump(store, started.now_ms, Random().random),
         config_path=str(started.loaded.path) if started.loaded.path else None,
         token=read_token(token_file),
@@ -212,16 +154,6 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
         ledger=str(started.ledger),
         pid=os.getpid(),
         started_at_ms=started.now_ms(),
-    )
-
-
-def _timeouts(settings: Settings, first_byte_s: float) -> Timeouts:
-    limits = settings.upstream
-    return Timeouts(
-        connect_s=limits.connect_s,
-        first_byte_s=first_byte_s,
-        idle_s=limits.idle_s,
-        total_s=limits.total_s,
     )
 
 
@@ -251,22 +183,9 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
             "The address or the ledger changed, which takes a restart.",
             "Restart `modelspend serve`.",
         )
-    fingerprint = await app[STORE].secret("fingerprint")
-    callers = Callers(settings.tenants, started.env, fingerprint, live.callers.runs)
-    catalog = Catalog.load(settings.providers, started.env)
     sinks = sinks_of(settings, started.env, app[STORE])
-    gateway = live.gateway
-    gateway.settler.reconfigure(settings)
-    gateway.router.configure(catalog, settings)
-    await gateway.purse.refresh(settings, gateway.now_ms())
-    gateway.fingerprint = callers.fingerprint
-    live.circuits.rules = settings.circuits
-    gateway.max_in_flight = settings.server.max_in_flight
-    gateway.failovers.budget.rules = settings.retries
-    gateway.answering.hold_s = settings.retries.hold_s
-    gateway.attempts.whole_timeouts = _timeouts(settings, settings.upstream.first_byte_s)
-    gateway.attempts.stream_timeouts = _timeouts(settings, settings.upstream.stream_first_byte_s)
-    live.settings, live.catalog, live.callers = settings, catalog, callers
+    live.assembly = await reassemble(live.assembly, settings, started.env)
+    live.settings = settings
     await live.pump.start(sinks)
     return list(loaded.notes)
 
@@ -302,4 +221,9 @@ async def _drain(app: web.Application) -> None:
     live.gateway.draining = True
     app[events.FEED].close()
     live.gateway.attempts.faults.end_all("shutdown")
-    await live.gateway.drained(live.settings.server.drain_s)
+
+    def hurry() -> None:
+        for watch in tuple(live.writing):
+            watch.hurry(_HURRY_S)
+
+    await live.gateway.drained(live.settings.server.drain_s, hurry)

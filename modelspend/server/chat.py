@@ -6,11 +6,9 @@ looks whether one write has been waiting for too long.
 """
 
 import asyncio
-import sys
 from contextlib import aclosing
 from dataclasses import replace
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -25,18 +23,9 @@ from modelspend.gateway.relay import Relay
 from modelspend.server.body import read_body
 from modelspend.server.guard import Handler, headers_of
 from modelspend.server.keys import LIVE, Live
-
-if sys.platform == "win32":
-    _QUEUED = None
-else:
-    import fcntl
-    import termios
-
-    _QUEUED: int | None = termios.TIOCOUTQ
+from modelspend.server.stalls import StallWatch
 
 _LARGE = 64 * 1024
-_LOOKS = 4
-"""How often a stalled client is looked at within its limit."""
 
 
 class Out(Protocol):
@@ -66,25 +55,27 @@ async def carry(live: Live, asked: Request, caller: Caller, out: Out) -> None:
     try:
         async with live.gateway.open(asked, caller) as answer:
             if answer.relay is not None:
-                await _pass_on(out, answer.status, answer.headers, answer.relay, stall_s)
+                watch = StallWatch(live.writing, out.transport, stall_s)
+                await _pass_on(out, answer.status, answer.headers, answer.relay, watch)
                 return
-        await _hand_over(out, answer.status, answer.headers, answer.body or b"", stall_s)
+        watch = StallWatch(live.writing, out.transport, stall_s)
+        await _hand_over(out, answer.status, answer.headers, answer.body or b"", watch)
     except (ConnectionError, ClientStalled):
         return  # nobody is there to read it; the receipt tells of it
 
 
-async def _hand_over(out: Out, status: int, headers: Pairs, body: bytes, stall_s: float) -> None:
+async def _hand_over(out: Out, status: int, headers: Pairs, body: bytes, watch: StallWatch) -> None:
     """A whole answer. A large one may not wait in our memory for a client that never takes it."""
     if len(body) <= _LARGE:
         await out.whole(status, headers, body, now=False)
         return
-    with _StallWatch(out.transport, stall_s) as watch:
+    with watch:
         watch.writing()
         await out.whole(status, headers, body, now=True)
 
 
-async def _pass_on(out: Out, status: int, headers: Pairs, relay: Relay, stall_s: float) -> None:
-    with _StallWatch(out.transport, stall_s) as watch:
+async def _pass_on(out: Out, status: int, headers: Pairs, relay: Relay, watch: StallWatch) -> None:
+    with watch:
         try:
             await out.begin(status, [*headers, ("x-accel-buffering", "no")])
             async with aclosing(relay.chunks()) as chunks:
@@ -103,67 +94,6 @@ async def _pass_on(out: Out, status: int, headers: Pairs, relay: Relay, stall_s:
             raise
     if relay.broken:
         out.cut()
-
-
-class _StallWatch:
-    """Cuts a client that has taken nothing for `limit_s` while we were writing to it.
-
-    A client that reads slowly takes something: then less is waiting than at the last look, in our
-    buffer or in the kernel's.
-    """
-
-    def __init__(self, transport: asyncio.Transport | None, limit_s: float) -> None:
-        self._transport = transport
-        self._limit_s = limit_s
-        self._pause_s = max(limit_s / _LOOKS, 0.05)
-        self._loop = asyncio.get_running_loop()
-        self._since: float | None = None
-        self._waiting = 0
-        self.stalled = False
-
-    def __enter__(self) -> Self:
-        self._timer = self._loop.call_later(self._pause_s, self._look)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._timer.cancel()
-
-    def writing(self) -> None:
-        self._since = self._loop.time()
-        self._waiting = 0
-
-    def written(self) -> None:
-        self._since = None
-
-    def _look(self) -> None:
-        transport, now = self._transport, self._loop.time()
-        if self._since is not None and transport is not None:
-            waiting = transport.get_write_buffer_size() + _in_kernel(transport)
-            if waiting < self._waiting:
-                self._since = now
-            self._waiting = waiting
-            if now - self._since >= self._limit_s:
-                self.stalled = True
-                transport.abort()
-                return
-        self._timer = self._loop.call_later(self._pause_s, self._look)
-
-
-def _in_kernel(transport: asyncio.BaseTransport) -> int:
-    """Bytes that the kernel holds for the client; 0 where it does not tell."""
-    socket = transport.get_extra_info("socket")
-    if _QUEUED is None or socket is None:
-        return 0
-    try:
-        size = fcntl.ioctl(socket.fileno(), _QUEUED, bytes(4))
-    except OSError:
-        return 0
-    return int.from_bytes(size, sys.byteorder)
 
 
 def served(dialect_name: str) -> Handler:

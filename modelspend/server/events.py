@@ -105,16 +105,18 @@ class Feed:
     async def _look(self) -> None:
         """Wake the clients when there is something new; ends after the last of them."""
         newest = -1
-        while self._clients and not self._ended:
-            await self._news.wait()
-            self._news.clear()
-            with suppress(Overloaded):  # the next commit brings another look
-                last = await self._store.events.last()
-                if last != newest:
-                    newest = last
-                    self._wake()
-            await asyncio.sleep(_LOOK_S)
-        self._looking = False
+        try:
+            while self._clients and not self._ended:
+                await self._news.wait()
+                self._news.clear()
+                with suppress(Overloaded):  # the next commit brings another look
+                    last = await self._store.events.last()
+                    if last != newest:
+                        newest = last
+                        self._wake()
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            self._looking = False
 
     def _wake(self) -> None:
         self._moved.set()

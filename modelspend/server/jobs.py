@@ -54,6 +54,10 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
     async def foresee_budgets() -> None:
         await live.gateway.purse.foresee(live.gateway.now_ms())
 
+    async def forget_budgets() -> None:
+        purse = live.gateway.purse
+        await store.budgets.forget(purse.rules.all, live.gateway.now_ms())
+
     async def expire_bodies() -> None:
         settings = live.settings
         await store.bodies.expire(
@@ -105,6 +109,7 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
         Job("notice-overrides", 1.0, notice_overrides),
         Job("tell-refusals", 10.0, tell_refusals),
         Job("foresee-budgets", 60.0, foresee_budgets),
+        Job("forget-budgets", 600.0, forget_budgets),
         Job("roll-up-days", 5.0, roll_up_days),
         Job("expire-bodies", 600.0, expire_bodies),
         Job("expire-answers", 300.0, expire_answers),

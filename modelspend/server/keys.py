@@ -8,9 +8,11 @@ from aiohttp import web
 from modelspend.catalog import Catalog
 from modelspend.circuits import Circuits
 from modelspend.exporters import Pump
+from modelspend.gateway.assembly import Assembly
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.life import Gateway
 from modelspend.gateway.models import Models
+from modelspend.server.stalls import StallWatch
 from modelspend.settings import Settings
 from modelspend.store import Store
 
@@ -20,11 +22,8 @@ class Live:
     """The parts that a reload swaps whole, and what the process knows of itself."""
 
     settings: Settings
-    catalog: Catalog
-    callers: Callers
-    gateway: Gateway
+    assembly: Assembly
     models: Models
-    circuits: Circuits
     pump: Pump
     config_path: str | None
     token: str
@@ -34,6 +33,23 @@ class Live:
     started_at_ms: int
     url: str = ""
     rejected: dict[str, int] = field(default_factory=dict)
+    writing: set[StallWatch] = field(default_factory=set)
+
+    @property
+    def gateway(self) -> Gateway:
+        return self.assembly.gateway
+
+    @property
+    def callers(self) -> Callers:
+        return self.assembly.callers
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.gateway.router.catalog
+
+    @property
+    def circuits(self) -> Circuits:
+        return self.gateway.failovers.circuits
 
 
 LIVE: web.AppKey[Live] = web.AppKey("live", Live)

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import logging
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -28,6 +29,8 @@ _http_log = logging.getLogger("modelspend.http")
 _BACKLOG = 4096
 _LINE_LIMIT = 16 * 1024
 _KEEP_ALIVE_S = 75
+_MOST_DESCRIPTORS = 65_536
+_LINGER_S = 1.0  # for the rest of a body that is refused; aiohttp's own ten suit who drips it in
 
 
 def _without_quotes(record: logging.LogRecord) -> bool:
@@ -44,6 +47,7 @@ _http_log.addFilter(_without_quotes)
 async def run(started: Started, ready: Callable[[str], None]) -> None:
     """Serve until a signal says stop; `ready` gets the URL once calls are taken."""
     stop = asyncio.Event()
+    _allow_many_connections()
     async with serving(started) as app:
         _listen_to_signals(app, stop)
         _calm_the_collector()
@@ -71,6 +75,7 @@ async def serving(started: Started) -> AsyncIterator[web.Application]:
             max_field_size=_LINE_LIMIT,
             auto_decompress=False,
             shutdown_timeout=2.0,
+            lingering_time=_LINGER_S,
         )
         lanes = Lanes(app[LIVE], CALL_PATHS, _KEEP_ALIVE_S)
         app.on_shutdown.append(lambda _: lanes.close())
@@ -117,6 +122,18 @@ async def _listen(lanes: Lanes, host: str, port: int) -> asyncio.Server:
 def _url(listening: asyncio.Server) -> str:
     name, bound = listening.sockets[0].getsockname()[:2]
     return f"http://[{name}]:{bound}" if ":" in name else f"http://{name}:{bound}"
+
+
+def _allow_many_connections() -> None:
+    """As many descriptors as we may have: a shell gives a thousand, and each call takes two."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _calm_the_collector() -> None:

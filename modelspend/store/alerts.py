@@ -22,10 +22,12 @@ _UNSENT = (Status.REFUSED, Status.CACHED)
 class Hour:
     """The calls of one hour (0 is the one until now) that have these names in common.
 
-    `calls` counts what was sent; `latency_ms` has a duration for each call that was answered.
+    `calls` counts what was sent; `latency_ms` has a duration for each call that was answered, and
+    `first_ms` is when the first of all began.
     """
 
     hour: int
+    first_ms: int
     tenant: str
     category: str | None
     model: str | None
@@ -90,7 +92,7 @@ def _hours(conn: sqlite3.Connection, where: Filter) -> list[Hour]:
         for row in conn.execute("SELECT id, tenant, category, model, provider, status FROM facets")
     }
     rows = conn.execute(
-        f"SELECT {_ago(where, 'created_at')} AS hour, facet_id, count(*),"
+        f"SELECT {_ago(where, 'created_at')} AS hour, facet_id, min(created_at), count(*),"
         f" count(*) - count(cost_pico), {sum_of('cost_pico')},"
         " sum(input_tokens + cache_read_tokens + cache_write_tokens), sum(cache_read_tokens),"
         f" json_group_array(latency_ms) FROM receipts INDEXED BY receipts_time WHERE {terms}"
@@ -98,12 +100,13 @@ def _hours(conn: sqlite3.Connection, where: Filter) -> list[Hour]:
         terms.values,
     )
     found = []
-    for hour, facet, calls, unpriced, high, low, prompt, cached, took in rows:
+    for hour, facet, first, calls, unpriced, high, low, prompt, cached, took in rows:
         tenant, category, model, provider, status = facets[facet]
         sent = status not in _UNSENT
         found.append(
             Hour(
                 hour=hour,
+                first_ms=first,
                 tenant=tenant,
                 category=category,
                 model=model,

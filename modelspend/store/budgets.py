@@ -10,6 +10,7 @@ receipts. From then on every receipt adds to it, until the budget is in force no
 import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 
@@ -70,6 +71,19 @@ class Budgets:
         each_of = {(b.scope, b.window.name) for b in in_force if b.name == budgets.EACH}
         await needed(self._writer).do(lambda book: _retain(book, keys, each_of))
         self._open.clear()
+
+    async def forget(self, in_force: Sequence[Budget], now_ms: int) -> int:
+        """Drop what no window can ask for again, neither the one now nor the one before: steps of
+        rolling ones, and those under a rule for each who have long been silent; how many of these.
+
+        Who comes back is opened anew, from the receipts.
+        """
+        gone: list[str] = []
+        for budget in in_force:
+            if budget.window.kind != "total":
+                gone += await needed(self._writer).do(partial(_forget, budget=budget, at_ms=now_ms))
+        self._open.difference_update(gone)
+        return len(gone)
 
     async def usage(self, wanted: Sequence[Budget], at_ms: int) -> list[Usage]:
         """Where budgets stand; also of those that nobody has opened yet."""
@@ -279,12 +293,39 @@ def _retain(book: Book, keys: Collection[str], each_of: Collection[tuple[str, st
     for number, key, scope, window, held in rows:
         if key in keys or (scope, window) in each_of or scope == "run":
             continue
-        book.budgets.pop(key, None)
         if held:
+            book.budgets.pop(key, None)
             book.execute("UPDATE budgets SET opened_at = NULL WHERE id = ?", (number,))
         else:
-            book.execute("DELETE FROM budget_sums WHERE budget = ?", (number,))
-            book.execute("DELETE FROM budgets WHERE id = ?", (number,))
+            _drop(book, number, key)
+
+
+def _forget(book: Book, *, budget: Budget, at_ms: int) -> list[str]:
+    now = windows.slot(budget.window, at_ms)
+    before = windows.slot(budget.window, now.since - 1).since
+    of = (budget.scope, budget.window.name)
+    if budget.window.kind == "rolling":
+        book.execute(
+            "DELETE FROM budget_sums WHERE start < ? AND held_pico = 0"
+            " AND budget IN (SELECT id FROM budgets WHERE scope = ? AND window_name = ?)",
+            (before, *of),
+        )
+    if budget.name != budgets.EACH:
+        return []
+    rows = book.execute(
+        "SELECT id, key FROM budgets WHERE scope = ? AND window_name = ? AND NOT EXISTS"
+        " (SELECT 1 FROM budget_sums WHERE budget = id AND (start >= ? OR held_pico <> 0))",
+        (*of, before),
+    ).fetchall()
+    for number, key in rows:
+        _drop(book, number, key)
+    return [key for _, key in rows]
+
+
+def _drop(book: Book, number: int, key: str) -> None:
+    book.budgets.pop(key, None)
+    book.execute("DELETE FROM budget_sums WHERE budget = ?", (number,))
+    book.execute("DELETE FROM budgets WHERE id = ?", (number,))
 
 
 def _overrides(conn: sqlite3.Connection) -> list[Budget]:

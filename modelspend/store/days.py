@@ -10,6 +10,7 @@ tag, a least cost) walks those.
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any, Literal
 
 from modelspend.savings import MECHANISMS
@@ -176,7 +177,8 @@ def problems(conn: sqlite3.Connection) -> list[str]:
     wrong = conn.execute(
         f"SELECT day FROM ({query} EXCEPT {kept}) UNION SELECT day FROM ({kept} EXCEPT {query})"
     )
-    return [f"the sums of day {row[0]} are not those of its receipts" for row in wrong]
+    days = (date(1970, 1, 1) + timedelta(days=row[0]) for row in wrong)
+    return [f"the sums of {day} are not those of its receipts" for day in days]
 
 
 # Asking.

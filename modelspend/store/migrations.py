@@ -584,7 +584,7 @@ CREATE INDEX receipts_session ON receipts (session_id, created_at, facet_id, cos
 
 CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1;
 
-CREATE INDEX attempts_failed ON attempts (model_id, provider, region) WHERE status <> 'success'
+CREATE INDEX attempts_failed ON attempts (seq) WHERE status <> 'success'
 """
 
 

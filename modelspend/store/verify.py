@@ -131,7 +131,7 @@ class Inspection:
         self._tell_doubts()
         for gap in self._gaps:
             self.say(gap)
-        found = sorted(self._found, key=lambda one: (one.seq is None, one.seq or 0))
+        found = sorted(self._found, key=_order)
         return Verdict(
             ledger_id=self._ledger_id,
             receipts=self._receipts,
@@ -159,23 +159,28 @@ class Inspection:
         near = verify_rows.beside(conn, self.after, until, self._facets)
         sound: dict[int, tuple[Any, ...]] = {}
         numbered = sorted([(row[0], 0, row) for row in rows] + [(row[0], 1, row) for row in told])
-        expected, gap = self.after + 1, bool(self._lost)
+        expected = self.after + 1
         for seq, is_event, row in numbered:
             self._pass_checkpoints(seq)
+            checked = None if is_event else verify_rows.receipt_row(conn, row, near)
+            wrong = verify_rows.event_row(row) if checked is None else checked.problems
+            trusted = checked.sound if checked is not None else not wrong
             if seq < expected:
                 what = "the number is a receipt's and an event's at once"
                 self.say(Problem(kind="number", seq=seq, what=what))
-            elif seq > expected:
-                self._lost.append((expected, seq - 1))
+            elif seq > expected:  # a row that was changed does not tell that there were others
+                low, high = expected, seq - 1 if trusted else min(seq - 1, self._head[0])
+                if low <= high:
+                    self._lost.append((low, high))
             expected = seq + 1
-            if is_event:
-                self._event(row)
+            for problem in wrong:
+                self.say(problem)
+            if checked is None:
+                self._event(row, counts=not wrong)
                 continue
-            gap = bool(self._lost)
-            checked = verify_rows.receipt_row(conn, row, near)
             if seq in near.hops:
                 self._hops[row[1]] -= len(near.hops[seq])
-            self._receipt(row, checked, gap=gap)
+            self._receipt(row, checked)
             if checked.sound:
                 sound[seq] = row
         if expected <= until:
@@ -183,22 +188,18 @@ class Inspection:
         self._rows_without(near, {row[0] for row in rows})
         self._look_at_bodies(conn, until, sound)
 
-    def _receipt(self, row: tuple[Any, ...], checked: verify_rows.Checked, *, gap: bool) -> None:
+    def _receipt(self, row: tuple[Any, ...], checked: verify_rows.Checked) -> None:
         seq, previous, link = row[0], row[29], row[30]
+        gap = bool(self._lost)
         self._removed(chained=previous == self._links.link)
         steps = self._links.step(seq, previous, link, sound=checked.sound, gap=gap)
         self._gaps += [replace(one, receipt_id=row[1] if one.seq == seq else None) for one in steps]
-        for problem in checked.problems:
-            self.say(problem)
         self._tags += checked.tags
         self._receipts += 1
         self._all_links.update(link if isinstance(link, bytes) else b"")
 
-    def _event(self, row: tuple[Any, ...]) -> None:
-        problems = verify_rows.event_row(row)
-        for problem in problems:
-            self.say(problem)
-        if row[2] == "failover" and not problems:
+    def _event(self, row: tuple[Any, ...], *, counts: bool) -> None:
+        if row[2] == "failover" and counts:
             self._hops[row[5]] += 1
         self._events += 1
         self._digests.update(row[-1] if isinstance(row[-1], bytes) else b"")
@@ -366,8 +367,9 @@ class Inspection:
             ("bodies", "body"),
             ("savings", "columns"),
             ("v3_failover_decisions", "failovers"),
+            ("tags", "tags"),
         ):
-            for (seq,) in conn.execute(_STRAY.format(table), (self.last,)):
+            for (seq,) in conn.execute(_STRAY.format(table)):
                 if not any(low <= seq <= high for low, high in self._removed_numbers()):
                     what = f"there are {table} of a receipt that does not exist"
                     if not any(one.seq == seq for one in self._found):
@@ -390,6 +392,11 @@ class Inspection:
             self._found.append(problem)
 
 
+def _order(one: Problem) -> tuple[bool, bool, int]:
+    """By number; what is only known of a whole stretch, or of no number, comes last."""
+    return one.seq is None, one.kind == "checkpoint", one.seq or 0
+
+
 _STATE = (
     "SELECT (SELECT value FROM meta WHERE key = 'ledger.id'), h.seq, h.receipts, h.hash,"
     " (SELECT coalesce(max(seq), 0) FROM receipts), (SELECT coalesce(max(seq), 0) FROM events)"
@@ -403,7 +410,7 @@ _BODIES = (
 )
 _NUMBER = "SELECT seq FROM receipts WHERE receipt_id = ?"
 _STRAY = (
-    "SELECT DISTINCT seq FROM {} t WHERE seq <= ? AND NOT EXISTS"
+    "SELECT DISTINCT seq FROM {} t WHERE NOT EXISTS"
     " (SELECT 1 FROM receipts r WHERE r.seq = t.seq) ORDER BY seq LIMIT 1000"
 )
 

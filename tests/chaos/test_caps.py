@@ -8,6 +8,7 @@ of it: `pytest -m full tests/chaos/test_caps.py -s` (200 kills).
 import asyncio
 import random
 from collections import Counter
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,11 +75,15 @@ class Crowd:
             group.create_task(self._end())
 
     async def _end(self) -> None:
-        """Kill it at any instant from when something is held on."""
-        while not self._sidecar.ask("SELECT count(*) FROM intents")[0][0]:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(self._chance.uniform(0, 0.3))
-        await self._sidecar.kill()
+        """Kill it at any instant from when something is held on; a cap may let nothing in."""
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    while not self._sidecar.ask("SELECT count(*) FROM intents")[0][0]:
+                        await asyncio.sleep(0.005)
+            await asyncio.sleep(self._chance.uniform(0, 0.3))
+        finally:
+            await self._sidecar.kill()
 
     async def _client(self, session: aiohttp.ClientSession) -> None:
         while True:
@@ -113,7 +118,9 @@ async def kill_rounds(
     await sidecar.start()
     await sidecar.stop()
     crowd = Crowd(sidecar, chance)
-    async with aiohttp.ClientSession() as session:
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(sidecar.kill)  # however this ends, nothing of it is left
+        session = await stack.enter_async_context(aiohttp.ClientSession())
         for _ in range(rounds):
             spent, _ = _stands(sidecar)
             tally.cap_pico = max(tally.cap_pico, spent + chance.randrange(PICO_PER_USD // 30))
@@ -126,9 +133,9 @@ async def kill_rounds(
             tally.held_at_kill += held
             tally.kills_with_holds += held > 0
             _look(sidecar, tally, "after a kill")
-    await sidecar.start()
-    _look(sidecar, tally, "at the end", nothing_held=True)
-    assert await sidecar.stop() == 0
+        await sidecar.start()
+        _look(sidecar, tally, "at the end", nothing_held=True)
+        assert await sidecar.stop() == 0
     await sim.quiet()
     tally.calls, tally.refused = crowd.calls, crowd.refused
     _reconcile(sidecar, sim, tally)

@@ -170,6 +170,9 @@ def test_a_giant_day_is_told_and_does_not_become_the_rule(cli: Cli, place: Path)
     sums(found)
     assert [each["kind"] for each in found["anomalies"]] == ["spike"]
     assert found["anomalies"][0]["cost_usd"] == 50_000
+    total = found["horizons"][0]["total"]
+    assert 250 < total["cost_usd"] < 450
+    assert total["bands"]["95"][1] < 2000
 
 
 def test_a_day_of_unknown_cost_is_no_day_of_nothing(cli: Cli, place: Path) -> None:
@@ -188,6 +191,27 @@ def test_parts_and_their_difference_are_the_whole(cli: Cli, place: Path) -> None
     for n, horizon in enumerate(found["horizons"]):
         parts = sum(part["horizons"][n]["total"]["cost_usd"] for part in found["parts"])
         assert parts + horizon["difference_usd"] == horizon["total"]["cost_usd"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--mix", "a=b:50", "--mix", "a=b:30"),
+        ("--mix", "a=b:60", "--mix", "a=c:60"),
+        ("--mix", "a=b"),
+        ("--growth", "nan"),
+        ("--growth", "-101"),
+        ("--cache-hit", "15"),
+        ("--shift-to", "small"),
+        ("--shift-deep", "20", "--from", "daily.csv"),
+    ],
+)
+def test_a_scenario_that_cannot_be_is_a_usage_error(
+    cli: Cli, place: Path, words: tuple[str, ...]
+) -> None:
+    done = cli("forecast", *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("Error: ")
 
 
 # Files of all kinds.

@@ -35,7 +35,7 @@ async def test_one_look_says_what_passes(sidecar: Sidecar) -> None:
     assert (told["running"], told["url"]) == (True, sidecar.url)
     assert (told["calls"], told["failed"], told["error_share"]) == (4, 1, 0.25)
     assert told["by_status"] == {"success": 3, "error": 1}
-    assert told["per_s"] > 4 / 60  # it has been up for less than the minute
+    assert told["per_s"] > 0.1  # it has been up for less than the minute
     assert sum(told["recent"]) == 4
     assert told["latency_ms"]["p50"] is not None
     (sim,) = told["providers"]

@@ -682,7 +682,10 @@ async def test_too_much_money_a_minute_stops_the_session_for_good_where_that_is_
 async def test_a_sliced_stream_is_cut_when_its_next_slice_does_not_fit(
     tmp_path: Path, simulator: Simulator
 ) -> None:
-    """A limit of 30,000 tokens would hold six cents; it is let in under two, and cut before."""
+    """A limit of 30,000 tokens would hold six cents; it is let in under two, and cut before.
+
+    What its provider bills by then is in `test_slices.py`.
+    """
     budget = capped("0.02", slice_usd=Decimal("0.002"))
     models = {"sim/sim-size-40k+drip-1": {"lacks": ["reasoning"]}}
     async with sidecar_for(
@@ -692,8 +695,6 @@ async def test_a_sliced_stream_is_cut_when_its_next_slice_does_not_fit(
         status, headers, said = await sidecar.post(path, body | {"max_tokens": 30_000})
         receipt = await sidecar.receipt_of(headers)
         spent, held = await usage(sidecar)
-    await simulator.quiet()
-    true = simulator.ended()[-1]["charged"]
     assert status == 200
     assert said.endswith(CUT)
     assert b"budget_exceeded" in said
@@ -701,7 +702,6 @@ async def test_a_sliced_stream_is_cut_when_its_next_slice_does_not_fit(
     assert receipt.attempts[0].failure_class == "budget"
     assert (spent, held) == (receipt.execution.charged_pico, 0)
     assert spent <= from_usd("0.02")
-    assert true["input_tokens"] * IN + true["output_tokens"] * OUT <= spent
 
 
 async def test_a_sliced_stream_that_fits_goes_to_its_end_and_costs_what_it_did(

@@ -293,6 +293,37 @@ async def test_embeddings_and_counts_are_met_too(pair: Sidecar, simulator: Simul
     assert not simulator.requests
 
 
+@pytest.mark.parametrize("dialect", CHATS)
+async def test_a_translated_call_is_met_in_the_words_of_its_provider(
+    tmp_path: Path, simulator: Simulator, dialect: str
+) -> None:
+    """The client is told in its own, whatever stands in the provider's place."""
+    tongue = "anthropic.messages" if dialect != "anthropic.messages" else "openai.chat"
+    async with sidecar_for(
+        tmp_path,
+        simulator.url,
+        providers={"sim": {"base_url": f"{simulator.url}/v1", "dialects": [tongue]}},
+    ) as sidecar:
+        for kind, at, status in (
+            ("rate-limit", 0, 429),
+            ("flapping", 0, 503),
+            ("error-in-200", 0, 200),
+            ("error-in-200", 12, 200),
+            ("cut", 12, 200),
+        ):
+            begin(sidecar, kind, at=at, retry_after_s=21)  # type: ignore[arg-type]
+            path, body = asked(dialect, "sim/sim-chunks-40", stream=True)
+            told, headers, data = await sidecar.post(path, body)
+            receipt = await sidecar.receipt_of(headers)
+            assert told == status, (kind, at)
+            assert receipt.request.translated_to == tongue
+            assert b"error" in data[-900:], (kind, at)
+            one = _drilled(receipt)
+            assert (one.delivery is Delivery.NOT_SENT) == (not at), (kind, at)
+        assert len(simulator.requests) == 2
+        sidecar.gateway.attempts.faults.end_all("over")
+
+
 async def test_a_compressed_answer_is_spoilt_as_well(pair: Sidecar, simulator: Simulator) -> None:
     begin(pair, "cut", at=5)
     _, _, receipt = await call(pair, "openai.chat", stream=True, model="sim/sim-gzip")

@@ -97,44 +97,42 @@ async def test_a_call_that_the_circuit_of_its_provider_refuses_goes_to_the_next(
 
 
 @pytest.mark.parametrize(
-    ("holds", "asked", "status", "strategy"),
-    [(1.5, ["sim"], 500, "single"), (2.5, ["sim", "other"], 503, "fallback")],
+    ("holds", "asked", "strategy"),
+    [(1.5, ["sim"], "single"), (2.5, ["sim", "other"], "fallback")],
 )
 async def test_an_attempt_whose_hold_has_no_room_is_not_made_and_the_trail_tells_what_was(
-    tmp_path: Path,
-    simulator: Simulator,
-    holds: float,
-    asked: list[str],
-    status: int,
-    strategy: str,
+    tmp_path: Path, simulator: Simulator, holds: float, asked: list[str], strategy: str
 ) -> None:
-    """Room for the first attempt alone, or for the hop too and not for a repetition after it."""
+    """Each attempt may have been billed, so it goes on holding. There is room for the first one
+    alone, or for the hop too and not for a repetition after it."""
     path, body = short("openai.chat")
     hold = (len(orjson.dumps(body)) + 512) * IN * 5 // 4 + 100 * OUT
     async with sidecar_for(
         tmp_path,
         simulator.url,
         providers={"other": beside(simulator.url)},
-        profiles={"p": tiers("sim/sim-500", "other/sim-503")},
+        profiles={"p": tiers("sim/sim-hangup", "other/sim-lost")},
         budgets={"all": capped(usd_text(round(hold * holds)))},
         retries={"backoff_s": 0.001},
         circuits={},
     ) as sidecar:
-        told, headers, _ = await sidecar.post(path, body | {"model": "auto:p"})
+        status, headers, _ = await sidecar.post(path, body | {"model": "auto:p"})
         receipt = await sidecar.receipt_of(headers)
         hops = [each.failover.to_provider for each in await sidecar.store.failovers.list()]
         circuits = sidecar.gateway.failovers.circuits
         streaks = [circuits.state(CircuitKey(*at)).streak for at in KEYS]
-        assert await usage(sidecar) == (0, 0)
-    assert told == status
+        spent, held = await usage(sidecar)
+    assert status == 502
     assert [one.provider for one in receipt.attempts] == asked
     assert hops == asked[1:]
     assert streaks == [1, len(asked) - 1]
+    assert (spent, held) == (receipt.execution.charged_pico, 0)
+    assert len(asked) <= spent / hold < len(asked) + 0.5
     assert receipt.decision is not None
     assert receipt.decision.strategy == strategy
 
 
-KEYS = (("sim", "sim-500"), ("other", "sim-503"))
+KEYS = (("sim", "sim-hangup"), ("other", "sim-lost"))
 
 
 async def test_a_probe_that_the_ledger_refuses_gives_its_permit_back(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from modelspend import settings
 from modelspend.errors import UnknownModel
-from modelspend.gateway.scenario import NO_PRICE, Scenario
+from modelspend.gateway.scenario import NO_PRICE, NOT_TOLD, Scenario
 from modelspend.money import NO_COST
 from modelspend.receipt import Delivery, Status, Usage
 from modelspend.scenario import MECHANISMS, Change, Tally, chosen, outcome, to_json
@@ -146,6 +146,19 @@ async def test_what_is_stuck_is_not_said_to_have_shifted(tmp_path: Path) -> None
         Change(mix={"big": {"dark": Decimal(50), "mid": Decimal(50)}}), mixed, 1, 1, None
     )
     assert said["reached"]["model_mix"] == {"big": {"dark": 0, "mid": 50}}
+
+
+async def test_a_call_that_cannot_be_made_again_is_told_and_stays(tmp_path: Path) -> None:
+    embedded = replace(
+        alone(1, PLAIN), request=replace(alone(1, PLAIN).request, dialect="openai.embeddings")
+    )
+    kept(tmp_path, embedded)
+    asked: dict[str, Any] = {"shift_deep_pct": Decimal(100), "mix": {"big": {"mid": Decimal(100)}}}
+    tally = await change(tmp_path, **asked)
+    assert tally.costs == [BIG] * 4
+    assert tally.stuck == {NOT_TOLD: 1}
+    reached = to_json(Change(**asked), tally, 1, 1, None)["reached"]
+    assert (reached["routing_shift_deep_pct"], reached["model_mix"]["big"]["mid"]) == (0, 0)
 
 
 async def test_every_attempt_of_a_call_is_priced_again_the_ones_that_failed_as_well(

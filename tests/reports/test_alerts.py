@@ -131,9 +131,17 @@ async def test_each_rule_counts_what_the_receipts_say(store: Store) -> None:
     assert pace["value"] == pytest.approx(now * 168 / week, rel=0.01)
     assert ("velocity", "tenant", "other") not in bad
 
-    for row in bad.values():
-        assert row["since"] == NOW - HOUR_MS
-        assert row["age_s"] == 3600
+    made = [one for one, _ in written[500:]]
+    firsts = {
+        "lab": min(hour[40:]),
+        "all": min(hour),
+    }
+    for (_, _, name), row in bad.items():
+        assert NOW - HOUR_MS < row["since"] <= NOW
+        assert row["since"] in {one.created_at_ms for one in made}
+        assert row["age_s"] == (NOW - row["since"]) // 1000
+        if name in ("lab", "all"):
+            assert row["since"] == firsts[name]
     assert {row["rule"] for row in bad.values()} == {
         "fallback_rate", "p95_drift", "unpriced_share", "velocity"
     }  # fmt: skip
@@ -179,6 +187,38 @@ def run(path: str, *words: str) -> str:
         done = apart.submit(runner.invoke, app, list(words)).result()
     assert done.exit_code == 0, done.stderr
     return done.stdout
+
+
+async def test_a_call_counts_at_the_provider_that_should_have_had_it(store: Store) -> None:
+    calls, written = answered(7, 200), []
+    for n in range(60):
+        ms = NOW - n * 1000
+        if n < 20:  # openai's calls, led to anthropic
+            trail, provider = led_from("openai", ms), "anthropic"
+        elif n < 30:  # anthropic's, led to groq
+            trail, provider = led_from("anthropic", ms), "groq"
+        else:  # anthropic's own
+            trail, provider = None, "anthropic"
+        written.append((at(next(calls), ms, provider=provider), trail))
+    await write(store, written)
+    bad = await found(store)
+    assert bad["fallback_rate", "provider", "openai"]["message"].startswith("20 of 20 calls")
+    assert bad["fallback_rate", "provider", "anthropic"]["message"].startswith("10 of 40 calls")
+    assert ("fallback_rate", "provider", "groq") not in bad
+
+
+async def test_an_hour_and_a_day_reach_back_to_their_last_millisecond(store: Store) -> None:
+    calls = answered(7, 20)
+    hour, day = NOW - HOUR_MS + 1, NOW - HOURS * HOUR_MS + 1
+    edges = [(hour, 1, "in"), (hour - 1, 1, "out"), (day, 2, "in"), (day - 1, 2, "out")]
+    await write(
+        store,
+        [(at(next(calls), ms, tenant=f"{n}-{name}", cost=None), None) for ms, n, name in edges],
+    )
+    bad = await found(store)
+    ages = {name: NOW - row["since"] for (rule, scope, name), row in bad.items()
+            if (rule, scope) == ("unpriced_share", "tenant")}  # fmt: skip
+    assert ages == {"1-in": HOUR_MS - 1, "1-out": HOUR_MS, "2-in": HOURS * HOUR_MS - 1}
 
 
 async def test_calls_that_were_never_sent_count_in_no_share(store: Store) -> None:
@@ -234,6 +274,15 @@ async def test_budgets_stand_in_alerts_and_in_spend_as_they_are(store: Store) ->
     one = await spend(store, Asked(now_ms=NOW, budgets=caps, wheres=(Filter(tenant="other"),)))
     assert one.beside[0].rows == ()
 
+    await store.budgets.open([budget(4, name="other"), budget(10)], NOW)  # both are counted now
+    under = await spend(store, Asked(now_ms=NOW, budgets=caps))
+    assert [row.cells[1::2][:3] for row in under.beside[0].rows] == [
+        ("acme", 10 * USD, 0.9),
+        ("other", 4 * USD, 0.25),
+        ("all", 100 * USD, 0.1),
+        ("w", 9 * USD, 0.0),
+    ]
+
 
 async def test_a_cap_that_was_set_in_the_ledger_wins(store: Store) -> None:
     calls = answered(9, 20)
@@ -249,9 +298,9 @@ async def test_a_cap_that_was_set_in_the_ledger_wins(store: Store) -> None:
     )
 
 
-async def moved(store: Store, old: Phase, new: Phase, at_ms: int) -> None:
+async def moved(store: Store, old: Phase, new: Phase, at_ms: int, model: str = "gpt-4.1") -> None:
     step = Moved(old, new, "consecutive" if new is Phase.OPEN else "recovered", None, 15.0, 1)
-    store.circuits.moved(Transition(circuit=CircuitKey("openai", "gpt-4.1"), moved=step), at_ms)
+    store.circuits.moved(Transition(circuit=CircuitKey("openai", model), moved=step), at_ms)
     await store.calls.finish(at(next(answered(1, 2)), at_ms))  # behind it in the writer's line
 
 
@@ -269,6 +318,17 @@ async def test_a_circuit_is_told_while_it_is_open_and_a_day_after(store: Store) 
     assert key not in bad
     over = bad["incident", "model", "openai/gpt-4.1"]
     assert (over["level"], over["age_s"]) == ("info", 5)
+
+
+async def test_a_provider_that_is_open_as_a_whole_concerns_each_of_its_models(store: Store) -> None:
+    await moved(store, Phase.CLOSED, Phase.OPEN, NOW - 5_000, model="*")
+    for where, told_of in (
+        (Filter(model="gpt-4.1"), True),
+        (Filter(provider="openai", model="gpt-5"), True),
+        (Filter(provider="groq", model="gpt-5"), False),
+    ):
+        bad = await found(store, wheres=(where,))
+        assert (("circuit_open", "provider", "openai") in bad) is told_of
 
 
 # The command.

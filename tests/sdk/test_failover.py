@@ -108,6 +108,44 @@ async def test_a_client_has_its_answer_from_a_provider_of_another_dialect(
             assert receipt.request.translated_to == SPEAKS[at]
 
 
+EARLY = {"openai.chat": 1, "openai.responses": 4, "anthropic.messages": 3, "gemini.generate": 0}
+"""How many events of a stream of three words come before the first word: roles, starts, pings."""
+
+LATE = {"openai.chat": 5, "openai.responses": 10, "anthropic.messages": 8, "gemini.generate": 2}
+"""How many come before the last: the reason for the end among them, where that is not the last."""
+
+WAYS = ("error-after", "cut", "reset", "stall")
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_a_client_has_its_answer_up_to_the_last_event_before_the_content_and_raises_after_it(
+    tmp_path: Path, simulator: Simulator, name: str
+) -> None:
+    """And where nobody else may be asked it raises in any case."""
+    early = [f"sim-{way}-{EARLY[name]}+chunks-3" for way in WAYS]
+    late = [f"sim-{way}-{LATE[name]}+chunks-3" for way in WAYS]
+    other = {"base_url": f"{simulator.url}/v1", "dialects": ALL_DIALECTS, "price": DEAR}
+    async with sidecar_for(
+        tmp_path,
+        simulator.url,
+        providers={"other": other},
+        profiles={named(each): tiers(f"sim/{each}", "other/sim-echo") for each in early + late},
+        retries={"max_attempts": 2, "share": 0, "floor": 0},  # a hop is free, a repetition is not
+        circuits={},
+        upstream={"stream_first_byte_s": 0.4, "idle_s": 0.3},
+    ) as sidecar:
+        door = Door(simulator, sidecar)
+        for each in early:
+            assert "Hello" in str(await ask(door, name, f"auto:{named(each)}", True)), each
+            *_, receipt = await sidecar.receipts()
+            assert [one.provider for one in receipt.attempts] == ["sim", "other"], each
+            assert receipt.execution.status is Status.SUCCESS, each
+        for model in (*(f"auto:{named(each)}" for each in late), *(f"sim/{e}" for e in early)):
+            _, receipt = await failed(door, name, model, True)
+            assert [one.provider for one in receipt.attempts] == ["sim"], model
+            assert receipt.execution.status in (Status.TRUNCATED, Status.ERROR), model
+
+
 async def test_a_client_that_tries_again_itself_does_not_multiply_what_the_sidecar_tries(
     tmp_path: Path, simulator: Simulator
 ) -> None:

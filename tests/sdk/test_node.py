@@ -7,10 +7,13 @@ import json
 import os
 import shutil
 import textwrap
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from modelspend.simulator import Simulator
+from tests.fakes.sidecar import sidecar_for
 from tests.sdk.clients import Home, node_home
 from tests.sdk.conftest import Door
 
@@ -110,3 +113,63 @@ async def test_a_node_client_raises_on_a_stream_that_broke_off(
     assert ran.code != 0
     assert ran.out.count("chunk") > 2
     await inside.settled("truncated")
+
+
+REFUSED = {
+    "openai": """
+        import OpenAI from 'openai'
+        const client = new OpenAI({baseURL: URL_ + '/v1', apiKey: 'x'})
+        const messages = [{role: 'user', content: 'Hello'}]
+        const model = 'sim/gpt-4.1'
+        const asks = [() => client.chat.completions.create({model, messages}),
+                      () => client.chat.completions.create({model, messages, stream: true}),
+                      () => client.responses.create({model, input: 'Hello'})]
+        const status = error => error.status
+    """,
+    "anthropic": """
+        import Anthropic from '@anthropic-ai/sdk'
+        const client = new Anthropic({baseURL: URL_, apiKey: 'x'})
+        const asked = {model: 'sim/claude-sonnet-4-6', max_tokens: 500,
+                       messages: [{role: 'user', content: 'Hello'}]}
+        const asks = [() => client.messages.create(asked),
+                      () => client.messages.stream(asked).finalMessage()]
+        const status = error => error.status
+    """,
+    "vercel": """
+        import {generateText} from 'ai'
+        import {createOpenAI} from '@ai-sdk/openai'
+        import {createAnthropic} from '@ai-sdk/anthropic'
+        import {createGoogleGenerativeAI} from '@ai-sdk/google'
+        const google = createGoogleGenerativeAI({baseURL: URL_ + '/v1beta', apiKey: 'x'})
+        const models = [createOpenAI({baseURL: URL_ + '/v1', apiKey: 'x'}).chat('sim/gpt-4.1'),
+                        createAnthropic({baseURL: URL_ + '/v1', apiKey: 'x'})('sim/claude'),
+                        google('models/sim/gemini-2.5-flash')]
+        const asks = models.map(model => () => generateText({model, prompt: 'Hello'}))
+        const status = error => error.statusCode
+    """,
+}
+TOLD = """
+for (const ask of asks) {
+  try { await ask(); console.log('answered') }
+  catch (error) { console.log(status(error), error.message.includes('--max-usd')) }
+}
+"""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_a_node_client_takes_a_refusal_over_money_for_final(
+    home: Home, simulator: Simulator, tmp_path: Path, name: str
+) -> None:
+    """With the retries that it comes with: each call is refused once, and told what raises it."""
+    budgets = {"all": {"cap_usd": Decimal("0.000001")}}
+    async with sidecar_for(tmp_path, simulator.url, budgets=budgets) as sidecar:
+        script = home.folder / f"{name}-refused.mjs"
+        where = f"const URL_ = {json.dumps(sidecar.url)}\n"
+        script.write_text(where + textwrap.dedent(REFUSED[name]) + TOLD)
+        ran = await home.run("node", str(script), cwd=tmp_path)
+        receipts = await sidecar.receipts()
+    assert ran.code == 0, ran.err[-3000:]
+    told = ran.out.split("\n")[:-1]
+    assert told == ["402 true"] * (2 if name == "anthropic" else 3)
+    assert [one.execution.status for one in receipts] == ["refused"] * len(told)
+    assert not simulator.requests

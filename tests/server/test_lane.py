@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from modelspend.gateway.assembly import Assembly
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.runs import Runs
 from modelspend.server.keys import LIVE
@@ -369,7 +370,8 @@ async def test_a_caller_that_was_let_in_is_looked_at_anew_when_the_settings_chan
     live = both.sidecar.app[LIVE]
     assert [one.status for one in await both.say(both.plain, mine, mine, wanted=2)] == [200] * 2
     keys = {"KEY_OF_T": "sk-other"}
-    live.callers = Callers({"t": Tenant(keys=("KEY_OF_T",))}, keys, b"k" * 32, Runs())
+    callers = Callers({"t": Tenant(keys=("KEY_OF_T",))}, keys, b"k" * 32, Runs())
+    live.assembly = Assembly(live.gateway, callers)
     assert [one.status for one in await both.say(both.plain, mine, wanted=1)] == [401]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -233,3 +234,17 @@ async def test_sighup_reads_the_configuration_again(tmp_path: Path, simulator: S
         async with asyncio.timeout(20):
             while b"chat.completion" not in await read(client, url, "/v1/chat/completions", body):
                 await asyncio.sleep(0.02)
+
+
+async def test_a_shell_that_gives_few_descriptors_does_not_bound_the_connections(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        async with served(tmp_path, simulator.url) as (process, _):
+            limits = Path(f"/proc/{process.pid}/limits").read_text()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    (line,) = (line for line in limits.splitlines() if line.startswith("Max open files"))
+    assert int(line.split()[3]) >= min(hard, 4096)

@@ -398,7 +398,7 @@ CREATE INDEX answer_cache_age ON answer_cache (created_at, size);
 CREATE INDEX answer_cache_end ON answer_cache (expires_at)
 ;
 
-CREATE INDEX attempts_failed ON attempts (model_id, provider, region) WHERE status <> 'success'
+CREATE INDEX attempts_failed ON attempts (seq) WHERE status <> 'success'
 ;
 
 CREATE INDEX attempts_hops ON attempts (seq) WHERE n > 1;

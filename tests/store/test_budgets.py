@@ -3,8 +3,11 @@
 import asyncio
 import random
 import sqlite3
+from collections import Counter
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -483,6 +486,35 @@ async def test_the_rule_for_each_lists_the_dearest_first(store: Store, traffic: 
     assert await store.budgets.names(replace(rule, window=windows.parse("day")), NOW) == []
 
 
+@pytest.mark.parametrize("window", ["60s", "day", "total"])
+async def test_who_has_long_been_silent_is_forgotten_and_comes_back_right(
+    store: Store, ledger: Path, traffic: Traffic, window: str
+) -> None:
+    rule = budget(100, "session", "*", window)
+    cap = budget(100, window=window)
+    later = NOW + 3 * 86_400_000
+    for name in ("silent", "holding", "busy"):
+        of = budgets.one_of(rule, name)
+        for at in (NOW, later) if name == "busy" else (NOW,):
+            receipt = replace(call(traffic, 30, at=at), session_id=name)
+            held = [hold(of, 40, at), hold(cap, 40, at)]
+            await begun(store, receipt, *held[: 1 if name == "busy" else 2])
+            if name != "holding":
+                await store.calls.finish(receipt, charges=[hold(of, 30, at), hold(cap, 30, at)])
+    assert await store.budgets.forget([rule, cap], later) == (window != "total")
+    with outside(ledger) as conn:
+        left = {name for (name,) in conn.execute("SELECT name FROM budgets")}
+        (sums,) = conn.execute("SELECT count(*) FROM budget_sums").fetchone()
+    assert left == {"acme", "holding", "busy"} | ({"silent"} if window == "total" else set())
+    assert sums == {"60s": 4, "day": 5, "total": 4}[window]
+    silent, busy = budgets.one_of(rule, "silent"), budgets.one_of(rule, "busy")
+    assert store.budgets.known(silent) is (window == "total")
+    assert await where(store, silent, NOW) == (30, 0)
+    assert await where(store, busy, later) == (60 if window == "total" else 30, 0)
+    await store.budgets.open([silent], NOW)
+    assert await where(store, silent, NOW) == (30, 0)
+
+
 async def test_an_abandoned_begin_gives_its_hold_back(store: Store, traffic: Traffic) -> None:
     """What undoes a commit of unknown outcome undoes the hold with it."""
     from modelspend.store.calls import _drop_intent
@@ -514,3 +546,51 @@ async def test_a_receipt_of_a_refusal_carries_no_charge(store: Store, traffic: T
 
 def test_the_statement_is_plain_enough_for_the_oldest_sqlite_we_run_on() -> None:
     assert sqlite3.sqlite_version_info >= (3, 35), "RETURNING"
+
+
+CHANGES = [
+    # zone, window, an instant amid what is odd there
+    ("Europe/Berlin", "day", "2026-10-25T01:00Z"),  # 25 hours
+    ("Europe/Berlin", "day", "2026-03-29T01:00Z"),  # 23 hours
+    ("America/Havana", "day", "2025-11-02T05:00Z"),  # two midnights
+    ("America/Sao_Paulo", "day", "2018-11-04T03:00Z"),  # none
+    ("Pacific/Apia", "day", "2011-12-30T10:00Z"),  # a day left out
+    ("America/St_Johns", "day", "2010-11-07T02:31Z"),  # set back into yesterday
+    ("UTC", "day", "2028-02-29T12:00Z"),
+    ("America/New_York", "month", "2028-03-01T05:00Z"),  # after a leap day
+    ("Europe/Berlin", "month", "2026-03-31T22:00Z"),
+    ("America/New_York", "week", "2026-11-01T06:00Z"),  # a Sunday of 25 hours
+]
+
+
+@pytest.mark.parametrize(("zone", "window", "around"), CHANGES)
+async def test_no_window_is_opened_twice_and_none_is_left_out_whatever_the_clock_does(
+    store: Store, traffic: Traffic, zone: str, window: str, around: str
+) -> None:
+    """Calls every half hour for three days, the clock going back now and then: each window lets
+    through exactly its cap, whenever its calls come, and no call counts in another."""
+    middle = round(datetime.fromisoformat(around).timestamp() * 1000)
+    of = Budget(scope="tenant", name="acme", window=windows.parse(window, zone), cap_pico=7)
+    chance, at, half = random.Random(1), middle - 36 * 3_600_000, 1_800_000
+    asked: Counter[int] = Counter()
+    took: Counter[int] = Counter()
+    await store.budgets.open([of], at)
+    while at < middle + 36 * 3_600_000:
+        start = windows.span(of.window, at)[0]
+        asked[start] += 1
+        receipt = call(traffic, 1, at=at)
+        try:
+            await store.calls.begin(replace(intent_of(receipt), hold_pico=1), [hold(of, 1, at)])
+        except BudgetExceeded:
+            assert took[start] == 7
+        else:
+            took[start] += 1
+            if chance.random() < 0.8:
+                await store.calls.finish(receipt, charges=[hold(of, 1, at)])
+        at += half if chance.random() < 0.85 else -chance.randint(1, 5) * half
+    assert took == {start: min(7, many) for start, many in asked.items()}
+    for start, many in took.items():
+        assert sum(await where(store, of, start)) == many
+    starts = sorted(took)
+    assert all(windows.span(of.window, one)[1] == next_ for one, next_ in pairwise(starts))
+    assert len(starts) >= (2 if window != "day" else 3)

@@ -368,3 +368,8 @@ async def test_durations_are_those_of_the_receipts_with_hops_apart(store: Store)
         found = await store.latencies.by(("model",), where)
         assert {(m, part): +took.latency_ms for ((m,), part), took in found.items()} == hand
         assert any(part == "hop" for _, part in hand)
+        alone = await store.latencies.by(("model",), where, ttft=False)
+        assert {key: took.latency_ms for key, took in alone.items()} == {
+            key: took.latency_ms for key, took in found.items()
+        }
+        assert not any(took.ttft_ms for took in alone.values())

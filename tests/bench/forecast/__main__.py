@@ -28,6 +28,7 @@ from tests.bench.forecast.scoring import Mean, Score, mean, score
 
 BLOCK = re.compile(r"(?<=<!-- forecast: begin -->\n).*?(?=<!-- forecast: end -->)", re.DOTALL)
 YEAR = 364
+_FEW = 8  # series that have rows of their own
 _LEAST_HISTORY = 56  # days for a comparison: fewer are no season to the other methods
 
 Scores = dict[int, list[Score]]
@@ -130,13 +131,13 @@ def _add(
 def _bands(found: Mapping[str, Scores]) -> str:
     rows = [
         (name, horizon, *_shown(mean(scores[horizon])))
-        for name, scores in found.items()
+        for name, scores in (found if len(found) <= _FEW else {}).items()
         for horizon in HORIZONS
         if scores[horizon]
     ]
     pooled = [
         (
-            "**all origins**",
+            f"**all {len(found)}**",
             horizon,
             *_shown(mean(each for scores in found.values() for each in scores[horizon])),
         )

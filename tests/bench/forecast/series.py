@@ -3,7 +3,8 @@
 A value of the files is an integer of a millionth, as a cost is one of a pico-dollar. The two weeks
 of the ServeGen trace are too short for a total of 30 days, so ledgers are built of it: tenants with
 its weekdays, whose level wanders, stops and starts, and whose calls have the tokens of the Azure
-trace. How they wander was chosen before the first forecast of them was made, and not since.
+trace. How they wander was chosen before the first forecast of them was made, and not since. The
+method was chosen on the public series and on ledgers of other numbers (from 1,000 on).
 """
 
 import csv
@@ -37,8 +38,8 @@ def _read(path: Path) -> Series:
         )
 
 
-def built(folder: Path) -> dict[str, Series]:
-    """Ledgers of the two traces; none where these are not there."""
+def built(folder: Path, first: int = 0, count: int = BUILT) -> dict[str, Series]:
+    """So many ledgers of the two traces, from one number on; none where these are not there."""
     rates, calls = folder / "servegen_m-small_hourly_requests.csv", folder / _AZURE
     if not (rates.exists() and calls.exists()):
         return {}
@@ -50,7 +51,8 @@ def built(folder: Path) -> dict[str, Series]:
         int(row["ContextTokens"]) * _INPUT_PICO + int(row["GeneratedTokens"]) * _OUTPUT_PICO
         for row in _rows(calls)
     ]
-    return {f"ledger {n + 1}": _ledger(Random(n), week, costs) for n in range(BUILT)}
+    numbers = range(first, first + count)
+    return {f"ledger {n + 1}": _ledger(Random(n), week, costs) for n in numbers}
 
 
 _AZURE = "azure_llm_2023_code.csv"
