@@ -4,15 +4,15 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from modelspend.cassettes import Cassette, Entry, Player, gate, masked, read, sums, written
-from tests.cli.test_run import PROGRAM, REAL, Desk, desk
-
-__all__ = ["desk"]
+from tests.cli.test_run import PROGRAM, REAL, Desk, desk_in
 
 APP = """
 import hashlib, json, os, sys, urllib.error, urllib.request
@@ -38,18 +38,40 @@ for turn in said:
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    with desk_in(tmp_path_factory.mktemp("desk")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
 def app(desk: Desk) -> list[str]:
     file = desk.folder / "app.py"
     file.write_text(APP)
     return [sys.executable, str(file)]
 
 
-def cassette(desk: Desk, *words: str) -> subprocess.CompletedProcess[bytes]:
+@pytest.fixture(scope="module")
+def tape(desk: Desk, app: list[str]) -> str:
+    """A cassette of two calls about `one`; what the app printed lies beside it."""
+    file = desk.folder / "one.tape"
+    recorded = cassette(desk, "record", str(file), "--", *app, "one")
+    assert recorded.returncode == 0, recorded.stderr
+    file.with_suffix(".stdout").write_bytes(recorded.stdout)
+    return str(file)
+
+
+def printed(tape: str) -> bytes:
+    return Path(tape).with_suffix(".stdout").read_bytes()
+
+
+def cassette(
+    desk: Desk, *words: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     verb, *rest = words
     return subprocess.run(
         [*PROGRAM, "cassette", verb, "--config", str(desk.config), *rest],
-        env=desk.env,
+        env=env or desk.env,
         capture_output=True,
         check=False,
         timeout=60,
@@ -73,11 +95,40 @@ def test_what_was_recorded_is_played_byte_for_byte_with_nobody_to_ask(
     assert b"sk-modelspend" not in Path(tape).read_bytes()
 
 
-def test_a_call_that_is_not_there_names_the_nearest_one_and_quotes_no_prompt(
-    desk: Desk, app: list[str]
+GUARD = """
+import os, sys
+
+def met(event, words):
+    if event == "socket.connect":
+        with open(os.environ["CONNECTS"], "a") as file:
+            print(words[1][1] if isinstance(words[1], tuple) else words[1], file=file)
+
+sys.addaudithook(met)
+"""
+
+
+def test_while_a_cassette_is_played_nothing_is_connected_to_but_its_player(
+    desk: Desk, app: list[str], tape: str
 ) -> None:
-    tape = str(desk.folder / "a.tape")
-    cassette(desk, "record", tape, "--", *app, "one")
+    """Every connect of every process is written down, the program's and ours."""
+    guard = desk.folder / "guard"
+    guard.mkdir()
+    (guard / "sitecustomize.py").write_text(GUARD)
+    connects = desk.folder / "connects"
+    telling = "import os; print(os.environ['OPENAI_BASE_URL'], flush=True)\n"
+    asking = [sys.executable, "-c", telling + APP]
+    env = {**desk.env, "PYTHONPATH": str(guard), "CONNECTS": str(connects)}
+    played = cassette(desk, "play", tape, "--", *asking, "one", env=env)
+    assert played.returncode == 0, played.stderr
+    url, _, answer = played.stdout.partition(b"\n")
+    assert sha256(answer).digest() == sha256(printed(tape)).digest()
+    port = url.decode().rpartition(":")[2].removesuffix("/v1")
+    assert connects.read_text().split() == [port, port]
+
+
+def test_a_call_that_is_not_there_names_the_nearest_one_and_quotes_no_prompt(
+    desk: Desk, app: list[str], tape: str
+) -> None:
     played = cassette(desk, "play", tape, "--", *app, "another-secret-word")
     assert played.returncode == 6
     assert b"cassette_miss" in played.stdout
@@ -86,17 +137,17 @@ def test_a_call_that_is_not_there_names_the_nearest_one_and_quotes_no_prompt(
     assert b"2 of 2 recorded calls were not made" in played.stderr
 
 
-def test_a_call_made_more_often_than_it_was_recorded_is_a_miss(desk: Desk, app: list[str]) -> None:
-    tape = str(desk.folder / "a.tape")
-    cassette(desk, "record", tape, "--", *app, "one")
+def test_a_call_made_more_often_than_it_was_recorded_is_a_miss(
+    desk: Desk, app: list[str], tape: str
+) -> None:
     played = cassette(desk, "play", tape, "--", *app, "one", "one")
     assert played.returncode == 6
     assert b"recorded 1 times" in played.stderr
 
 
-def test_no_other_address_is_reached_while_a_cassette_is_played(desk: Desk, app: list[str]) -> None:
-    tape = str(desk.folder / "a.tape")
-    cassette(desk, "record", tape, "--", *app, "one")
+def test_no_other_address_is_reached_while_a_cassette_is_played(
+    desk: Desk, app: list[str], tape: str
+) -> None:
     look = (
         "import urllib.request, urllib.error\n"
         "for url in ('http://canary.example/x', 'https://canary.example/x'):\n"
@@ -110,9 +161,9 @@ def test_no_other_address_is_reached_while_a_cassette_is_played(desk: Desk, app:
 
 
 @pytest.mark.parametrize("fault", ["outage", "rate-limit", "cut"])
-def test_a_fault_comes_once_before_the_answer(desk: Desk, app: list[str], fault: str) -> None:
-    tape = str(desk.folder / "a.tape")
-    recorded = cassette(desk, "record", tape, "--", *app, "one")
+def test_a_fault_comes_once_before_the_answer(
+    desk: Desk, app: list[str], tape: str, fault: str
+) -> None:
     retrying = desk.folder / "retrying.py"
     told = "    except urllib.error.HTTPError as refused:\n        return refused.read()\n"
     once = APP.replace("def post(", "def post_once(").replace(told, "    finally:\n        pass\n")
@@ -128,7 +179,7 @@ def test_a_fault_comes_once_before_the_answer(desk: Desk, app: list[str], fault:
     words = [sys.executable, str(retrying), "one"]
     played = cassette(desk, "play", "--fault", fault, tape, "--", *words)
     assert played.returncode == 0, played.stderr
-    assert played.stdout == recorded.stdout
+    assert played.stdout == printed(tape)
     expected = {
         "outage": b"RemoteDisconnected",
         "rate-limit": b"HTTPError",
@@ -137,9 +188,9 @@ def test_a_fault_comes_once_before_the_answer(desk: Desk, app: list[str], fault:
     assert played.stderr.count(expected[fault]) == 2
 
 
-def test_a_cap_counts_what_calls_cost_when_they_were_recorded(desk: Desk, app: list[str]) -> None:
-    tape = str(desk.folder / "a.tape")
-    cassette(desk, "record", tape, "--", *app, "one")
+def test_a_cap_counts_what_calls_cost_when_they_were_recorded(
+    desk: Desk, app: list[str], tape: str
+) -> None:
     costs = [entry.cost_usd for entry in read(Path(tape).read_bytes()).entries]
     assert len(costs) == 2
     assert costs[0]
@@ -151,10 +202,9 @@ def test_a_cap_counts_what_calls_cost_when_they_were_recorded(desk: Desk, app: l
 
 
 def test_two_cassettes_are_compared_by_test_and_held_against_a_limit(
-    desk: Desk, app: list[str]
+    desk: Desk, app: list[str], tape: str
 ) -> None:
-    one, two = str(desk.folder / "a.tape"), str(desk.folder / "b.tape")
-    cassette(desk, "record", one, "--", *app, "one")
+    one, two = tape, str(desk.folder / "b.tape")
     cassette(desk, "record", two, "--", *app, "one", "two")
     told = cassette(desk, "diff", one, two, "--json", "--fail-if", "calls>+50%")
     assert told.returncode == 6

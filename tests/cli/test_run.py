@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import sha256
@@ -99,20 +100,27 @@ class Desk:
         return [line for line in map(json.loads, lines) if line["event"] == "accepted"]
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    log = tmp_path / "charged.jsonl"
+@contextmanager
+def desk_in(folder: Path) -> Iterator[Desk]:
+    """A place of one's own, with a provider that answers while the block lasts."""
+    log = folder / "charged.jsonl"
     words = [*PROGRAM, "simulate", "--json", "--log", str(log)]
     with subprocess.Popen(words, text=True, stdout=subprocess.PIPE) as provider:
         assert provider.stdout is not None
         url = json.loads(provider.stdout.readline())["url"]
-        config = tmp_path / "config.toml"
+        config = folder / "config.toml"
         config.write_text(
             f'[store]\npath = "ledger.db"\n[providers.openai]\nbase_url = "{url}/v1"\n'
             'api_key_env = "OPENAI_API_KEY"\n'
         )
-        yield Desk(tmp_path, config, log)
+        yield Desk(folder, config, log)
         provider.send_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with desk_in(tmp_path) as made:
+        yield made
 
 
 def test_a_program_is_carried_and_its_calls_are_summed_up_on_stderr(desk: Desk) -> None:

@@ -1,7 +1,6 @@
 """`GET /metrics`: exact text, bounded labels, and numbers that are those of the ledger."""
 
 import asyncio
-import shutil
 from decimal import Decimal
 from pathlib import Path
 
@@ -161,7 +160,7 @@ def test_labels_are_escaped() -> None:
     }
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@pytest.mark.full  # needs promtool, of Debian's package `prometheus`
 async def test_promtool_finds_nothing_to_say(sidecar: Sidecar) -> None:
     await call(sidecar)
     text, _ = await scraped(sidecar)

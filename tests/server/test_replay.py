@@ -36,7 +36,6 @@ PATHS = {
     "anthropic": "/v1/messages",
 }
 PRICE = {"input": 3, "output": 15}
-SOME = 25
 
 
 def call_of(dialect: str, model: str, *, stream: bool) -> tuple[str, dict[str, Any]]:
@@ -158,28 +157,14 @@ async def test_the_upstream_gets_the_very_bytes_of_the_original(tmp_path: Path) 
 async def test_recorded_traffic_goes_upstream_as_the_same_bytes_again(
     tmp_path: Path, file: str
 ) -> None:
-    """The first rows of each file; all of them: `pytest -m full tests/server/test_replay.py`."""
-    await reissued(tmp_path, file, SOME)
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("file", FILES)
-async def test_all_recorded_traffic_goes_upstream_as_the_same_bytes_again(
-    tmp_path: Path, file: str
-) -> None:
-    """`pytest -m full tests/server/test_replay.py`"""
-    await reissued(tmp_path, file, None)
-
-
-async def reissued(folder: Path, file: str, most: int | None) -> None:
     if not recorded.DATA.exists():
         pytest.skip("no recorded traffic here")
-    found = recorded.rows(file)[:most]
+    found = [row for row in recorded.rows(file) if isinstance(row.request, dict)]
     models = sorted({recorded_model(row) for row in found} - {""})
     config = {"dialects": ALL_DIALECTS, "models": models, "price": PRICE}
     async with provider() as there:
         sim = {"base_url": f"{there.url}/v1", **config}
-        async with sidecar_for(folder, there.url, providers={"sim": sim}) as sidecar:
+        async with sidecar_for(tmp_path, there.url, providers={"sim": sim}) as sidecar:
             compared = 0
             for row in found:
                 there.answer = answered(row)
@@ -195,7 +180,7 @@ async def reissued(folder: Path, file: str, most: int | None) -> None:
                 if row.status == 200:
                     assert told["diff"]["answer"]["same_bytes"], (row, told["diff"])
                 compared += 1
-            assert compared >= len(found) * 0.9
+            assert compared >= len(found) * 0.95, f"{compared} of {len(found)}"
 
 
 def recorded_model(row: recorded.Row) -> str:

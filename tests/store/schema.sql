@@ -258,6 +258,23 @@ CREATE TABLE meta (
   value
 ) WITHOUT ROWID;
 
+CREATE TABLE otel_traces (
+  trace_id TEXT NOT NULL,
+  span_id TEXT NOT NULL,
+  parent_id TEXT,
+  name TEXT NOT NULL,
+  kind INTEGER NOT NULL,
+  start_ns INTEGER NOT NULL,
+  end_ns INTEGER NOT NULL,
+  status INTEGER NOT NULL,
+  attrs TEXT NOT NULL,
+  receipt_id TEXT NOT NULL,
+  tenant TEXT NOT NULL,
+  exported_at INTEGER,
+  export_error TEXT,
+  PRIMARY KEY (trace_id, span_id)
+) WITHOUT ROWID;
+
 CREATE TABLE price_overrides (
   provider TEXT NOT NULL,
   model TEXT NOT NULL,
@@ -337,6 +354,21 @@ CREATE TABLE savings (
   retry_pico INTEGER
 );
 
+CREATE TABLE sinks (
+  name TEXT PRIMARY KEY,
+  kinds TEXT NOT NULL,
+  tenant TEXT,
+  receipts INTEGER NOT NULL,
+  started INTEGER NOT NULL,
+  cursor INTEGER NOT NULL,
+  sent INTEGER NOT NULL DEFAULT 0,
+  dropped INTEGER NOT NULL DEFAULT 0,
+  filed INTEGER NOT NULL DEFAULT 0,
+  sent_at INTEGER,
+  error TEXT,
+  error_at INTEGER
+) WITHOUT ROWID;
+
 CREATE TABLE sqlite_sequence(name,seq);
 
 CREATE TABLE stops (
@@ -393,6 +425,34 @@ CREATE TABLE v3_provider_circuit_breakers (
   PRIMARY KEY (provider, model_id, key_id)
 ) WITHOUT ROWID;
 
+CREATE TABLE webhook_dead_letters (
+  delivery_id TEXT PRIMARY KEY,
+  webhook TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  tenant TEXT,
+  payload BLOB NOT NULL,
+  attempts INTEGER NOT NULL,
+  http_status INTEGER,
+  error TEXT,
+  died_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE webhook_deliveries (
+  delivery_id TEXT PRIMARY KEY,
+  webhook TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  tenant TEXT,
+  created_at INTEGER NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  due_at INTEGER,
+  status TEXT NOT NULL,
+  http_status INTEGER,
+  error TEXT,
+  ended_at INTEGER
+) WITHOUT ROWID;
+
 CREATE INDEX answer_cache_age ON answer_cache (created_at, size);
 
 CREATE INDEX answer_cache_end ON answer_cache (expires_at)
@@ -425,6 +485,11 @@ CREATE INDEX incidents_circuit ON incidents (provider, model_id, key_id, opened_
 
 CREATE INDEX incidents_time ON incidents (opened_at);
 
+CREATE INDEX otel_traces_receipt ON otel_traces (receipt_id)
+;
+
+CREATE INDEX otel_traces_start ON otel_traces (start_ns);
+
 CREATE INDEX receipts_facet ON receipts (facet_id, created_at, cost_pico, charged_pico, latency_ms,
   ttft_ms);
 
@@ -437,3 +502,8 @@ CREATE INDEX receipts_time ON receipts (created_at, facet_id, cost_pico, latency
 
 CREATE INDEX stored_answers_age ON stored_answers (at)
 ;
+
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook, due_at)
+  WHERE due_at IS NOT NULL;
+
+CREATE INDEX webhook_deliveries_ended ON webhook_deliveries (ended_at) WHERE ended_at IS NOT NULL;
