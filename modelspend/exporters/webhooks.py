@@ -110,7 +110,7 @@ class WebhookSink:
     """Files what is wanted, and delivers what is filed."""
 
     most = 100
-    linger_s = 0.0
+    linger_s = 0.2  # each batch costs a sync of the disk, which calls would feel
 
     def __init__(
         self,
