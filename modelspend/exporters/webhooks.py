@@ -29,7 +29,7 @@ from modelspend.receipt_json import iso, to_json
 from modelspend.settings import Settings, Webhook
 from modelspend.sinks import RECEIPT, Wants
 from modelspend.store import Store
-from modelspend.store.sinks import Emission, told_at
+from modelspend.store.sinks import Also, Emission, told_at
 from modelspend.store.webhooks import Delivery, filing
 
 MOST_BYTES = 20_000  # what Standard Webhooks asks of a payload
@@ -110,7 +110,7 @@ class WebhookSink:
     """Files what is wanted, and delivers what is filed."""
 
     most = 100
-    linger_s = 0.0
+    linger_s = 0.2  # each batch costs a sync of the disk, which calls would feel
 
     def __init__(
         self,
@@ -147,9 +147,12 @@ class WebhookSink:
                 due = await self._store.webhooks.due(self._to.name, self._now_ms(), at_once)
                 if due.deliveries:
                     tries = map(self._deliver, due.deliveries)
-                    for ended in await asyncio.gather(*tries, return_exceptions=True):
-                        if ended is not None:
-                            raise ended
+                    ended = await asyncio.gather(*tries, return_exceptions=True)
+                    ends = [one for one in ended if not isinstance(one, BaseException)]
+                    await self._store.webhooks.write(ends)
+                    for one in ended:
+                        if isinstance(one, BaseException):
+                            raise one
                     continue
                 wait_s = _LOOK_S
                 if due.next_at_ms is not None:
@@ -165,40 +168,35 @@ class WebhookSink:
         over = self._failures - _PATIENCE
         return 0.0 if over < 0 else min(_PAUSE_S * 2.0 ** min(over, 30), _MOST_PAUSE_S)
 
-    async def _deliver(self, one: Delivery) -> None:
+    async def _deliver(self, one: Delivery) -> Also:
+        """One try, and what is to be written of it."""
         told = await self._store.webhooks.told(one.seq)
         if told is None:
-            await self._failed(one, b"", None, "what it tells is no longer in the ledger", None)
-            return
+            return self._failed(one, b"", None, "what it tells is no longer in the ledger", None)
         try:
             body = payload(told)
         except Exception as error:  # a fault of ours must not stop the webhook for ever
             log.error("webhook %s: not said: %s", self._to.name, type(error).__name__)
-            await self._failed(one, b"", None, f"a fault of ours: {type(error).__name__}", None)
-            return
+            return self._failed(one, b"", None, f"a fault of ours: {type(error).__name__}", None)
         try:
             answer = await post(self._door, self._to, one.delivery_id, body, self._now_ms())
         except NotNow as error:
-            await self._failed(one, body, None, error.text, error.after_s)
-            return
+            return self._failed(one, body, None, error.text, error.after_s)
         if answer.ok:
             self._failures = 0
-            await self._store.webhooks.delivered(one, answer.status, self._now_ms())
-        else:
-            said = f"HTTP {answer.status}"
-            await self._failed(one, body, answer.status, said, answer.after_s)
+            return self._store.webhooks.delivered(one, answer.status, self._now_ms())
+        return self._failed(one, body, answer.status, f"HTTP {answer.status}", answer.after_s)
 
-    async def _failed(
+    def _failed(
         self, one: Delivery, body: bytes, status: int | None, error: str, after_s: float | None
-    ) -> None:
+    ) -> Also:
         now_ms, schedule = self._now_ms(), self._to.section.retry_s
         self._failures += 1
         if one.attempts >= len(schedule) or status == _GONE or not body:
-            await self._store.webhooks.died(one, body, status, error, now_ms)
-            return
+            return self._store.webhooks.died(one, body, status, error, now_ms)
         pause_s = schedule[one.attempts] * (1 + self._chance() / 10)
         until_ms = now_ms + round(max(pause_s, after_s or 0.0) * 1000)
-        await self._store.webhooks.put_off(one, until_ms, status, error, now_ms)
+        return self._store.webhooks.put_off(one, until_ms, status, error, now_ms)
 
     async def close(self) -> None:
         await self._door.close()

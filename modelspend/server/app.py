@@ -126,7 +126,7 @@ async def build(started: Started, store: Store) -> web.Application:
     app[STORE] = store
     forecast.prepare(app)
     app[LIVE] = await _live(started, store, prices)
-    app[metrics.METERS] = metrics.Meters(await store.events.last())
+    app[metrics.METERS] = metrics.Meters(await store.metering.last())
     await circuits.take_up(app[LIVE], store)
     app[events.FEED] = events.Feed(store)
     drills.keep_ends(app[LIVE], store)

@@ -54,16 +54,25 @@ class Metering:
     def __init__(self, readers: Readers) -> None:
         self._readers = readers
 
+    async def last(self) -> int:
+        """The newest number: what is behind it has yet to come."""
+        return await self._readers.ask(_last)
+
     async def after(self, seq: int) -> Stretch:
         """The next stretch; there is more while its `seq` is below its `last`."""
         return await self._readers.ask(lambda conn: _stretch(conn, seq))
 
 
-def _stretch(conn: sqlite3.Connection, seq: int) -> Stretch:
+def _last(conn: sqlite3.Connection) -> int:
     (last,) = conn.execute(
         "SELECT max(coalesce((SELECT max(seq) FROM events), 0),"
         " coalesce((SELECT max(seq) FROM receipts), 0))"
     ).fetchone()
+    return int(last)
+
+
+def _stretch(conn: sqlite3.Connection, seq: int) -> Stretch:
+    last = _last(conn)
     end = min(max(last, seq), seq + _SCAN)
     span = (seq, end)
     failovers = conn.execute(

@@ -98,7 +98,20 @@ class Webhooks:
 
         return await self._readers.ask(ask)
 
-    async def delivered(self, one: Delivery, http_status: int, at_ms: int) -> None:
+    async def write(self, ends: Sequence[Also]) -> None:
+        """What several tries came to, made durable at once: each write of its own would cost calls
+        a sync of the disk."""
+
+        def put(book: Book) -> None:
+            for end in ends:
+                end(book)
+
+        await needed(self._writer).later(put)
+
+    @staticmethod
+    def delivered(one: Delivery, http_status: int, at_ms: int) -> Also:
+        """It was taken."""
+
         def put(book: Book) -> None:
             if _end(book, one, "delivered", http_status, None, at_ms):
                 settle(book, _sink(one.webhook), sent=1, filed=-1)
@@ -106,11 +119,12 @@ class Webhooks:
                     "UPDATE sinks SET sent_at = ? WHERE name = ?", (at_ms, _sink(one.webhook))
                 )
 
-        await needed(self._writer).later(put)
+        return put
 
-    async def put_off(
-        self, one: Delivery, until_ms: int, http_status: int | None, error: str, at_ms: int
-    ) -> None:
+    @staticmethod
+    def put_off(
+        one: Delivery, until_ms: int, http_status: int | None, error: str, at_ms: int
+    ) -> Also:
         """It has failed once more, and is tried again then."""
 
         def put(book: Book) -> None:
@@ -121,11 +135,12 @@ class Webhooks:
             )
             _note(book, one.webhook, error, at_ms)
 
-        await needed(self._writer).later(put)
+        return put
 
-    async def died(
-        self, one: Delivery, payload: bytes, http_status: int | None, error: str, at_ms: int
-    ) -> None:
+    @staticmethod
+    def died(
+        one: Delivery, payload: bytes, http_status: int | None, error: str, at_ms: int
+    ) -> Also:
         """It is given up: a dead letter."""
 
         def put(book: Book) -> None:
@@ -143,7 +158,7 @@ class Webhooks:
             settle(book, _sink(one.webhook), dropped=1, filed=-1)
             _note(book, one.webhook, error, at_ms)
 
-        await needed(self._writer).later(put)
+        return put
 
     async def list(
         self, *, webhook: str | None = None, status: str | None = None, limit: int = 50

@@ -81,6 +81,19 @@ def test_the_strict_decoder_of_otlp_json_reads_every_span_back(traffic: Traffic)
     assert [one.start_time_unix_nano for one in found] == [one.start_ns for one in spans]
 
 
+def test_whole_numbers_are_text_and_ids_are_hex(traffic: Traffic) -> None:
+    """The decoder takes numbers, too; browsers and others lose the digits above 2^53."""
+    said = json.loads(as_json(spans_of(traffic.receipt()), {}))
+    for span in said["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+        assert isinstance(span["startTimeUnixNano"], str)
+        assert (len(bytes.fromhex(span["traceId"])), len(bytes.fromhex(span["spanId"]))) == (16, 8)
+        whole = [
+            one["value"]["intValue"] for one in span["attributes"] if "intValue" in one["value"]
+        ]
+        assert all(isinstance(one, str) for one in whole)
+        assert isinstance(span["kind"], int)
+
+
 def _keys(value: Any, path: str = "") -> set[str]:
     if isinstance(value, Mapping):
         below = [_keys(one, f"{path}.{key}") for key, one in value.items() if one != {}]

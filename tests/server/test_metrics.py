@@ -71,6 +71,16 @@ async def test_each_call_counts_once_however_often_it_is_scraped(sidecar: Sideca
     assert sum(v for (name, _), v in found.items() if name == "modelspend_requests_total") == 2
 
 
+async def test_counters_begin_with_the_process(tmp_path: Path, simulator: Simulator) -> None:
+    for calls in (3, 2):
+        async with sidecar_for(tmp_path, simulator.url) as sidecar:
+            for _ in range(calls):
+                await call(sidecar)
+            _, found = await scraped(sidecar)
+            total = (v for (name, _), v in found.items() if name == "modelspend_requests_total")
+            assert sum(total) == calls
+
+
 async def test_buckets_of_a_histogram_never_fall(sidecar: Sidecar) -> None:
     await call(sidecar)
     _, found = await scraped(sidecar)
