@@ -177,7 +177,7 @@ def _backtest(past: Past, costs: Sequence[int], days: int) -> Backtest:
     covered = dict.fromkeys(LEVELS, 0)
     errors = []
     for origin in origins:
-        view = past.at(origin)
+        view = past.at(origin, days)
         told, spread = sum(view.days[:days]), view.spread(days)
         actual = sum(costs[origin : origin + days])
         for level in LEVELS:

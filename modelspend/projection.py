@@ -116,7 +116,12 @@ class View:
 class Past:
     """A daily series, gone through once; `at` then tells what was known at any of its origins."""
 
-    def __init__(self, costs: Sequence[int], first_weekday: int) -> None:
+    def __init__(
+        self,
+        costs: Sequence[int],
+        first_weekday: int,
+        weeks: dict[int, tuple[float, ...]] | None = None,
+    ) -> None:
         self._told, self._costs = costs, _calmed(costs)
         self._first_weekday = first_weekday
         self._sums = [0]
@@ -127,14 +132,16 @@ class Past:
         self._day_errors = [self._day_error(day) for day in range(7, n)]
         self._errors: list[list[float]] = []  # by window: running sums of the sizes of errors
         self._weights: list[tuple[float, ...]] = []  # by origin
+        self._weeks = {} if weeks is None else weeks  # by origin, whatever comes after it
         self._follow()
 
-    def at(self, origin: int) -> View:
-        """What is known before day `origin`, which needs two days at least."""
-        if origin < 2 * _WARM_UP and origin < len(self._told):
-            return Past(self._told[:origin], self._first_weekday).at(origin)  # a shorter warm-up
+    def at(self, origin: int, ahead: int = WINDOWS[-1]) -> View:
+        """What is known before day `origin`, which needs two days at least, of so many ahead."""
+        if origin < 2 * _WARM_UP and origin < len(self._told):  # a shorter warm-up
+            earlier = Past(self._told[:origin], self._first_weekday, self._weeks)
+            return earlier.at(origin, ahead)
         week = self._week(origin)
-        levels = self._path(origin, WINDOWS[-1])
+        levels = self._path(origin, ahead)
         weekday = self._first_weekday + origin
         days = tuple(level * week[(weekday + n) % 7] for n, level in enumerate(levels))
         recent = self._day_errors[max(0, origin - 7 - _DAYS_RECENT) : max(0, origin - 7)]
@@ -163,18 +170,14 @@ class Past:
             floor = self._floor(origin)
             if floor == 0:
                 continue  # nothing has been spent yet
-            levels = self._levels(origin, floor)
+            levels, trend = self._levels(origin, floor), self._trend(origin, floor)
+            blend = _Blend(levels, weights)
             for window in WINDOWS:
                 if origin + window <= n:
-                    views = self._views(levels, origin, window, floor)
-                    made[origin, window] = (math.exp(_blend(views, weights)), views, floor)
-
-    def _views(
-        self, levels: Sequence[float], origin: int, window: int, floor: float
-    ) -> list[float | None]:
-        """The logarithm of the mean day of the window as each view has it."""
-        trend = self._trend(origin, floor, (window + 1) / 2)
-        return [*levels, trend, self._last_year(origin, 0, window, floor)]
+                    moved = trend.moved((window + 1) / 2)
+                    last_year = self._last_year(origin, 0, window, floor)
+                    level = math.exp(blend.beside(moved, last_year))
+                    made[origin, window] = (level, [*levels, moved, last_year], floor)
 
     def _levels(self, origin: int, floor: float) -> list[float]:
         """The logarithms of the means; of the fading one each day is a share of its weekday's."""
@@ -192,25 +195,24 @@ class Past:
         floor, weights = self._floor(origin), self._weights[origin - self._start]
         if floor == 0:
             return [0.0] * days
-        base = self._mean(origin, 28) + floor
-        views = self._views(self._levels(origin, floor), origin, 1, floor)
+        base, trend = self._mean(origin, 28) + floor, self._trend(origin, floor)
+        blend = _Blend(self._levels(origin, floor), weights)
         path = []
         for day in range(days):
-            views[-2] = self._trend(origin, floor, day + 1)
-            views[-1] = self._last_year(origin, max(0, day - 3), min(day + 4, days), floor)
-            path.append(max(0.0, base * math.exp(_blend(views, weights) - math.log(base)) - floor))
+            end = min(day + 4, WINDOWS[-1])
+            last_year = self._last_year(origin, max(0, day - 3), end, floor)
+            level = blend.beside(trend.moved(day + 1), last_year)
+            path.append(max(0.0, base * math.exp(level - math.log(base)) - floor))
         return path
 
-    def _trend(self, origin: int, floor: float, days: float) -> float:
-        """The last four weeks moved on by what they gained on the four before, dying away."""
+    def _trend(self, origin: int, floor: float) -> "_Trend":
+        """The last four weeks and what they gained a day on the four before."""
         now = self._mean(origin, 28) + floor
         if origin < 56:
-            return math.log(now)
+            return _Trend(math.log(now), 0.0)
         before = (self._sums[origin - 28] - self._sums[origin - 56]) / 28 + floor
         slope = max(-_STEEPEST, min(_STEEPEST, math.log(now / before) / 28))
-        reach = 14 + days  # from the middle of the four weeks
-        steps = _DAMPING * (1 - math.pow(_DAMPING, reach)) / (1 - _DAMPING)
-        return math.log(now) + slope * steps
+        return _Trend(math.log(now), slope)
 
     def _last_year(self, origin: int, begin: int, end: int, floor: float) -> float | None:
         """The same days of last year, moved half-way to where this year stands."""
@@ -263,6 +265,12 @@ class Past:
 
     def _week(self, origin: int) -> tuple[float, ...]:
         """What each weekday (Monday first) costs beside the mean day; they add up to 7."""
+        found = self._weeks.get(origin)
+        if found is None:
+            found = self._weeks[origin] = self._week_before(origin)
+        return found
+
+    def _week_before(self, origin: int) -> tuple[float, ...]:
         shares: list[list[float]] = [[] for _ in range(7)]
         weeks = min(_PATTERN_WEEKS, origin // 7)
         for week in range(weeks):
@@ -315,11 +323,39 @@ def _weights(lost: list[list[float]]) -> tuple[float, ...]:
     )
 
 
-def _blend(views: Sequence[float | None], weights: Sequence[float]) -> float:
-    """The weighted mean, taken from the second view so that views which agree stay exact."""
-    anchor = views[1] or 0.0
-    known = [(view - anchor, w) for view, w in zip(views, weights, strict=True) if view is not None]
-    return anchor + sum(view * w for view, w in known) / sum(w for _, w in known)
+class _Blend:
+    """The weighted mean of views, of which the last two are another for each day ahead.
+
+    Taken from the second view, so that views which agree stay exact.
+    """
+
+    def __init__(self, levels: Sequence[float], weights: Sequence[float]) -> None:
+        self._anchor = levels[1]
+        *fixed, self._of_trend, self._of_last_year = weights
+        self._weight = sum(fixed)
+        self._sum = sum((v - self._anchor) * w for v, w in zip(levels, fixed, strict=True))
+
+    def beside(self, trend: float, last_year: float | None) -> float:
+        total = self._sum + (trend - self._anchor) * self._of_trend
+        weight = self._weight + self._of_trend
+        if last_year is not None:
+            total += (last_year - self._anchor) * self._of_last_year
+            weight += self._of_last_year
+        return self._anchor + total / weight
+
+
+@dataclass(frozen=True, slots=True)
+class _Trend:
+    """A level, as a logarithm, that moves on by a slope which dies away."""
+
+    now: float
+    slope: float
+
+    def moved(self, days: float) -> float:
+        if not self.slope:
+            return self.now
+        reach = 14 + days  # from the middle of the four weeks
+        return self.now + self.slope * _DAMPING * (1 - math.pow(_DAMPING, reach)) / (1 - _DAMPING)
 
 
 def _error(ratio: float) -> float:
