@@ -20,13 +20,18 @@ from modelspend.store.daily import DAY, Name
 
 Span = tuple[date, date]
 
+MOST_NAMES = 20
+"""Names that are projected each by itself: those that cost most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The projection of one name's days, made like that of all and from the same days."""
+    """The projection of one name's days, made like that of all and from the same days; or of the
+    days of many `names` that cost little."""
 
     name: str | None
     forecast: Forecast
+    names: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +55,36 @@ async def forecast(
     sums = await store.daily.sums(over(where, now_ms), by)
     within = _span(sums, where, now_ms)
     every = project(_days(sums), horizons, within)
-    names: dict[str | None, list[DaySum]] = defaultdict(list)
-    for each in sums if by else ():
-        names[each.name].append(each)
-    parts = [Part(name, project(_days(own), horizons, within)) for name, own in names.items()]
+    parts = [
+        Part(name, project(_days(own), horizons, within), names)
+        for name, own, names in _named(sums if by else ())
+    ]
     return Projected(
         forecast=every,
-        parts=tuple(sorted(parts, key=lambda part: -part.forecast.horizons[-1].cost_pico)),
+        parts=tuple(sorted(parts, key=_dearest_first)),
         receipts=sum(each.receipts for each in sums),
         unpriced=sum(each.unpriced for each in sums),
     )
+
+
+def _dearest_first(part: Part) -> tuple[bool, int]:
+    return part.names > 1, -part.forecast.horizons[-1].cost_pico
+
+
+def _named(sums: Sequence[DaySum]) -> list[tuple[str | None, list[DaySum], int]]:
+    """The days of each name; those of many that cost little are projected together."""
+    names: dict[str | None, list[DaySum]] = defaultdict(list)
+    for each in sums:
+        names[each.name].append(each)
+    dearest = sorted(names.items(), key=lambda own: -sum(each.cost_pico for each in own[1]))
+    most = MOST_NAMES if len(dearest) > MOST_NAMES + 1 else len(dearest)
+    found: list[tuple[str | None, list[DaySum], int]] = [
+        (name, own, 1) for name, own in dearest[:most]
+    ]
+    if rest := dearest[most:]:
+        together = sorted((each for _, own in rest for each in own), key=lambda each: each.day)
+        found.append((f"({len(rest)} others)", together, len(rest)))
+    return found
 
 
 def to_json(found: Projected, by: str | None) -> dict[str, Any]:
@@ -72,6 +97,7 @@ def to_json(found: Projected, by: str | None) -> dict[str, Any]:
     said["parts"] = [
         {
             "name": part.name,
+            "names": part.names,
             "base_daily_cost_usd": usd(part.forecast.base_daily_pico),
             "horizons": [forecast_json.total_json(each) for each in part.forecast.horizons],
         }

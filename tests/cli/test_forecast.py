@@ -193,6 +193,18 @@ def test_parts_and_their_difference_are_the_whole(cli: Cli, place: Path) -> None
         assert parts + horizon["difference_usd"] == horizon["total"]["cost_usd"]
 
 
+def test_names_that_cost_little_are_projected_together(cli: Cli, place: Path) -> None:
+    each = {f"t{n:02}": [(n + 1) * USD] * 20 for n in range(23)}
+    write_days(place, now_ms(), each)
+    found = said(cli, "--by", "tenant", "--horizon", "30")
+    names = [part["name"] for part in found["parts"]]
+    assert (len(names), names[0], names[-1]) == (21, "t22", "(3 others)")
+    assert [part["names"] for part in found["parts"]] == [1] * 20 + [3]
+    totals = [part["horizons"][0]["total"]["cost_usd"] for part in found["parts"]]
+    assert totals[-1] == 30 * (1 + 2 + 3)
+    assert sum(totals) + found["horizons"][0]["difference_usd"] == 30 * sum(range(1, 24))
+
+
 @pytest.mark.parametrize(
     "words",
     [
