@@ -1,4 +1,5 @@
-"""Deliberately broken variants of the product, one for each invariant of the resilience part.
+"""Deliberately broken variants of the product, one for each invariant of the resilience part;
+those of the caps are in `seeded_cap_faults`.
 
 A variant is the product with some text replaced. When the product changes so that a text is no
 longer there, the test says so: then write down how that invariant can be broken now.
@@ -16,15 +17,18 @@ class Edit(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """An invariant, the tests of which one must fail, and how it is broken."""
+    """An invariant, the tests that must notice (each of them), and how it is broken."""
 
     invariant: str
-    tests: str
+    tests: tuple[str, ...]
     edits: tuple[Edit, ...]
 
 
-def fault(invariant: str, tests: str, file: str, old: str, new: str, *more: Edit) -> Fault:
-    return Fault(invariant, tests, (Edit(file, old, new), *more))
+def fault(
+    invariant: str, tests: str | tuple[str, ...], file: str, old: str, new: str, *more: Edit
+) -> Fault:
+    named = (tests,) if isinstance(tests, str) else tests
+    return Fault(invariant, named, (Edit(file, old, new), *more))
 
 
 BREAKER, RETRIES = "tests/test_breaker.py", "tests/test_retries.py"
