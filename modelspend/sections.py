@@ -1,32 +1,34 @@
 """The sections of the settings: every key, its type, its limits, its default and what it means.
 
 `config.example.toml`, the errors about a bad file and `help config` are all made from what stands
-here. A value is taken for what it says: in a file the text "8787" is no number and `true` no 1;
-variables know only text, so for them (context `textual`) the usual conversions hold.
+here; `section` has the kinds of values, and says what is taken for one.
 """
 
-from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import ConfigDict, Field, model_validator
 
-from modelspend import periods, windows
-from modelspend.money import from_usd, from_usd_per_million
 from modelspend.receipt import Status
+from modelspend.section import (
+    Cap,
+    EnvName,
+    EventType,
+    Instant,
+    Levels,
+    ModelKey,
+    Name,
+    PerMillion,
+    PerThousand,
+    Section,
+    SinkUrl,
+    Url,
+    Wait,
+    WindowText,
+    Zone,
+)
 
 DialectName = Literal[
     "openai.chat",
@@ -38,109 +40,8 @@ DialectName = Literal[
 
 RewriteStep = Literal["whitespace", "tool_json"]
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
 
-
-def _whole_per_million(price: Decimal) -> Decimal:
-    return _exact(price, from_usd_per_million)
-
-
-def _whole_per_thousand(price: Decimal) -> Decimal:
-    return _exact(price, lambda thousand: from_usd(thousand / 1000))
-
-
-def _exact(price: Decimal, read: Callable[[Decimal], int]) -> Decimal:
-    try:
-        read(price)
-    except ValueError:
-        raise ValueError(f"{price:f} is finer than a pico-dollar (1e-12 USD) apiece") from None
-    return price
-
-
-PerMillion = Annotated[Decimal, Field(ge=0, le=1_000_000), AfterValidator(_whole_per_million)]
-PerThousand = Annotated[Decimal, Field(ge=0, le=1_000_000), AfterValidator(_whole_per_thousand)]
-
-
-def _whole_pico(amount: Decimal) -> Decimal:
-    return _exact(amount, from_usd)
-
-
-def _an_instant(text: str) -> str:
-    periods.instant(text, 0)
-    return text
-
-
-def _a_model(name: str) -> str:
-    if not all(name.partition("/")[::2]):
-        raise ValueError('a price is named "provider/model", such as "openai/gpt-4.1"')
-    return name
-
-
-def _a_window(text: str) -> str:
-    windows.parse(text)
-    return text
-
-
-def _a_zone(name: str) -> str:
-    windows.zone_of(name)
-    return name
-
-
-def _rising(limits: tuple[float, float]) -> tuple[float, float]:
-    if not 0 < limits[0] <= limits[1]:
-        raise ValueError("two numbers above 0: from where on it warns, from where it is critical")
-    return limits
-
-
-Levels = Annotated[tuple[float, float], AfterValidator(_rising)]
-WindowText = Annotated[str, AfterValidator(_a_window)]
-Zone = Annotated[str, AfterValidator(_a_zone)]
-Cap = Annotated[Decimal, Field(ge=0, le=4_000_000), AfterValidator(_whole_pico)]
-Instant = Annotated[str, AfterValidator(_an_instant)]
-ModelKey = Annotated[str, AfterValidator(_a_model)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
-
-    @field_validator("*", mode="wrap")
-    @classmethod
-    def _no_quiet_conversion(
-        cls, value: Any, convert: ValidatorFunctionWrapHandler, info: ValidationInfo
-    ) -> Any:
-        """Refuse what pydantic would turn into another kind of value without a word."""
-        result = convert(value)
-        textual = bool(info.context and info.context.get("textual"))
-        if not textual and isinstance(result, (int, float, Decimal)) and not _same(value, result):
-            raise PydanticCustomError(
-                "quiet_conversion", "{said}", {"said": _unquote(value, result)}
-            )
-        return result
-
-
-def _same(value: object, result: object) -> bool:
-    """Whether a value already was what it became: a whole number may become any number."""
-    if isinstance(result, bool) or isinstance(value, bool):
-        return isinstance(result, bool) and isinstance(value, bool)
-    return isinstance(value, int if isinstance(result, int) else (int, float, Decimal))
-
-
-def _unquote(value: object, result: object) -> str:
-    shown = str(result).lower() if isinstance(result, bool) else f"{result}"
-    return f"found {_name_of(value)} where {_name_of(result)} belongs; write {shown}"
-
-
-def _name_of(value: object) -> str:
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int):
-        return "a whole number"
-    return "a text" if isinstance(value, str) else "a number"
-
-
-class Server(_Section):
+class Server(Section):
     """Where the sidecar listens and how much it takes in."""
 
     host: str = Field(
@@ -168,7 +69,7 @@ class Server(_Section):
     drain_s: float = Field(30, ge=0, description="Seconds that open streams get after SIGTERM.")
 
 
-class Store(_Section):
+class Store(Section):
     """The ledger: one SQLite file."""
 
     path: Path | None = Field(
@@ -185,7 +86,7 @@ class Store(_Section):
     )
 
 
-class Upstream(_Section):
+class Upstream(Section):
     """Limits of time towards providers, one for each phase."""
 
     connect_s: float = Field(5, gt=0, description="Seconds to open a connection.")
@@ -197,7 +98,7 @@ class Upstream(_Section):
     total_s: float = Field(1800, gt=0, description="Seconds for a whole answer.")
 
 
-class Circuits(_Section):
+class Circuits(Section):
     """When a provider's model is left alone for a while because it fails or is too slow."""
 
     enabled: bool = Field(True, description="Leave alone what fails; else it is asked every time.")
@@ -242,7 +143,7 @@ class Circuits(_Section):
         return self
 
 
-class Retries(_Section):
+class Retries(Section):
     """How a call that failed is tried again, before its first content has reached the client."""
 
     max_attempts: int = Field(3, ge=1, le=10, description="Tries of one call, the first included.")
@@ -266,7 +167,7 @@ class Retries(_Section):
     )
 
 
-class Routing(_Section):
+class Routing(Section):
     """Which policy applies when a request names none."""
 
     mode: Literal["observe", "shadow", "route"] = Field(
@@ -279,7 +180,7 @@ class Routing(_Section):
     )
 
 
-class Objective(_Section):
+class Objective(Section):
     """What a profile weighs when evals say how good its models are."""
 
     quality: float = Field(1.0, ge=0, le=100, description="Weight of quality.")
@@ -287,7 +188,7 @@ class Objective(_Section):
     latency: float = Field(0.0, ge=0, le=100, description="Weight of being quick.")
 
 
-class Constraints(_Section):
+class Constraints(Section):
     """What may be chosen at all; what is left out allows everything."""
 
     providers: tuple[str, ...] = Field((), description="Only these providers.")
@@ -298,7 +199,7 @@ class Constraints(_Section):
     max_usd: Cap | None = Field(None, description="Most that a call may be expected to cost.")
 
 
-class Profile(_Section):
+class Profile(Section):
     """A routing policy: candidate models for each tier, in order of preference."""
 
     simple: tuple[str, ...] = Field((), description="Models for simple prompts.")
@@ -342,7 +243,7 @@ BUILT_IN_PROFILE = Profile(
 """The profile `default` where no file writes one."""
 
 
-class ModelFacts(_Section):
+class ModelFacts(Section):
     """What is known of a model that the catalog does not know, or knows wrongly."""
 
     context: int | None = Field(None, ge=1, description="Tokens of input and output together.")
@@ -353,7 +254,7 @@ class ModelFacts(_Section):
     )
 
 
-class Cache(_Section):
+class Cache(Section):
     """Answers kept and given again to the very same request of the same caller; off by default."""
 
     enabled: bool = Field(
@@ -371,7 +272,7 @@ class Cache(_Section):
     )
 
 
-class Rewrite(_Section):
+class Rewrite(Section):
     """Shorter prompts that say the same, where no provider's cache is broken; off by default."""
 
     enabled: bool = Field(False, description="Rewrite for every caller; else who is named below.")
@@ -382,7 +283,7 @@ class Rewrite(_Section):
     )
 
 
-class Savings(_Section):
+class Savings(Section):
     """What savings are measured against."""
 
     baseline_model: str | None = Field(
@@ -393,7 +294,7 @@ class Savings(_Section):
     )
 
 
-class Rates(_Section):
+class Rates(Section):
     """Prices in USD per million tokens (searches and requests: USD per thousand)."""
 
     input: PerMillion | None = Field(None, description="Fresh input.")
@@ -430,7 +331,7 @@ class PriceOverride(Rates):
         return self
 
 
-class Provider(_Section):
+class Provider(Section):
     """A provider: an address, the dialects it speaks, and where its key is found."""
 
     base_url: Url | None = Field(None, description="Address below which the dialects' paths lie.")
@@ -456,7 +357,7 @@ class Provider(_Section):
     api_version: str | None = Field(None, description="Azure OpenAI's api-version.")
 
 
-class Tenant(_Section):
+class Tenant(Section):
     """Who pays: its own keys, budget and keeping of bodies."""
 
     budget_usd: Cap | None = Field(
@@ -484,7 +385,7 @@ class Tenant(_Section):
     )
 
 
-class Workflow(_Section):
+class Workflow(Section):
     """A job of the app, by the name that its calls give; it wins over its tenant."""
 
     cache: bool | None = Field(None, description="Overrides cache.enabled.")
@@ -496,7 +397,7 @@ class Workflow(_Section):
     constraints: Constraints = Field(Constraints(), description="What may be chosen for it.")
 
 
-class Budget(_Section):
+class Budget(Section):
     """A cap in dollars on whatever it names; what would pass it is refused before it is sent."""
 
     scope: Literal["process", "tenant", "workflow", "session", "key", "model"] = Field(
@@ -528,7 +429,7 @@ class Budget(_Section):
     )
 
 
-class Limit(_Section):
+class Limit(Section):
     """A rule against runaways: too much money a minute, or the same request over and over."""
 
     scope: Literal["tenant", "session", "key"] = Field("session", description="What it watches.")
@@ -548,7 +449,7 @@ class Limit(_Section):
     )
 
 
-class Alerts(_Section):
+class Alerts(Section):
     """From where on a rule warns, and from where on it is critical: two numbers each."""
 
     fallback_rate: Levels = Field(
@@ -575,12 +476,7 @@ class Alerts(_Section):
     )
 
 
-SinkUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s#]*)?$")]
-Wait = Annotated[float, Field(gt=0, le=604_800)]
-EventType = Annotated[str, StringConstraints(pattern=r"^([a-z0-9_.]+\*?|\*)$")]
-
-
-class Webhook(_Section):
+class Webhook(Section):
     """An HTTP server that is told of events; signed, retried, and kept when it cannot be told."""
 
     url: SinkUrl | None = Field(None, description="Where it is sent: https://…")
@@ -613,7 +509,7 @@ class Webhook(_Section):
         return self
 
 
-class Otlp(_Section):
+class Otlp(Section):
     """Traces for an OpenTelemetry collector: a span for each receipt and each of its steps."""
 
     endpoint: SinkUrl | None = Field(
@@ -637,7 +533,7 @@ class Otlp(_Section):
     enabled: bool = Field(True, description="false sends nothing, whatever variables say.")
 
 
-class View(_Section):
+class View(Section):
     """A saved view: a named filter for `receipts list --view NAME`."""
 
     tenant: str | None = Field(None, description="Only this tenant.")
@@ -653,7 +549,7 @@ class View(_Section):
     since: Instant | None = Field(None, description="From this time on: 7d, 2026-11-01, mtd.")
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole tree, frozen."""
 
     server: Server = Server()
