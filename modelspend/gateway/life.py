@@ -209,8 +209,8 @@ class Gateway:
     async def _thrifty(self, call: Call) -> Kept | None:
         """The kept answer of the very same request; without one, the prompt is made shorter."""
         bodies_kept = bool(self.settler.keep_up_to(call.caller.tenant))
-        blocked = self.purse.blocks(call)
-        if not blocked and (kept := await self.thrift.kept(call, bodies_kept=bodies_kept)):
+        kept = await self.thrift.kept(call, bodies_kept=bodies_kept)
+        if kept is not None and not self.purse.blocks(call):
             return kept
         await self.thrift.recall(call)
         self.thrift.shorten(call)

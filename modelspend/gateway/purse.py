@@ -109,12 +109,11 @@ class Purse:
 
         Raises BudgetExceeded when nobody knows what it may cost, and a hard cap must know.
         """
-        one = call.last
-        applying = self._asked_of(call)
+        one, applying = call.last, self._asked_of(call)
         if not applying and call.caller.max_pico is None:
             return ()
         await self._open(applying, call.created_at_ms)
-        if (hard := self.limit(call)) is None:
+        if (hard := self.limit(call, applying)) is None:
             return ()
         rates = await self._rates_of(one.target.provider, one.target.model, call.created_at_ms)
         view, target = call.out.view, one.target
@@ -131,9 +130,10 @@ class Purse:
         one.hold_pico = max((each.amount_pico for each in holds), default=most or 0)
         return holds
 
-    def limit(self, call: Call) -> list[Budget] | None:
+    def limit(self, call: Call, asked: list[Budget] | None = None) -> list[Budget] | None:
         """The hard caps that must know what it may cost, its answer limited for them; or None."""
-        hard = [each for each in self._asked_of(call) if each.holds]
+        asked = self._asked_of(call) if asked is None else asked
+        hard = [each for each in asked if each.holds]
         if not hard and (call.caller.max_pico is None or not call.request.dialect.billable):
             return None
         self._limit(call, hard)
