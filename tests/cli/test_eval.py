@@ -159,6 +159,7 @@ def desk(tmp_path: Path, provider: Provider) -> Desk:
         f'[providers.p]\nbase_url = "{provider.url}/v1"\ndialects = ["openai.chat"]\n'
         f"price = {{ input = {PRICE['input']}, output = {PRICE['output']} }}\n"
         f'[providers.q]\nbase_url = "{provider.url}/v1"\ndialects = ["openai.chat"]\n'
+        "[circuits]\nenabled = false\n"  # five failures in a row would open one, or not, by chance
     )
     return Desk(tmp_path, config)
 
