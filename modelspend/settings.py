@@ -26,7 +26,6 @@ from modelspend.sections import (
     DialectName,
     Limit,
     ModelFacts,
-    Otlp,
     PriceOverride,
     Profile,
     Provider,
@@ -41,9 +40,9 @@ from modelspend.sections import (
     Tenant,
     Upstream,
     View,
-    Webhook,
     Workflow,
 )
+from modelspend.sink_sections import Otlp, Webhook
 
 __all__ = [
     "BUILT_IN_PROFILE",

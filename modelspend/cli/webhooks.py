@@ -14,7 +14,7 @@ from modelspend.cli.output import Json, draw, write_json
 from modelspend.errors import CheckFailed, NotFound, Usage
 
 if TYPE_CHECKING:
-    from modelspend.sections import Webhook
+    from modelspend.sink_sections import Webhook
     from modelspend.sinks import Standing
     from modelspend.store import Store
     from modelspend.store.webhooks import Delivery

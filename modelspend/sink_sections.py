@@ -1,0 +1,67 @@
+"""The sections that say where the ledger is sent: who is told, how, and with which secret.
+
+A secret never stands in the file: a key that ends in `_env` names the variable that holds it.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from modelspend.section import EnvName, EventType, Name, Section, SinkUrl, Wait
+
+
+class Webhook(Section):
+    """An HTTP server that is told of events; signed, retried, and kept when it cannot be told."""
+
+    url: SinkUrl | None = Field(None, description="Where it is sent: https://…")
+    url_env: EnvName | None = Field(
+        None, description="The variable that holds its address, when that is a secret; wins."
+    )
+    types: tuple[EventType, ...] = Field(
+        ("alert.*", "budget.*", "circuit.*", "failover"),
+        min_length=1,
+        description='Types of events: whole, or their beginning with *; "receipt.created" too.',
+    )
+    tenant: Name | None = Field(None, description="Only what concerns this tenant.")
+    secrets: tuple[EnvName, ...] = Field(
+        (), description="Variables that hold its secrets, the newest first: all of them sign."
+    )
+    retry_s: tuple[Wait, ...] = Field(
+        (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400),
+        description="Seconds before each further try; after the last it is a dead letter.",
+    )
+    timeout_s: float = Field(15, gt=0, le=120, description="How long a try may take.")
+    allow_private: bool = Field(
+        False, description="It lies on this machine or in a private network; also allows http."
+    )
+    enabled: bool = Field(True, description="false sends nothing, and loses what happens.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "Webhook":
+        if self.url is None and self.url_env is None:
+            raise ValueError("write url, or url_env")
+        return self
+
+
+class Otlp(Section):
+    """Traces for an OpenTelemetry collector: a span for each receipt and each of its steps."""
+
+    endpoint: SinkUrl | None = Field(
+        None, description="Where they are sent; the variable OTLP_ENDPOINT wins over it."
+    )
+    protocol: Literal["http/json", "http/protobuf"] | None = Field(
+        None, description="How they are said; http/json unless OTEL_EXPORTER_OTLP_PROTOCOL is set."
+    )
+    token_env: EnvName = Field(
+        "OTLP_TOKEN", description="The variable that holds the authorization header."
+    )
+    gzip: bool = Field(True, description="Compress what is sent.")
+    timeout_s: float = Field(10, gt=0, le=120, description="How long one batch may take.")
+    prompts: bool = Field(
+        False, description="Also send prompts and answers, where bodies are kept."
+    )
+    keep_days: int = Field(30, ge=0, le=365, description="Days that otel_traces keeps spans.")
+    allow_private: bool = Field(
+        False, description="It lies on this machine or in a private network; also allows http."
+    )
+    enabled: bool = Field(True, description="false sends nothing, whatever variables say.")
