@@ -70,7 +70,7 @@ class Sinks:
             row = book.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchone()
             return _standing(*row)[0]
 
-        return await needed(self._writer).later(put)
+        return await needed(self._writer).aside(put)  # behind what it wrote before it was stopped
 
     async def advance(
         self,
@@ -97,11 +97,11 @@ class Sinks:
             for one in also:
                 one(book)
 
-        await needed(self._writer).later(put)
+        await needed(self._writer).aside(put)
 
     async def failed(self, name: str, error: str, at_ms: int) -> None:
         """What went wrong last."""
-        await needed(self._writer).later(lambda book: _fail(book, name, error, at_ms))
+        await needed(self._writer).aside(lambda book: _fail(book, name, error, at_ms))
 
     async def rows(self) -> list[Standing]:
         """Every sink as it is written down, without what waits in the ledger."""

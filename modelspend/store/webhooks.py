@@ -106,7 +106,7 @@ class Webhooks:
             for end in ends:
                 end(book)
 
-        await needed(self._writer).later(put)
+        await needed(self._writer).aside(put)
 
     @staticmethod
     def delivered(one: Delivery, http_status: int, at_ms: int) -> Also:
