@@ -89,7 +89,7 @@ def select(
     limit: int,
 ) -> list[Event]:
     """Events of a place in the table, in an order; `where` must hold for each."""
-    terms, more = _terms(where)
+    terms, more = conditions(where)
     rows = conn.execute(
         f"SELECT {EVENT_COLUMNS} FROM events WHERE {' AND '.join((place, *terms))}"
         f" ORDER BY {order} LIMIT ?",
@@ -98,7 +98,8 @@ def select(
     return [_event(*row) for row in rows]
 
 
-def _terms(where: Wanted) -> tuple[list[str], list[Any]]:
+def conditions(where: Wanted) -> tuple[list[str], list[Any]]:
+    """What must hold for each event, and the values in it."""
     terms: list[str] = []
     values: list[Any] = []
     if where.kinds:
