@@ -218,16 +218,20 @@ class Webhooks:
 def filing(deliveries: Sequence[Delivery]) -> Also:
     """New deliveries, written with the sink's number."""
 
+    rows = [
+        (
+            *(one.delivery_id, one.webhook, one.seq, one.type, one.tenant),
+            *(one.created_at_ms, one.due_at_ms),
+        )
+        for one in deliveries
+    ]
+
     def put(book: Book) -> None:
-        for one in deliveries:
-            book.execute(
-                "INSERT INTO webhook_deliveries (delivery_id, webhook, seq, type, tenant,"
-                " created_at, due_at, status) VALUES (?, ?, ?, ?, ?, ?, ?, 'pending')",
-                (
-                    *(one.delivery_id, one.webhook, one.seq, one.type, one.tenant),
-                    *(one.created_at_ms, one.due_at_ms),
-                ),
-            )
+        book.conn.executemany(
+            "INSERT INTO webhook_deliveries (delivery_id, webhook, seq, type, tenant,"
+            " created_at, due_at, status) VALUES (?, ?, ?, ?, ?, ?, ?, 'pending')",
+            rows,
+        )
 
     return put
 
