@@ -16,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 from modelspend import tasks
 from modelspend.errors import LedgerUnavailable, Overloaded
 from modelspend.exporters.http import NotNow
+from modelspend.exporters.ration import Ration
 from modelspend.record import record
 from modelspend.sinks import Standing, Wants
 from modelspend.store import Store
@@ -72,8 +73,9 @@ class Filer(Sink, Protocol):
 
     def file(self, batch: Sequence[Heading]) -> Also: ...
 
-    async def work(self, news: asyncio.Event) -> None:
-        """Until it is cancelled; `news` is set when there may be more to send."""
+    async def work(self, news: asyncio.Event, ration: Ration) -> None:
+        """Until it is cancelled; `news` is set when there may be more to send. What it starts
+        beside itself runs in the ration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class Pump:
         self._pace = pace or Pace()
         self._lines: dict[str, Line] = {}
         self._listens = False
+        self._ration = Ration()
 
     async def start(self, sinks: Sequence[Sink]) -> None:
         """Begin, or go on with others: those that ran before are stopped first."""
@@ -134,12 +137,13 @@ class Pump:
             self._lines[sink.name] = line
             self._spawn(line, self._run(line))
             if isinstance(sink, Filer):
-                self._spawn(line, sink.work(line.work))
+                self._spawn(line, sink.work(line.work, self._ration))
 
     def _spawn(self, line: Line, work: Coroutine[Any, Any, None]) -> None:
-        line.running.append(tasks.spawn(work, f"sink {line.sink.name}"))
+        line.running.append(tasks.spawn(self._ration.run(work), f"sink {line.sink.name}"))
 
     def _wake(self, last: int) -> None:
+        self._ration.heard()
         for line in self._lines.values():
             line.news.set()
 

@@ -17,12 +17,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from hashlib import sha256
+from itertools import islice
 from random import Random
 from typing import Any
 
 from modelspend.errors import ConfigInvalid, LedgerUnavailable, Overloaded
 from modelspend.events import Event
 from modelspend.exporters.http import Answered, Door, NotNow
+from modelspend.exporters.ration import Ration
 from modelspend.money import dumps
 from modelspend.receipt_json import iso, to_json
 from modelspend.settings import Settings, Webhook
@@ -32,7 +34,7 @@ from modelspend.store.sinks import Also, Emission, Heading
 from modelspend.store.webhooks import Delivery, filing
 
 MOST_BYTES = 20_000  # what Standard Webhooks asks of a payload
-_AT_ONCE, _EACH = 4, 8
+_AT_ONCE, _EACH = 4, 4
 _ROUND_S = 1.0
 _LOOK_S = 30.0
 _PATIENCE = 5  # failures in a row, after which an endpoint is left alone for a while
@@ -136,7 +138,7 @@ class WebhookSink:
         now_ms = self._now_ms()
         return filing([_delivery(self._to.name, one, now_ms) for one in batch])
 
-    async def work(self, news: asyncio.Event) -> None:
+    async def work(self, news: asyncio.Event, ration: Ration) -> None:
         """Deliver what is due, a few at a time, until cancelled."""
         while True:
             try:
@@ -146,7 +148,7 @@ class WebhookSink:
                 most = 1 if resting else _AT_ONCE * _EACH
                 due = await self._store.webhooks.due(self._to.name, self._now_ms(), most)
                 if due.deliveries:
-                    await self._tried(due.deliveries)
+                    await self._tried(due.deliveries, ration)
                     continue
                 wait_s = _LOOK_S
                 if due.next_at_ms is not None:
@@ -157,18 +159,21 @@ class WebhookSink:
             except (LedgerUnavailable, Overloaded):
                 await asyncio.sleep(_TROUBLE_S)
 
-    async def _tried(self, due: Sequence[Delivery]) -> None:
+    async def _tried(self, due: Sequence[Delivery], ration: Ration) -> None:
         """What each came to is written at once, after a moment or when none is left to try."""
         left, ends = iter(due), list[Also]()
         until = time.monotonic() + _ROUND_S
 
         async def hand() -> None:
-            for one in left:
-                ends.append(await self._deliver(one))
-                if self._failures >= _PATIENCE or time.monotonic() > until:
-                    return
+            while few := list(islice(left, _EACH)):
+                told = await self._store.webhooks.told(few)
+                for one in few:
+                    ends.append(await self._deliver(one, told.get(one.seq)))
+                    if self._failures >= _PATIENCE or time.monotonic() > until:
+                        return
 
-        hands = await asyncio.gather(*(hand() for _ in range(_AT_ONCE)), return_exceptions=True)
+        running = (ration.run(hand()) for _ in range(_AT_ONCE))
+        hands = await asyncio.gather(*running, return_exceptions=True)
         await self._store.webhooks.write(ends)
         for one in hands:
             if isinstance(one, BaseException):
@@ -179,9 +184,8 @@ class WebhookSink:
         over = self._failures - _PATIENCE
         return 0.0 if over < 0 else min(_PAUSE_S * 2.0 ** min(over, 30), _MOST_PAUSE_S)
 
-    async def _deliver(self, one: Delivery) -> Also:
+    async def _deliver(self, one: Delivery, told: Emission | None) -> Also:
         """One try, and what is to be written of it."""
-        told = await self._store.webhooks.told(one.seq)
         if told is None:
             return self._failed(one, b"", None, "what it tells is no longer in the ledger", None)
         try:

@@ -86,17 +86,13 @@ class Webhooks:
 
         return await self._readers.ask(ask)
 
-    async def told(self, seq: int) -> Emission | None:
-        """What a delivery tells."""
+    async def told(self, deliveries: Sequence[Delivery]) -> dict[int, Emission]:
+        """What they tell, by its number; what is no longer in the ledger is missing."""
+        numbers = [one.seq for one in deliveries]
 
-        def ask(conn: sqlite3.Connection) -> Emission | None:
-            events = select(conn, Wanted(), "seq = ? AND seq = ?", (seq, seq), "seq", 1)
-            if events:
-                return events[0]
-            row = conn.execute("SELECT seq FROM receipts WHERE seq = ?", (seq,)).fetchone()
-            return load(conn, [seq])[0] if row else None
-
-        return await self._readers.ask(ask)
+        return await self._readers.ask(
+            lambda conn: {seq: told for seq in numbers if (told := _told(conn, seq))}
+        )
 
     async def write(self, ends: Sequence[Also]) -> None:
         """What several tries came to, made durable at once: each write of its own would cost calls
@@ -234,6 +230,14 @@ def filing(deliveries: Sequence[Delivery]) -> Also:
         )
 
     return put
+
+
+def _told(conn: sqlite3.Connection, seq: int) -> Emission | None:
+    events = select(conn, Wanted(), "seq = ? AND seq = ?", (seq, seq), "seq", 1)
+    if events:
+        return events[0]
+    row = conn.execute("SELECT seq FROM receipts WHERE seq = ?", (seq,)).fetchone()
+    return load(conn, [seq])[0] if row else None
 
 
 def _sink(webhook: str) -> str:
