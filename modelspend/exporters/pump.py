@@ -206,7 +206,7 @@ class Pump:
     async def _rest(self, line: Line) -> None:
         """Until there is news, and a little longer: a batch of one is a waste."""
         await line.news.wait()
-        await asyncio.sleep(line.sink.linger_s)
+        await asyncio.sleep(max(line.sink.linger_s, self._ration.linger_s))
 
     async def _batch(self, line: Line) -> bool:
         """Send the next one; whether there was any way to go."""

@@ -12,8 +12,9 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-SHARE = float(__import__("os").environ.get("SHARE", "0.04"))
+SHARE = 0.01
 _CALM_S = 1.0  # so long after the last receipt no call is going on
+_LINGER_S = 1.0
 _BURST_S = 0.0003  # what may be taken at once: a timer for each small step would cost more
 _TYPICAL_S = 0.0001  # what a turn is reckoned at until it has been taken
 _MOST_DEBT_S = 1.0  # one step that took very long shall not stop the others for ever
@@ -28,6 +29,11 @@ class Ration:
     def heard(self) -> None:
         """A call goes on."""
         self._busy_until = time.monotonic() + _CALM_S
+
+    @property
+    def linger_s(self) -> float:
+        """How long a batch is waited for at least: fewer and larger ones cost calls less."""
+        return _LINGER_S if time.monotonic() < self._busy_until else 0.0
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work` returns or raises; cancelling it cancels that."""
