@@ -1,4 +1,4 @@
-"""What sinks cost calls: one sidecar without any, one with every sink on and a black hole behind."""
+"""What sinks cost calls: a sidecar without any beside one with all of them and a black hole."""
 
 from contextlib import ExitStack
 from statistics import median
