@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING
 
-from modelspend.alerts import HOUR_MS, HOURS, Alert, Level, Scope, cents, graded
+from modelspend.alerts import HOUR_MS, HOURS, Alert, Level, Scope, cents, graded, key_of
 from modelspend.money import usd_text
 from modelspend.record import record
 
@@ -102,7 +102,7 @@ def _judged(
     pair: tuple[float, float] = getattr(limits, rate.rule)
     seen = one.last(rate.hours)
     value = rate.value(seen, one, limits)
-    was = before.get(f"{rate.rule}:{one.scope}:{one.name}", "ok")
+    was = before.get(key_of(rate.rule, one.scope, one.name), "ok")
     level = "ok" if value is None else graded(value, pair, before=was, info=rate.info)
     if value is None or level == "ok":
         return
@@ -122,7 +122,7 @@ def _judged(
         from_ms=start,
         receipts=None if rate.receipts is None else {**rate.receipts, **named},
         see=rate.see,
-        hours=rate.hours,
+        lasts_ms=rate.hours * HOUR_MS,
     )
 
 
@@ -281,3 +281,6 @@ _RATES = (
         info=1e-9,
     ),
 )
+
+DAILY = frozenset(rate.rule for rate in _RATES if rate.hours > 1)
+"""The rules that look back over more than an hour."""

@@ -75,9 +75,7 @@ class Email(Channel):
     username_env: EnvName | None = Field(
         None, description="The variable that holds the user's name, where it wants one."
     )
-    password_env: EnvName | None = Field(
-        None, description="The variable that holds the password."
-    )
+    password_env: EnvName | None = Field(None, description="The variable that holds the password.")
     sender: Mailbox = Field(..., description="From whom it is.")
     to: tuple[Mailbox, ...] = Field(..., min_length=1, max_length=50, description="To whom.")
 

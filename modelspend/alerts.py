@@ -55,7 +55,8 @@ class Alert:
     `since_ms` is since when it holds, as far back as was looked. `receipts` is the filter that
     finds its receipts from `from_ms` on, null where none tells them apart; then `see` is the
     command that shows more, without its time. It is told once in a window: the one that begins at
-    `window_ms` where the rule has windows of its own, else one of so many `hours`.
+    `window_ms` where the rule has windows of its own (`window` names one of several), else one that
+    lasts `lasts_ms`.
     """
 
     rule: str
@@ -69,13 +70,19 @@ class Alert:
     from_ms: int | None = None
     receipts: Mapping[str, str] | None = None
     see: str | None = None
+    window: str = ""
     window_ms: int | None = None
-    hours: int = 1
+    lasts_ms: int = HOUR_MS
 
     @property
     def key(self) -> str:
         """What is the same alert the next time somebody looks."""
-        return f"{self.rule}:{self.scope}:{self.name}"
+        return key_of(self.rule, self.scope, self.name, self.window)
+
+
+def key_of(rule: str, scope: str, name: str, window: str = "") -> str:
+    """The key of an alert."""
+    return ":".join((rule, scope, name, window)).removesuffix(":")
 
 
 def graded(
@@ -147,7 +154,7 @@ def of_budgets(
         rules = [f"{percent}%" for percent in passed[-1:]] or list(early)
         times = [told_at.get((budget.key, usage.starts_at_ms or 0, rule)) for rule in rules]
         known = [at for at in times if at is not None]
-        level = _of_marks(passed, early)
+        level, rolling = _of_marks(passed, early), budget.window.kind == "rolling"
         named: dict[str, str] = {} if budget.scope == "process" else {budget.scope: budget.name}
         yield Alert(
             rule="budget_burn",
@@ -161,7 +168,9 @@ def of_budgets(
             from_ms=usage.starts_at_ms,
             receipts=named if budget.scope in _BY_NAME else None,
             see="budgets list",
-            window_ms=usage.starts_at_ms or 0,
+            window=budget.window.name,
+            window_ms=None if rolling else usage.starts_at_ms or 0,
+            lasts_ms=budget.window.length_ms if rolling else HOUR_MS,
         )
 
 
@@ -207,8 +216,8 @@ def of_circuits(
         provider, model, _ = one.circuit
         incident = going_on.get(one.circuit)
         drill = None if incident is None else incident.drill
-        since = one.changed_at_ms if incident is None else min(
-            one.changed_at_ms, incident.opened_at_ms
+        since = (
+            one.changed_at_ms if incident is None else min(one.changed_at_ms, incident.opened_at_ms)
         )
         name = provider if model == ANY else f"{provider}/{model}"
         waits = one.retry_at_ms is None or one.retry_at_ms > now_ms
@@ -234,8 +243,7 @@ def of_circuits(
             name=provider if model == ANY else f"{provider}/{model}",
             said=(
                 f"Over: it lasted {minutes:.1f} minutes ({past.reason}), {past.calls_affected}"
-                " calls were affected."
-                + (f" A drill did it ({past.drill})." if past.drill else "")
+                " calls were affected." + (f" A drill did it ({past.drill})." if past.drill else "")
             ),
             since_ms=past.opened_at_ms,
             from_ms=past.opened_at_ms,

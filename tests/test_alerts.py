@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelspend.alert_rates import Seen, Watched, p95, rates
+from modelspend.alert_sections import Alerts
 from modelspend.alerts import (
     HOUR_MS,
     HOURS,
@@ -29,7 +30,6 @@ from modelspend.budgets import Budget, Usage
 from modelspend.circuits import CircuitKey, Saved
 from modelspend.incidents import Incident
 from modelspend.receipt import FailureClass
-from modelspend.alert_sections import Alerts
 from modelspend.windows import parse
 
 NOW = 1_795_000_000_000

@@ -265,7 +265,16 @@ def test_committed_text_names_no_path_of_the_machine_it_was_written_on() -> None
             assert not any(place in line for place in places), f"{named(path)}:{number}"
 
 
-NOT_DRAWN_BY_ROWS = {"budgets", "exhaustion", "forecast", "lines", "roi", "table", "tried", "watched"}
+NOT_DRAWN_BY_ROWS = {
+    "budgets",
+    "exhaustion",
+    "forecast",
+    "lines",
+    "roi",
+    "table",
+    "tried",
+    "watched",
+}
 """What reports share, and those of another shape, which their commands draw themselves."""
 
 

@@ -2,6 +2,7 @@ CREATE TABLE alarms (
   rule TEXT NOT NULL,
   scope TEXT NOT NULL,
   name TEXT NOT NULL,
+  period TEXT NOT NULL,
   level TEXT NOT NULL,
   message TEXT NOT NULL,
   value REAL,
@@ -15,7 +16,7 @@ CREATE TABLE alarms (
   resolved_at INTEGER,
   told TEXT,
   is_open INTEGER NOT NULL,
-  PRIMARY KEY (rule, scope, name)
+  PRIMARY KEY (rule, scope, name, period)
 ) WITHOUT ROWID;
 
 CREATE TABLE alarm_silences (
