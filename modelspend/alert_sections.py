@@ -85,6 +85,8 @@ class Email(Channel):
             raise ValueError("write both username_env and password_env, or neither")
         if self.tls == "none" and not self.allow_private:
             raise ValueError('tls = "none" is only for a server with allow_private = true')
+        if self.tls == "none" and self.username_env is not None:
+            raise ValueError("a password is sent over TLS alone")
         return self
 
 

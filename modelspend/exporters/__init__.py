@@ -6,7 +6,7 @@ runs them. A sink never touches a request: it reads the ledger behind everybody'
 
 from collections.abc import Callable, Mapping, Sequence
 
-from modelspend.exporters import otlp, webhooks
+from modelspend.exporters import email, otlp, pagerduty, slack, webhooks
 from modelspend.exporters.pump import Pace, Pump, Sink
 from modelspend.settings import Settings
 from modelspend.store import Store
@@ -17,6 +17,9 @@ Make = Callable[[Settings, Mapping[str, str], Store], Sequence[Sink]]
 EXPORTERS: tuple[tuple[str, Make], ...] = (
     ("webhooks", webhooks.sinks),
     ("otlp", otlp.sinks),
+    ("slack", slack.sinks),
+    ("pagerduty", pagerduty.sinks),
+    ("email", email.sinks),
 )
 
 __all__ = ["EXPORTERS", "Make", "Pace", "Pump", "Sink", "sinks_of"]
