@@ -33,8 +33,13 @@ _PORTS = {"starttls": 587, "whole": 465, "none": 25}
 
 def sinks(settings: Settings, env: Mapping[str, str], store: Store) -> list[Channel]:
     """One for each `[alerts.email.NAME]`. Raises ConfigInvalid when a secret is missing."""
+    return channels(settings, env, str(store.path))
+
+
+def channels(settings: Settings, env: Mapping[str, str], ledger: str) -> list[Channel]:
+    """The same, of the ledger at a path."""
     found = settings.alerts.email.items()
-    return [channel(name, section, env) for name, section in found if section.enabled]
+    return [channel(name, one, env) for name, one in found if one.enabled]
 
 
 def channel(name: str, section: Email, env: Mapping[str, str]) -> Channel:
@@ -68,7 +73,8 @@ def channel(name: str, section: Email, env: Mapping[str, str]) -> Channel:
 
 def _trust(where: str, section: Email) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=section.ca_file)
+        file = None if section.ca_file is None else section.ca_file.expanduser()
+        return ssl.create_default_context(cafile=file)
     except (OSError, ssl.SSLError):
         raise ConfigInvalid(
             f"{where}.ca_file: {section.ca_file} holds no certificates that can be read.",

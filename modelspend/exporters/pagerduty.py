@@ -28,9 +28,13 @@ _MOST_SUMMARY, _MOST_KEY = 1024, 255
 
 def sinks(settings: Settings, env: Mapping[str, str], store: Store) -> list[Channel]:
     """One for each `[alerts.pagerduty.NAME]`. Raises ConfigInvalid when its key is not set."""
+    return channels(settings, env, str(store.path))
+
+
+def channels(settings: Settings, env: Mapping[str, str], ledger: str) -> list[Channel]:
+    """The same, of the ledger at a path."""
     found = settings.alerts.pagerduty.items()
-    return [channel(name, section, env, str(store.path)) for name, section in found
-            if section.enabled]  # fmt: skip
+    return [channel(name, one, env, ledger) for name, one in found if one.enabled]
 
 
 def channel(name: str, section: PagerDuty, env: Mapping[str, str], ledger: str) -> Channel:

@@ -26,8 +26,13 @@ _OVER = ":white_check_mark:"
 
 def sinks(settings: Settings, env: Mapping[str, str], store: Store) -> list[Channel]:
     """One for each `[alerts.slack.NAME]`. Raises ConfigInvalid when its address is not set."""
+    return channels(settings, env, str(store.path))
+
+
+def channels(settings: Settings, env: Mapping[str, str], ledger: str) -> list[Channel]:
+    """The same, of the ledger at a path."""
     found = settings.alerts.slack.items()
-    return [channel(name, section, env) for name, section in found if section.enabled]
+    return [channel(name, one, env) for name, one in found if one.enabled]
 
 
 def channel(name: str, section: Slack, env: Mapping[str, str]) -> Channel:
