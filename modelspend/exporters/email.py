@@ -27,7 +27,7 @@ from modelspend.settings import Email, Settings
 from modelspend.store import Store
 
 _MOST_AT_ONCE = 50
-_LINGER_S = 5.0
+_LINGER_S = 2.0
 _PORTS = {"starttls": 587, "whole": 465, "none": 25}
 
 
