@@ -88,6 +88,10 @@ def test_whatever_goes_off_its_body_is_valid(
     assert ("payload" in shape) is (kind != RESOLVED)
 
 
+def test_long_names_and_sentences_are_cut_to_what_pagerduty_takes() -> None:
+    VALID.validate(body(told(name="n" * 600, said="s" * 2000), KEY, "here"))
+
+
 def test_the_description_bites() -> None:
     good = body(told(), KEY, "here")
     assert VALID.is_valid(good)

@@ -111,6 +111,26 @@ async def test_a_series_that_hovers_pages_once_and_its_end_is_told_once(watched:
     assert state_of(alarms["fallback_rate:tenant:acme"]) == "resolved"
 
 
+async def test_a_rate_is_quiet_only_a_tenth_below_its_limit(watched: Watched) -> None:
+    calls, begin = answered(30, 300), NOW
+    await write(watched.store, minute(calls, begin, 10, of=100))  # a tenth
+    watched.now_ms += 10 * MINUTE
+    await watched.look()
+    assert (FIRED, "tenant:acme") in await watched.told("fallback_rate")
+    await write(watched.store, minute(calls, begin, 0, of=6))  # 9.4 %
+    for _ in range(15):
+        await watched.look()
+    assert RESOLVED not in [kind for kind, _ in await watched.told("fallback_rate")]
+    await write(watched.store, minute(calls, begin, 0, of=6))  # 8.9 %
+    for _ in range(7):
+        await watched.look()
+    assert (RESOLVED, "tenant:acme") in await watched.told("fallback_rate")
+    await write(watched.store, minute(calls, begin, 1, of=5))  # 9.4 %: below it from below
+    await watched.look()
+    alarms = {one.key: one for one in await watched.store.alarms.known()}
+    assert state_of(alarms["fallback_rate:tenant:acme"]) == "resolved"
+
+
 async def test_a_restart_while_it_goes_on_tells_nobody_again(watched: Watched) -> None:
     await write(watched.store, minute(answered(22, 200), NOW, 30, of=40))
     for _ in range(10):
