@@ -144,7 +144,9 @@ class Store:
     async def open_read(cls, path: Path) -> "Store":
         """For commands that read, beside a daemon or without one. Raises NotFound."""
         await asyncio.to_thread(_bring_up, path, make=False)
-        return cls(path, Readers(lambda: files.connect_reader(path), threads=1, limit_s=None))
+        return cls(
+            path, Readers(lambda: files.connect_reader(path), threads=_READERS, limit_s=None)
+        )
 
     @classmethod
     async def open_notes(cls, path: Path) -> "Store":
