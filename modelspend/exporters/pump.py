@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from modelspend import tasks
@@ -135,11 +136,11 @@ class Pump:
             done = standing.sent + standing.dropped + standing.filed
             line = Line(sink, standing, counted=standing.cursor, emitted=done)
             self._lines[sink.name] = line
-            self._spawn(line, self._run(line))
+            self._spawn(line, partial(self._run, line))
             if isinstance(sink, Filer):
-                self._spawn(line, sink.work(line.work, self._ration))
+                self._spawn(line, partial(sink.work, line.work, self._ration))
 
-    def _spawn(self, line: Line, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, line: Line, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         line.running.append(tasks.spawn(self._ration.run(work), f"sink {line.sink.name}"))
 
     def _wake(self, last: int) -> None:

@@ -7,12 +7,13 @@ end does and however much it has to say; what it cannot say now stays in the led
 
 import asyncio
 import time
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import closing
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-SHARE = 0.01
+SHARE = 0.02
 _CALM_S = 1.0  # so long after the last receipt no call is going on
 _LINGER_S = 1.0
 _BURST_S = 0.0003  # what may be taken at once: a timer for each small step would cost more
@@ -35,9 +36,10 @@ class Ration:
         """How long a batch is waited for at least: fewer and larger ones cost calls less."""
         return _LINGER_S if time.monotonic() < self._busy_until else 0.0
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """What `work` returns or raises; cancelling it cancels that."""
-        return await _Steps(work, self)
+        with closing(work()) as begun:
+            return await _Steps(begun, self)
 
     def turn(self) -> float:
         """When the next step may be taken, in seconds from now; it is taken then."""
@@ -79,8 +81,5 @@ class _Steps(Generic[T]):
                 self._ration.spent(time.thread_time() - began)
             try:
                 yield awaited
-            except GeneratorExit:
-                self._work.close()
-                raise
-            except BaseException as error:
+            except (Exception, asyncio.CancelledError) as error:
                 raised = error

@@ -172,7 +172,7 @@ class WebhookSink:
                     if self._failures >= _PATIENCE or time.monotonic() > until:
                         return
 
-        running = (ration.run(hand()) for _ in range(_AT_ONCE))
+        running = (ration.run(hand) for _ in range(_AT_ONCE))
         hands = await asyncio.gather(*running, return_exceptions=True)
         await self._store.webhooks.write(ends)
         for one in hands:

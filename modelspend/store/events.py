@@ -111,6 +111,10 @@ def conditions(where: Wanted) -> tuple[list[str], list[Any]]:
     if where.provider is not None:
         terms.append(f"? IN ({', '.join(f'json_extract(data, {path!r})' for path in _NAMED)})")
         values.append(where.provider)
+    for path, wanted in (("$.level", where.levels), ("$.rule", where.rules)):
+        if wanted:
+            terms.append(f"json_extract(data, '{path}') IN ({', '.join('?' * len(wanted))})")
+            values += wanted
     if where.since_ms is not None:
         terms.append("created_at >= ?")
         values.append(where.since_ms)

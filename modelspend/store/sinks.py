@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from modelspend.events import Event, Wanted
+from modelspend.events import Event
 from modelspend.sinks import RECEIPT, Standing, Wants
 from modelspend.store.book import Book
 from modelspend.store.events import conditions, select
@@ -84,10 +84,10 @@ class Sinks:
         def put(book: Book) -> Standing:
             last = _last(book.conn)
             book.execute(
-                "INSERT INTO sinks (name, kinds, tenant, receipts, started, cursor)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
-                " kinds = excluded.kinds, tenant = excluded.tenant, receipts = excluded.receipts",
-                (name, ",".join(wants.kinds), wants.tenant, wants.receipts, last, last),
+                f"INSERT INTO sinks (name, {_WANTS}, started, cursor)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                + ", ".join(f"{column} = excluded.{column}" for column in _WANTS.split(", ")),
+                (name, *_wants_row(wants), last, last),
             )
             row = book.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchone()
             return _standing(*row)[0]
@@ -154,9 +154,9 @@ class Sinks:
 
 
 _OLDEST = "SELECT min(created_at) FROM webhook_deliveries WHERE webhook = ? AND due_at IS NOT NULL"
+_WANTS = "kinds, tenant, receipts, levels, rules"
 _SELECT = (
-    "SELECT name, kinds, tenant, receipts, cursor, sent, dropped, filed, sent_at, error, error_at"
-    " FROM sinks"
+    f"SELECT name, cursor, sent, dropped, filed, sent_at, error, error_at, {_WANTS} FROM sinks"
 )
 
 
@@ -182,19 +182,14 @@ def told_at(one: Emission) -> int:
     return one.at_ms if isinstance(one, Event) else one.receipt.created_at_ms
 
 
-def _standing(
-    name: str,
-    kinds: str,
-    tenant: str | None,
-    receipts: int,
-    cursor: int,
-    sent: int,
-    dropped: int,
-    filed: int,
-    sent_at: int | None,
-    error: str | None,
-    error_at: int | None,
-) -> tuple[Standing, Wants]:
+def _wants_row(wants: Wants) -> tuple[Any, ...]:
+    """In the order of `_WANTS`."""
+    kinds, levels, rules = map(",".join, (wants.kinds, wants.levels, wants.rules))
+    return kinds, wants.tenant, wants.receipts, levels, rules
+
+
+def _standing(*row: Any) -> tuple[Standing, Wants]:
+    name, cursor, sent, dropped, filed, sent_at, error, error_at, *wanted = row
     standing = Standing(
         name=name,
         cursor=cursor,
@@ -205,8 +200,18 @@ def _standing(
         error=error,
         error_at_ms=error_at,
     )
-    wanted = tuple(kind for kind in kinds.split(",") if kind)
-    return standing, Wants(receipts=bool(receipts), kinds=wanted, tenant=tenant)
+    kinds, tenant, receipts, levels, rules = wanted
+    return standing, Wants(
+        receipts=bool(receipts),
+        kinds=_named(kinds),
+        tenant=tenant,
+        levels=_named(levels),
+        rules=_named(rules),
+    )
+
+
+def _named(text: str) -> tuple[str, ...]:
+    return tuple(each for each in text.split(",") if each)
 
 
 def _last(conn: sqlite3.Connection) -> int:
@@ -223,7 +228,7 @@ def _headings(conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -
     until = min(last, cursor + _SCAN)
     rows: list[tuple[Any, ...]] = []
     if wants.kinds:
-        terms, values = conditions(_events_of(wants))
+        terms, values = conditions(wants.events)
         rows += conn.execute(
             "SELECT seq, created_at, kind, tenant, receipt_id FROM events"
             f" WHERE {' AND '.join((_PLACE, *terms))} ORDER BY seq LIMIT ?",
@@ -244,14 +249,9 @@ def _page(conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -> Pa
     receipts = [one.seq for one in found if one.kind == RECEIPT]
     emissions: list[Emission] = [*load(conn, receipts)]
     if len(receipts) < len(found):
-        where = _events_of(wants)
-        emissions += select(conn, where, _PLACE, (cursor, until), "seq", limit)
+        emissions += select(conn, wants.events, _PLACE, (cursor, until), "seq", limit)
         emissions.sort(key=lambda one: one.seq)
     return Page(emissions, until, last)
-
-
-def _events_of(wants: Wants) -> Wanted:
-    return Wanted(kinds=wants.kinds, tenant=wants.tenant)
 
 
 _PLACE = "seq > ? AND seq <= ?"
@@ -265,10 +265,10 @@ def _count(
     end = min(last, after + _SCAN)
     count = 0
     if wants.kinds:
-        globs = " OR ".join("kind GLOB ?" for _ in wants.kinds)
-        values: list[Any] = [after, end, wants.tenant, wants.tenant, *wants.kinds]
+        terms, values = conditions(wants.events)
         count += conn.execute(
-            f"SELECT count(*) FROM events WHERE {_RECEIPTS} AND ({globs})", values
+            f"SELECT count(*) FROM events WHERE {' AND '.join((_PLACE, *terms))}",
+            (after, end, *values),
         ).fetchone()[0]
     if wants.receipts:
         count += conn.execute(
