@@ -52,8 +52,9 @@ class Ration:
 
     def spent(self, seconds: float) -> None:
         """What the step has taken after all."""
-        owed = self._free_at + (seconds - _TYPICAL_S) / SHARE
-        self._free_at = min(owed, time.monotonic() + _MOST_DEBT_S)
+        now = time.monotonic()
+        owed = max(self._free_at, now) + (seconds - _TYPICAL_S) / SHARE
+        self._free_at = min(owed, now + _MOST_DEBT_S)
 
 
 class _Steps(Generic[T]):
