@@ -26,7 +26,7 @@ from modelspend.store.sinks import Also, Emission, Heading, told_at
 log = logging.getLogger("modelspend.sinks")
 
 _GRACE_S = 2.0
-_FEW = 8
+_FEW = 4
 
 
 @record
@@ -205,9 +205,11 @@ class Pump:
                 await asyncio.sleep(self._pace.first_s)
 
     async def _rest(self, line: Line) -> None:
-        """Until there is news, and a little longer: a batch of one is a waste."""
+        """Until there is news, and a little longer: a batch of one is a waste. Not all of them for
+        as long: what they write at the same time, a call waits for."""
         await line.news.wait()
-        await asyncio.sleep(max(line.sink.linger_s, self._ration.linger_s))
+        longer_s = self._ration.linger_s * (0.5 + self._chance())
+        await asyncio.sleep(max(line.sink.linger_s, longer_s))
 
     async def _batch(self, line: Line) -> bool:
         """Send the next one; whether there was any way to go."""
