@@ -26,7 +26,7 @@ from modelspend.store.sinks import Also, Emission, Heading, told_at
 log = logging.getLogger("modelspend.sinks")
 
 _GRACE_S = 2.0
-_FEW = 4
+_FEW = 2
 
 
 @record

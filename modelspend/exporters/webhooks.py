@@ -34,7 +34,7 @@ from modelspend.store.sinks import Also, Emission, Heading
 from modelspend.store.webhooks import Delivery, filing
 
 MOST_BYTES = 20_000  # what Standard Webhooks asks of a payload
-_AT_ONCE, _EACH = 4, 4
+_AT_ONCE, _EACH = 4, 2
 _ROUND_S = 1.0
 _LOOK_S = 30.0
 _PATIENCE = 5  # failures in a row, after which an endpoint is left alone for a while
@@ -111,7 +111,7 @@ def _secret(env: Mapping[str, str], name: str, variable: str) -> bytes:
 class WebhookSink:
     """Files what is wanted, and delivers what is filed."""
 
-    most = 100
+    most = 32
     linger_s = 0.2
 
     def __init__(
@@ -145,7 +145,7 @@ class WebhookSink:
                 await asyncio.sleep(self._pause_s())
                 news.clear()
                 resting = self._failures >= _PATIENCE
-                most = 1 if resting else _AT_ONCE * _EACH
+                most = 1 if resting else _AT_ONCE * 4
                 due = await self._store.webhooks.due(self._to.name, self._now_ms(), most)
                 if due.deliveries:
                     await self._tried(due.deliveries, ration)
