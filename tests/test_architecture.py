@@ -269,6 +269,7 @@ NOT_DRAWN_BY_ROWS = {
     "budgets",
     "exhaustion",
     "forecast",
+    "glance",
     "lines",
     "roi",
     "table",
