@@ -10,6 +10,7 @@ from modelspend.exporters import datadog, email, otlp, pagerduty, slack, webhook
 from modelspend.exporters.channels import Channel
 from modelspend.exporters.pump import Pace, Pump, Sink
 from modelspend.settings import Settings
+from modelspend.sinks import datadog_off
 from modelspend.store import Store
 
 Make = Callable[[Settings, Mapping[str, str], Store], Sequence[Sink]]
@@ -58,6 +59,6 @@ def turned_off(settings: Settings, env: Mapping[str, str]) -> list[str]:
         off += [f"{kind}:{name}" for name, one in named.items() if not one.enabled]
     if not settings.otlp.enabled:
         off.append(otlp.NAME)
-    whole = not settings.datadog.enabled or datadog.switched_off(env)
+    whole = not settings.datadog.enabled or datadog_off(env)
     parts = ((datadog.LOGS, settings.datadog.logs), (datadog.METRICS, settings.datadog.metrics))
     return [*off, *(name for name, on in parts if whole or not on)]

@@ -9,11 +9,12 @@ import asyncio
 import gzip
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from modelspend import __version__
-from modelspend.errors import ConfigInvalid
+from modelspend.errors import ConfigInvalid, Overloaded
 from modelspend.events import Event
 from modelspend.exporters.channels import source
 from modelspend.exporters.datadog_metrics import Names, Series, gauges_of, series_of
@@ -23,7 +24,7 @@ from modelspend.money import dumps, usd
 from modelspend.receipt import Receipt
 from modelspend.settings import Datadog, Settings
 from modelspend.sink_sections import DatadogSite
-from modelspend.sinks import Wants
+from modelspend.sinks import Wants, datadog_off
 from modelspend.store import Store
 from modelspend.store.sinks import Emission, told_at
 
@@ -33,7 +34,6 @@ MOST_SERIES_BYTES, MOST_SERIES_PACKED = 5_000_000, 500_000
 _OLDEST_LOG_MS = 18 * 3_600_000
 _OLDEST_POINT_MS = 3_600_000
 _GAUGES_EVERY_S = 30.0
-_OFF = frozenset({"false", "0", "no", "off"})
 _STATUSES = {"critical": "critical", "warn": "warning"}
 
 
@@ -67,15 +67,10 @@ def sinks(settings: Settings, env: Mapping[str, str], store: Store) -> list["Log
     return made
 
 
-def switched_off(env: Mapping[str, str]) -> bool:
-    """Whether the switch in the environment stops all of it, whatever else is set."""
-    return env.get("DD_METRICS_ENABLED", "").strip().lower() in _OFF
-
-
 def account(section: Datadog, env: Mapping[str, str]) -> Account | None:
     """From the section and the variables that Datadog's own agents read; null: nothing is sent."""
     key = env.get(section.api_key_env, "").strip()
-    if not key or not section.enabled or switched_off(env):
+    if not key or not section.enabled or datadog_off(env):
         return None
     site = env.get("DD_SITE", "").strip() or section.site
     if site not in get_args(DatadogSite):
@@ -156,7 +151,7 @@ class Logs:
     def _bodies(self, batch: Sequence[Emission]) -> list[tuple[int, bytes]]:
         """How many logs each has, and its bytes, packed."""
         logs = [shortened(log_of(one, self._to)) for one in batch]
-        return [(len(part), gzip.compress(b"[" + b",".join(part) + b"]", 1))
+        return [(len(part), gzip.compress(b"[" + b",".join(part) + b"]", 1, mtime=0))
                 for part in parts(logs, MOST_LOGS, MOST_LOGS_BYTES)]  # fmt: skip
 
     async def close(self) -> None:
@@ -271,6 +266,7 @@ class Metrics:
     wants = Wants(kinds=("failover", "budget.*", "alert.*"))
     most = 1000
     linger_s = 10.0
+    most_packed = MOST_SERIES_PACKED
 
     def __init__(
         self, to: Account, section: Datadog, store: Store, now_ms: Callable[[], int] = _wall_ms
@@ -306,8 +302,8 @@ class Metrics:
     async def _packed(self, items: list[bytes]) -> str | None:
         """In halves where it is too much for the intake even when it is packed."""
         whole = b'{"series":[' + b",".join(items) + b"]}"
-        body = await asyncio.to_thread(gzip.compress, whole, 1)
-        if len(body) > MOST_SERIES_PACKED and len(items) > 1:
+        body = await asyncio.to_thread(gzip.compress, whole, 1, mtime=0)
+        if len(body) > self.most_packed and len(items) > 1:
             half = len(items) // 2
             first = await self._packed(items[:half])
             return await self._packed(items[half:]) or first
@@ -317,18 +313,15 @@ class Metrics:
         """Say how things stand until cancelled. What cannot be said now is old the next time."""
         while True:
             await asyncio.sleep(_GAUGES_EVERY_S)
-            await self.tell_gauges()
+            with suppress(NotNow, Overloaded):
+                await self.tell_gauges()
 
     async def tell_gauges(self) -> None:
-        now_ms = self._now_ms()
+        """How circuits and sinks stand now. Raises NotNow."""
         circuits = await self._store.circuits.saved()
-        standings = await self._store.sinks.rows()
-        series = gauges_of(circuits, standings, self._names)
+        series = gauges_of(circuits, await self._store.sinks.rows(), self._names)
         if series:
-            try:
-                await self._put(series, now_ms // 1000)
-            except NotNow:
-                return
+            await self._put(series, self._now_ms() // 1000)
 
     async def close(self) -> None:
         await self._intake.close()
