@@ -38,9 +38,7 @@ from modelspend.exporters.datadog_metrics import (
     MOST_MODELS,
     MOST_TENANTS,
     OTHER,
-    Names,
     Series,
-    series_of,
 )
 from modelspend.server.keys import LIVE
 from modelspend.settings import Datadog, Settings
@@ -230,16 +228,21 @@ async def test_how_circuits_and_sinks_stand_is_told(store: Store) -> None:
     assert {"provider:openai", "model:gpt-4.1"} <= set(body["series"][0]["tags"])
 
 
-def test_tags_have_a_bound_over_all_that_is_ever_said(traffic: Traffic) -> None:
-    names, seen = Names(), set[str]()
-    for n in range(30):
-        batch = []
-        for m in range(10):
-            made = traffic.receipt()
-            last = replace(made.attempts[-1], model_id=f"model-{n}-{m}")
-            made = replace(made, tenant=f"tenant,{n}-{m}", attempts=(last,))
-            batch.append(Stored(made, seq=1, hash="", body_kept=False))
-        seen |= {tag for one in series_of(batch, names) for tag in one.tags}
+async def test_tags_have_a_bound_over_all_that_is_ever_said(store: Store, traffic: Traffic) -> None:
+    async with far_end() as far:
+        one = sink_of(far, store, Metrics)
+        for n in range(30):
+            batch = []
+            for m in range(10):
+                made = traffic.receipt()
+                last = replace(made.attempts[-1], model_id=f"model-{n}-{m}")
+                made = replace(
+                    made, tenant=f"tenant,{n}-{m}", attempts=(last,), created_at_ms=now_ms()
+                )
+                batch.append(Stored(made, seq=1, hash="", body_kept=False))
+            assert (await one.send(batch)).sent == 10
+        await one.close()
+    seen = {tag for body in unpacked(far) for each in body["series"] for tag in each["tags"]}
     tenants = {tag for tag in seen if tag.startswith("tenant:")}
     models = {tag for tag in seen if tag.startswith("model:")}
     assert (len(tenants), len(models)) == (MOST_TENANTS + 1, MOST_MODELS + 1)
