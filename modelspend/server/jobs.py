@@ -46,6 +46,7 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
         if await store.changed_outside():
             prices.override(await store.prices.overrides())
             live.gateway.router.scores = await store.quality.scores()
+            await live.gateway.brakes.refresh(live.settings)
             await live.gateway.purse.refresh(live.settings, live.gateway.now_ms())
             await circuits.obey_orders(live, store)
 
