@@ -50,7 +50,7 @@ class Sinks:
         while True:
             start = after
             found, after, last = await self._readers.ask(
-                lambda conn, start=start: _count(conn, start, until, wants)  # type: ignore[misc]
+                lambda conn, start=start: counted(conn, start, until, wants)  # type: ignore[misc]
             )
             count += found
             if after >= last:
@@ -183,8 +183,13 @@ def _standing(
         error=error,
         error_at_ms=error_at,
     )
+    return standing, wants_of(kinds, tenant, receipts)
+
+
+def wants_of(kinds: str, tenant: str | None, receipts: int) -> Wants:
+    """What a row says that its sink takes."""
     wanted = tuple(kind for kind in kinds.split(",") if kind)
-    return standing, Wants(receipts=bool(receipts), kinds=wanted, tenant=tenant)
+    return Wants(receipts=bool(receipts), kinds=wanted, tenant=tenant)
 
 
 def _last(conn: sqlite3.Connection) -> int:
@@ -219,9 +224,11 @@ def _page(conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -> Pa
 _RECEIPTS = "seq > ? AND seq <= ? AND (? IS NULL OR tenant = ?)"
 
 
-def _count(
+def counted(
     conn: sqlite3.Connection, after: int, until: int | None, wants: Wants
 ) -> tuple[int, int, int]:
+    """How many a sink wants of the next numbers, up to which number they were looked at, and the
+    last to look at."""
     last = max(_last(conn) if until is None else until, after)
     end = min(last, after + _SCAN)
     count = 0
