@@ -62,7 +62,9 @@ def _checked(at: Here, file: Path) -> "Holding":
     from modelspend.store.signed_checkpoints import read_key
 
     with Progress("numbers checked") as progress:
-        backup.examine(file, key=read_key(checkpoint_key(at.ledger)), progress=progress.tell)
+        backup.examine(
+            file, str(file), key=read_key(checkpoint_key(at.ledger)), progress=progress.tell
+        )
     return backup.holding(file)
 
 

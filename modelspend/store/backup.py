@@ -71,28 +71,39 @@ def make(
     with _written_aside(file) as part:
         copy(ledger, part, progress)
         _mark(part, now_ms)
-        examine(part, key=read_key(checkpoint_key(ledger)), progress=progress)
+        examine(part, "The copy", key=read_key(checkpoint_key(ledger)), progress=progress)
     return holding(file)
 
 
 def copy(source: Path, target: Path, progress: Progress = quiet) -> None:
     """Every page of a ledger in one state, into a file that is empty or no backup yet."""
-    reading = files.connect_reader(source)
-    writing = sqlite3.connect(target, isolation_level=None)
     try:
-        for pragma in ("journal_mode = OFF", "synchronous = OFF"):  # until it is whole, it is none
-            writing.execute(f"PRAGMA {pragma}").fetchall()
-        reading.execute("BEGIN")
-        reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here on: this state
-        reading.backup(writing, pages=_PAGES, progress=_gently(progress))
-        reading.execute("COMMIT")
-        writing.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, nothing beside it
+        _copy(source, target, _gently(progress))
     except sqlite3.OperationalError as error:
         raise LedgerUnavailable(
             f"{target.parent} did not take the copy: {error}.", "Free space there, or name another."
         ) from error
+    except files.Unreadable as error:
+        raise CheckFailed(
+            f"{source} is not sound and cannot be copied: {error}.", "Nothing was changed."
+        ) from error
+
+
+def _copy(source: Path, target: Path, step: Callable[[int, int, int], None]) -> None:
+    reading = files.connect_reader(source)
+    try:
+        writing = sqlite3.connect(target, isolation_level=None)
+        try:
+            for pragma in ("journal_mode = OFF", "synchronous = OFF"):  # until it is whole: nothing
+                writing.execute(f"PRAGMA {pragma}").fetchall()
+            reading.execute("BEGIN")
+            reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here: one state
+            reading.backup(writing, pages=_PAGES, progress=step)
+            reading.execute("COMMIT")
+            writing.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, none beside it
+        finally:
+            writing.close()
     finally:
-        writing.close()
         reading.close()
 
 
@@ -109,7 +120,9 @@ def _gently(progress: Progress) -> Callable[[int, int, int], None]:
     return step
 
 
-def examine(file: Path, *, key: bytes | None = None, progress: Progress = quiet) -> None:
+def examine(
+    file: Path, called: str, *, key: bytes | None = None, progress: Progress = quiet
+) -> None:
     """Look at every page and every link of a file. Raises CheckFailed at what is not as written."""
     try:
         conn = files.connect_reader(file)
@@ -124,7 +137,7 @@ def examine(file: Path, *, key: bytes | None = None, progress: Progress = quiet)
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise CheckFailed(
-            f"What was to be {file.name} is not sound: {found[0]}{more}.",
+            f"{called} is not sound, so nothing was changed: {found[0]}{more}.",
             "See what is wrong with the ledger: modelspend verify",
         )
 

@@ -134,8 +134,16 @@ def set_aside(path: Path, now_ms: int, why: Literal["damaged", "replaced"] = "da
     aside = aside_name(path, now_ms, why)
     for old, new in zip(family(path), family(aside), strict=True):
         if old.exists():
-            old.rename(new)
+            old.rename(_free(new))
     return aside
+
+
+def _free(name: Path) -> Path:
+    """The name, or the next one that nothing has: a file that was kept is never written over."""
+    n, free = 2, name
+    while free.exists():
+        free, n = name.with_name(f"{name.name}.{n}"), n + 1
+    return free
 
 
 def aside_name(path: Path, now_ms: int, why: str) -> Path:

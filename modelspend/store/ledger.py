@@ -126,10 +126,11 @@ class Store:
         """The one store that writes receipts. Raises LedgerHeld or LedgerCorrupt."""
         boot = boot_id or secrets.token_hex(8)
         known = known_as_ledger(path)
-        files.prepare(path)
+        files.make_folder(path.parent)
         lock = Lock(path, Holder(os.getpid(), None, boot, clock()))
         try:
             restore.finish(path)
+            files.prepare(path)
             ledger = _Opening(path, durability, clock, known)
             writer = Writer(ledger.connect, ledger.resumed, Checkpoints(path))
             await writer.start()

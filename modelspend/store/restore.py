@@ -83,7 +83,7 @@ def _bring_in(ledger: Path, file: Path, now_ms: int, progress: Progress) -> Rest
             for left in files.family(part)[1:]:
                 left.unlink(missing_ok=True)
             backup.copy(file, part, progress)
-            backup.examine(part, key=read_key(checkpoint_key(ledger)), progress=progress)
+            backup.examine(part, str(file), key=read_key(checkpoint_key(ledger)), progress=progress)
             told = replace(backup.holding(part), path=file)
             done = _prepare(ledger, part, told, now_ms)
             held.sync()
