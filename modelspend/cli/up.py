@@ -75,7 +75,11 @@ def start(at: Here, wait_s: float = _READY_S) -> Up:
     size = _make(log)
     process = _detached(at, log)
     url, pid = _awaited(at, wait_s, process, (log, size))
-    return Up(url, pid, by="process" if pid == process.pid else "it ran already", log=log)
+    if pid != process.pid:  # somebody else was faster: ours must not take over when that one ends
+        process.terminate()
+        process.wait()
+        return Up(url, pid, by="it ran already")
+    return Up(url, pid, by="process", log=log)
 
 
 def _serving(at: Here) -> tuple[str, int] | None:
