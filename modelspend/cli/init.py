@@ -33,9 +33,9 @@ def init(
 
     at = here(ctx)
     if systemd or launchd:
-        from modelspend.cli.init_service import write_service
+        from modelspend.cli.init_startup import write_startup
 
-        write_service(at, systemd=systemd, launchd=launchd, overwrite=yes, json=json)
+        write_startup(at, systemd=systemd, launchd=launchd, overwrite=yes, json=json)
         return
     path = places.config(at.config, at.env) or places.default_config()
     kept = write_whole(path, example(), overwrite=yes)

@@ -21,7 +21,7 @@ from modelspend.server.app import CALL_PATHS, Started, build
 from modelspend.server.hearing import Hearing
 from modelspend.server.keys import LIVE, RELOAD, Live
 from modelspend.server.lane import Lanes
-from modelspend.server.supervisor import Supervisor, refuse_remote
+from modelspend.server.supervisor import Supervisor, check_sockets
 from modelspend.settings import Settings
 from modelspend.store import Store
 
@@ -124,7 +124,7 @@ async def _listen(
     loop, server = asyncio.get_running_loop(), settings.server
     host = server.host.strip("[]")
     if given:
-        refuse_remote(given, settings)
+        check_sockets(given, settings)
         return [await loop.create_server(lanes.lane, sock=each, backlog=_BACKLOG) for each in given]
     try:
         return [

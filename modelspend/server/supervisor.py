@@ -107,9 +107,15 @@ def _taken(descriptor: int) -> socket.socket:
     return found
 
 
-def refuse_remote(given: Sequence[socket.socket], settings: Settings) -> None:
+def check_sockets(given: Sequence[socket.socket], settings: Settings) -> None:
     """Raises ConfigInvalid for a socket that other machines can reach, unless that is allowed and
-    callers need keys."""
+    callers need keys; and for more than one port, since the Host of a call must name ours."""
+    ports = sorted({each.getsockname()[1] for each in given})
+    if len(ports) > 1:
+        raise ConfigInvalid(
+            f"The service manager listens on several ports: {', '.join(map(str, ports))}.",
+            "Name one port, at as many loopback addresses as you like.",
+        )
     keys = any(tenant.keys for tenant in settings.tenants.values())
     for each in given:
         host = each.getsockname()[0]

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -212,6 +213,49 @@ async def test_a_log_line_is_one_json_object_when_that_is_asked_for(
     lines = [json.loads(line) for line in err.decode().splitlines()]
     assert [line["message"].split()[0] for line in lines] == ["serving", "stopping:", "stopped"]
     assert all({"at", "level", "logger", "message"} == line.keys() for line in lines)
+
+
+_SYSTEMCTL = """#!/bin/sh
+# As much of systemd's manager as `up` and `down` speak to: it starts what the unit says.
+cd {folder} && echo "$*" >> asked
+case "$*" in
+  *LoadState*) echo loaded ;;
+  *MainPID*) cat pid ;;
+  *" start "*) command=$(sed -n s/^ExecStart=//p systemd/user/modelspend.service)
+    NOTIFY_SOCKET={folder}/notify setsid $command > /dev/null 2>&1 &
+    echo $! > pid ;;
+  *" stop "*) kill "$(cat pid)" ;;
+esac
+"""
+
+
+async def test_up_down_and_restore_ask_systemd_where_its_unit_serves_this_ledger(
+    run: Run, config: Path, ledger: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config.write_text(config.read_text().replace("port = 0", f"port = {port}"))
+    folder = tmp_path / "home"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "systemctl").write_text(_SYSTEMCTL.format(folder=folder))
+    (folder / "bin" / "systemctl").chmod(0o755)
+    env = {"XDG_CONFIG_HOME": str(folder), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+    assert (await run("init", "--systemd", **env))[0] == 0
+    code, out, err = await run("up", "--json", **env)
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["by"], told["url"]) == ("systemd", f"http://127.0.0.1:{port}")
+    assert (await run("backup", str(tmp_path / "copy.db"), **env))[0] == 0
+    code, _, err = await run("restore", str(tmp_path / "copy.db"), "--yes", **env)
+    assert code == 0, err
+    again = json.loads((await run("up", "--json", **env))[1])
+    assert (again["started"], again["pid"] != told["pid"]) == (False, True)
+    assert (await run("down", **env))[0] == 0
+    asked = (folder / "asked").read_text().splitlines()
+    acts = [line.split()[1] for line in asked if "show" not in line]
+    assert acts == ["start", "stop", "start", "stop"]
+    assert read_lock(ledger) is None
 
 
 # backup, restore

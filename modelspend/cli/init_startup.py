@@ -22,7 +22,7 @@ _CARRIED = ("MODELSPEND_STORE__PATH",)
 """Variables of this shell that say where things are, which the service would not see."""
 
 
-def write_service(at: Here, *, systemd: bool, launchd: bool, overwrite: bool, json: bool) -> None:
+def write_startup(at: Here, *, systemd: bool, launchd: bool, overwrite: bool, json: bool) -> None:
     """Write the files and say what comes next. Raises Usage, ConfigInvalid."""
     from modelspend.cli.init import keys_found, write_whole
 
