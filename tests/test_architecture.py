@@ -204,7 +204,7 @@ def test_every_command_file_is_listed_and_every_listed_command_has_its_file() ->
     assert files - COMMAND_NEIGHBOURS - parts == listed
 
 
-EXPORTER_PARTS = {"addresses", "http", "otlp_bytes", "pump", "spans"}
+EXPORTER_PARTS = {"addresses", "channels", "http", "otlp_bytes", "pump", "spans"}
 """What exporters share or are made of; no exporters themselves."""
 
 
@@ -265,7 +265,16 @@ def test_committed_text_names_no_path_of_the_machine_it_was_written_on() -> None
             assert not any(place in line for place in places), f"{named(path)}:{number}"
 
 
-NOT_DRAWN_BY_ROWS = {"budgets", "exhaustion", "forecast", "lines", "roi", "table", "tried"}
+NOT_DRAWN_BY_ROWS = {
+    "budgets",
+    "exhaustion",
+    "forecast",
+    "lines",
+    "roi",
+    "table",
+    "tried",
+    "watched",
+}
 """What reports share, and those of another shape, which their commands draw themselves."""
 
 

@@ -194,8 +194,8 @@ def _go_on(conn: sqlite3.Connection, old: _Old, told: Holding, now_ms: int) -> R
     if old.conn is not None:
         _keep_spent(conn, old.conn, same=same)
         if same:
-            for table, columns in _STANDING.items():
-                _exchange(conn, old.conn, table, columns)
+            for table in _STANDING:
+                _exchange(conn, old.conn, table)
             _drop_unsent(conn, old.conn, told.last_seq, last)
     conn.execute("UPDATE rolled SET seq = ?", (last,))  # no receipt lies between
     conn.execute("DELETE FROM circuit_orders")  # those of then were obeyed then
@@ -234,28 +234,31 @@ _OLD_LAST = (
     " h.receipts + (SELECT count(*) FROM receipts WHERE seq > h.seq) FROM head h"
 )
 
-_STANDING = {
-    "stops": "name, reason, set_at",
-    "budget_overrides": "scope, name, window_text, zone, cap_pico, hard, set_at",
-    "budget_firings": "budget, start, rule, at",
-    "sinks": "name, kinds, tenant, receipts, started, cursor, sent, dropped, filed, sent_at, error,"
-    " error_at",
-    "webhook_deliveries": "delivery_id, webhook, seq, type, tenant, created_at, attempts, due_at,"
-    " status, http_status, error, ended_at",
-    "webhook_dead_letters": "delivery_id, webhook, seq, type, tenant, payload, attempts,"
-    " http_status, error, died_at",
-}
+_STANDING = (
+    "stops",
+    "budget_overrides",
+    "budget_firings",
+    "alarms",
+    "alarm_silences",
+    "sinks",
+    "webhook_deliveries",
+    "webhook_dead_letters",
+)
 """What stands as it was last, not as it was at the time of the backup."""
 
 
-def _exchange(conn: sqlite3.Connection, old: sqlite3.Connection, table: str, columns: str) -> None:
+def _exchange(conn: sqlite3.Connection, old: sqlite3.Connection, table: str) -> None:
     """All rows of the old ledger in the place of the backup's; those stay where it is damaged."""
-    marks = ", ".join("?" * len(columns.split(",")))
     conn.execute("SAVEPOINT exchange")
     try:
-        rows = old.execute(f"SELECT {columns} FROM {table}").fetchall()
-        conn.execute(f"DELETE FROM {table}")
-        conn.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
+        known = [row[1] for row in old.execute(f"PRAGMA table_info({table})")]
+        ours = {row[1] for row in conn.execute(f"PRAGMA table_info({table})")}
+        columns = ", ".join(name for name in known if name in ours)
+        if columns:  # an older ledger may not have the table yet
+            rows = old.execute(f"SELECT {columns} FROM {table}").fetchall()
+            marks = ", ".join("?" * len(columns.split(",")))
+            conn.execute(f"DELETE FROM {table}")
+            conn.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
     except files.Unreadable:
         conn.execute("ROLLBACK TO exchange")
     conn.execute("RELEASE exchange")
@@ -291,21 +294,15 @@ _ADD_SPENT = (
 
 def _drop_unsent(conn: sqlite3.Connection, old: sqlite3.Connection, after: int, last: int) -> None:
     """What sinks had yet to take of what came after the backup is not there any more: dropped."""
-    for name, *row in conn.execute(_TAKERS).fetchall():
-        cursor, wants = row[-1], sinks.wants_of(*row[:-1])
+    for sink, wants in sinks.written(conn):
         with suppress(*files.Unreadable):
-            count, start = 0, max(cursor, after)
+            count, start = 0, max(sink.cursor, after)
             while start < last:
                 more, start, _ = sinks.counted(old, start, last, wants)
                 count += more
-            book = Book(conn)
-            if count:
-                sinks.settle(book, name, dropped=count)
-        if cursor >= after:
-            conn.execute("UPDATE sinks SET cursor = ? WHERE name = ?", (last, name))
-
-
-_TAKERS = "SELECT name, kinds, tenant, receipts, cursor FROM sinks"
+            sinks.settle(Book(conn), sink.name, dropped=count)
+        if sink.cursor >= after:
+            conn.execute("UPDATE sinks SET cursor = ? WHERE name = ?", (last, sink.name))
 
 
 def _put_the_log_in(ledger: Path) -> None:
