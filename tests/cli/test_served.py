@@ -136,6 +136,16 @@ async def test_two_at_once_start_one(run: Run, ledger: Path) -> None:
     told = [json.loads(out) for _, out, _ in ends]
     assert told[0]["pid"] == told[1]["pid"]
     assert [one["started"] for one in told].count(True) == 1
+    assert serving(ledger.parents[1]) == [told[0]["pid"]], "nobody waits to take over"
+
+
+def serving(folder: Path) -> list[int]:
+    """The processes that serve a configuration of that folder, as the system lists them."""
+    listed = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,args="], capture_output=True, text=True, check=True
+    )
+    lines = [line.split(None, 1) for line in listed.stdout.splitlines()]
+    return [int(pid) for pid, args in lines if f"{folder}/config.toml serve" in args]
 
 
 async def test_a_configuration_that_is_wrong_is_told_before_anything_starts(

@@ -30,6 +30,7 @@ from modelspend.store.writer import needed
 from tests.store.conftest import outside
 from tests.store.synthetic import START_MS, Traffic, intent_of, with_bodies
 from tests.store.test_backup import filled, rows
+from tests.store.test_kill import Promises, run_and_kill
 
 ROOT = Path(__file__).parents[2]
 NOW = START_MS + 10**9
@@ -301,9 +302,22 @@ async def test_daily_sums_need_not_be_rolled_through_numbers_that_nobody_has(
     assert done.lost is None
     assert done.continues_at == 60 + 1_000_000 + 3600 * 100 + 1
     store = await Store.open(ledger)
-    assert not await needed(store._writer).do(roll)
+    await written(store, Traffic(8, start_ms=NOW), 1)
+    assert not await needed(store._writer).do(roll), "one step takes all that there is"
     await store.close()
     assert (await verdict(ledger)).problems == ()
+
+
+async def test_the_old_file_has_its_log_in_it_after_a_crash(ledger: Path, file: Path) -> None:
+    filled(ledger)
+    backup.make(ledger, file, NOW)
+    promises = Promises()
+    run_and_kill(ledger, 3, promises, lines_to_hear=60)
+    assert ledger.with_name("ledger.db-wal").stat().st_size
+    done = restore.restore(ledger, file, NOW)
+    assert done.aside is not None
+    assert files_of(ledger, ".replaced-*") == {done.aside.name}
+    assert len(rows(done.aside)) >= 60 + len(promises.done)
 
 
 async def test_a_lost_ledger_is_restored_where_there_is_none(ledger: Path, file: Path) -> None:
