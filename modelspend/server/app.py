@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -39,8 +39,10 @@ from modelspend.server import (
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
+from modelspend.server.supervisor import Supervisor
 from modelspend.settings import Loaded
 from modelspend.store import Store
+from modelspend.store.lock import RunsAs
 
 CALL_ROUTES: tuple[tuple[str, str], ...] = (
     ("/chat/completions", "openai.chat"),
@@ -102,13 +104,16 @@ def wall_clock() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What `build` needs of the world: settings as loaded, and where secrets are found."""
+    """What `build` needs of the world: settings as loaded, where secrets are found, who started
+    us and wants to hear of us."""
 
     loaded: Loaded
     ledger: Path
     env: Mapping[str, str]
     reload: Callable[[], Loaded]
     now_ms: Callable[[], int] = wall_clock
+    runs_as: RunsAs = ""
+    supervisor: Supervisor = field(default_factory=Supervisor)
 
 
 async def build(started: Started, store: Store) -> web.Application:
