@@ -218,6 +218,7 @@ _OTHERWISE = {
     "url_env": "OPS_HOOK_URL",
     "tenant": "acme-prod",
     "endpoint": "https://collector.example.com/v1/traces",
+    "url": "https://relay.example.com",
     "protocol": "http/protobuf",
 }
 _UNIT_PRICE = 1

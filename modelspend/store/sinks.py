@@ -72,6 +72,15 @@ class Sinks:
 
         return await needed(self._writer).later(put)
 
+    async def forget(self, names: Sequence[str]) -> None:
+        """Where some sinks were, unless deliveries of theirs wait: each begins anew."""
+
+        def put(book: Book) -> None:
+            for name in names:
+                book.execute("DELETE FROM sinks WHERE name = ? AND filed = 0", (name,))
+
+        await needed(self._writer).later(put)
+
     async def advance(
         self,
         name: str,
