@@ -26,7 +26,7 @@ from modelspend.section import (
     WindowText,
     Zone,
 )
-from modelspend.sink_sections import Otlp, Webhook
+from modelspend.sink_sections import Datadog, Otlp, Webhook
 
 DialectName = Literal[
     "openai.chat",
@@ -486,4 +486,5 @@ class Settings(Section):
     alerts: Alerts = Alerts()
     webhooks: dict[Name, Webhook] = {}
     otlp: Otlp = Otlp()
+    datadog: Datadog = Datadog()
     views: dict[Name, View] = {}

@@ -8,7 +8,7 @@ import asyncio
 import os
 import resource
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -47,15 +47,30 @@ async def bad_ends() -> AsyncIterator[dict[str, str]]:
         yield urls | {"refuses": "http://127.0.0.1:1"}
 
 
-def sections(urls: dict[str, str]) -> dict[str, Any]:
-    """Everything is told to each of them, and traces to one that stalls."""
+def sections(urls: Mapping[str, str]) -> dict[str, Any]:
+    """Webhooks to each of them, traces and logs to one that stalls, metrics to one that fails, and
+    channels of alerts that stall, fail and refuse."""
+    here = {"allow_private": True}
+    hooks = {name: {"url": url, "types": ["*"], "timeout_s": 30.0, **here}
+             for name, url in urls.items()}  # fmt: skip
+    mail = {"host": "127.0.0.1", "port": int(urls["stalls"].rpartition(":")[2]),
+            "sender": "a@b.c", "to": ["d@e.f"]}  # fmt: skip
     return {
-        "webhooks": {
-            name: {"url": url, "types": ["*"], "allow_private": True, "timeout_s": 30.0}
-            for name, url in urls.items()
+        "webhooks": hooks,
+        "otlp": {"endpoint": urls["stalls"], **here},
+        "budgets": {"tiny": {"scope": "process", "cap_usd": 0.000001, "hard": False}},
+        "datadog": {"url": urls["stalls"], "timeout_s": 30, **here},
+        "alerts": {
+            "every_s": 0.05,
+            "slack": {"ops": {"url_env": "FAILS", **here}},
+            "pagerduty": {"night": {"key_env": "KEY", "url": urls["refuses"], **here}},
+            "email": {"team": {**mail, "timeout_s": 30, **here}},
         },
-        "otlp": {"endpoint": urls["stalls"], "allow_private": True},
     }
+
+
+def environment(urls: Mapping[str, str]) -> dict[str, str]:
+    return {"FAILS": urls["fails"], "KEY": "k" * 32, "DD_API_KEY": "k" * 32}
 
 
 async def carried(sidecar: Sidecar, calls: int, every_s: float) -> list[float]:
@@ -73,13 +88,29 @@ async def carried(sidecar: Sidecar, calls: int, every_s: float) -> list[float]:
 def holds(sinks: list[dict[str, Any]], ledger: Path) -> None:
     """Sent, dropped and queued of each sink are all that there is, counted by somebody else."""
     standings = {one["name"]: one for one in sinks}
-    assert len(standings) == 7
+    assert len(standings) == 12
     for name, one in standings.items():
         said = one["sent"] + one["dropped"] + one["queued"]
-        assert said == emitted(ledger, kind="" if name == "otlp" else "%"), name
+        assert said == _emitted(ledger, name), name
+    for name in ("datadog:logs", "slack:ops", "pagerduty:night", "email:team"):
+        assert standings[name]["sent"] == 0, name
+        assert standings[name]["queued"] > 0, name
     for name in ("stalls", "vanishes", "fails", "redirects", "refuses"):
         assert standings[f"webhook:{name}"]["sent"] == 0, name
         assert standings[f"webhook:{name}"]["queued"] > 0, name
+
+
+def _emitted(ledger: Path, sink: str) -> int:
+    """What there is for a sink."""
+    if sink == "otlp":
+        return emitted(ledger, kind="")
+    if sink.startswith(("slack", "pagerduty", "email")):
+        return emitted(ledger, kind="alert.%", receipts=False)
+    if sink == "datadog:metrics":
+        kinds = ("failover", "budget.%", "alert.%")
+        events = sum(emitted(ledger, kind=kind, receipts=False) for kind in kinds)
+        return events + emitted(ledger, kind="")
+    return emitted(ledger)
 
 
 def resident_mib() -> int:
@@ -91,7 +122,7 @@ async def test_bad_far_ends_lose_no_call_and_nothing_of_the_count(
 ) -> None:
     async with (
         bad_ends() as urls,
-        sidecar_for(tmp_path, simulator.url, **sections(urls)) as sidecar,
+        sidecar_for(tmp_path, simulator.url, env=environment(urls), **sections(urls)) as sidecar,
     ):
         await carried(sidecar, 8, 0.0)
         before = resident_mib()
@@ -121,11 +152,14 @@ async def test_the_slowest_calls_are_no_slower_than_without(tmp_path: Path) -> N
     async with AsyncExitStack() as stack:
         upstream = provider("mock", await stack.enter_async_context(provider_apart()))
         upstream += 'models = ["bench-1"]\n'
-        far = tomli_w.dumps(sections(await stack.enter_async_context(bad_ends())))
-        sidecars = {
-            name: await stack.enter_async_context(Process(tmp_path / name, upstream + more))
-            for name, more in (("without", ""), ("likewise", ""), ("with", far))
-        }
+        urls = await stack.enter_async_context(bad_ends())
+        plain, env = ("without", "likewise"), environment(urls)
+        each = [Process(tmp_path / name, upstream) for name in plain]
+        told = upstream + tomli_w.dumps(sections(urls))
+        each.append(Process(tmp_path / "with", told, env=env))
+        for one in each:
+            await stack.enter_async_context(one)
+        sidecars = dict(zip((*plain, "with"), each, strict=True))
         took = await in_turn(sidecars, blocks=BLOCKS, seconds=4.0, rate=50)
         tail = {name: p99(blocks) for name, blocks in took.items()}
         peak = {name: one.peak_rss_mb() for name, one in sidecars.items()}
