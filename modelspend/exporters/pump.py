@@ -43,7 +43,7 @@ class Taken:
 
 class Sink(Protocol):
     """Where the ledger is sent. `most` emissions make a batch, which waits up to `linger_s` to
-    fill. It is a Sender or a Filer."""
+    fill. It is a Sender or a Filer; it may be a Worker as well."""
 
     @property
     def name(self) -> str: ...
@@ -73,6 +73,11 @@ class Filer(Sink, Protocol):
     """Notes what it will send, unread, and sends that in its own time."""
 
     def file(self, batch: Sequence[Heading]) -> Also: ...
+
+
+@runtime_checkable
+class Worker(Protocol):
+    """Has work of its own beside its batches."""
 
     async def work(self, news: asyncio.Event, ration: Ration) -> None:
         """Until it is cancelled; `news` is set when there may be more to send. What it starts
@@ -140,7 +145,7 @@ class Pump:
             line = Line(sink, standing, counted=standing.cursor, emitted=done)
             self._lines[sink.name] = line
             self._spawn(line, partial(self._run, line))
-            if isinstance(sink, Filer):
+            if isinstance(sink, Worker):
                 self._spawn(line, partial(sink.work, line.work, self._ration))
 
     def _spawn(self, line: Line, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
