@@ -26,7 +26,7 @@ from modelspend.section import (
     WindowText,
     Zone,
 )
-from modelspend.sink_sections import Otlp, Webhook
+from modelspend.sink_sections import Otlp, Siem, Webhook
 
 DialectName = Literal[
     "openai.chat",
@@ -512,5 +512,6 @@ class Settings(Section):
     limits: dict[Name, Limit] = {}
     alerts: Alerts = Alerts()
     webhooks: dict[Name, Webhook] = {}
+    siem: dict[Name, Siem] = {}
     otlp: Otlp = Otlp()
     views: dict[Name, View] = {}

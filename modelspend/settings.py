@@ -42,7 +42,7 @@ from modelspend.sections import (
     View,
     Workflow,
 )
-from modelspend.sink_sections import Otlp, Webhook
+from modelspend.sink_sections import Otlp, Siem, Webhook
 
 __all__ = [
     "BUILT_IN_PROFILE",
@@ -66,6 +66,7 @@ __all__ = [
     "Savings",
     "Server",
     "Settings",
+    "Siem",
     "Store",
     "Tenant",
     "Upstream",

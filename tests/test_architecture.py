@@ -204,7 +204,23 @@ def test_every_command_file_is_listed_and_every_listed_command_has_its_file() ->
     assert files - COMMAND_NEIGHBOURS - parts == listed
 
 
-EXPORTER_PARTS = {"addresses", "http", "otlp_bytes", "pump", "spans"}
+EXPORTER_PARTS = {
+    "addresses",
+    "cef",
+    "ecs",
+    "folder",
+    "formats",
+    "http",
+    "json_lines",
+    "notice",
+    "ocsf",
+    "otlp_bytes",
+    "pump",
+    "roll",
+    "spans",
+    "syslog",
+    "wire",
+}
 """What exporters share or are made of; no exporters themselves."""
 
 

@@ -6,7 +6,7 @@ runs them. A sink never touches a request: it reads the ledger behind everybody'
 
 from collections.abc import Callable, Mapping, Sequence
 
-from modelspend.exporters import otlp, webhooks
+from modelspend.exporters import otlp, siem, webhooks
 from modelspend.exporters.pump import Pace, Pump, Sink
 from modelspend.settings import Settings
 from modelspend.store import Store
@@ -17,6 +17,7 @@ Make = Callable[[Settings, Mapping[str, str], Store], Sequence[Sink]]
 EXPORTERS: tuple[tuple[str, Make], ...] = (
     ("webhooks", webhooks.sinks),
     ("otlp", otlp.sinks),
+    ("siem", siem.sinks),
 )
 
 __all__ = ["EXPORTERS", "Make", "Pace", "Pump", "Sink", "sinks_of"]
