@@ -175,8 +175,8 @@ def siem(
 
     With --out only what has come since the last run is written, so cron may run it as often as it
     likes: a run that is cut off loses nothing and repeats nothing, and two at once are refused
-    (exit 1). A folder knows how far it is; --since counts for its first run. With --out --json
-    tells of the files. Prompts, answers and the words of errors are never in it. See: modelspend help siem
+    (exit 1). A folder knows how far it is; --since counts for its first run. --json tells of the
+    files. Prompts, answers and the words of errors are never in it. See: modelspend help siem
     """
     from modelspend.cli.export_siem import SiemExport, asked_types, to_stdout
     from modelspend.cli.reading import read

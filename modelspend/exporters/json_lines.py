@@ -1,28 +1,25 @@
 """One JSON object on one line, whatever takes lines apart.
 
-JSON may hold U+0085, U+2028 and U+2029 as they are, and some readers end a line there; escaped
-they are the same text to every parser.
+JSON may hold U+0085, U+2028, U+2029 and other controls above ASCII's as they are. Some readers end
+a line there, and terminals obey; escaped they are the same text to every parser.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from modelspend.money import dumps
 
-_ENDS = (
-    (b"\x7f", b"\\u007f"),
-    ("\x85".encode(), b"\\u0085"),
-    ("\u2028".encode(), b"\\u2028"),
-    ("\u2029".encode(), b"\\u2029"),
-)
+_RAW = re.compile(b"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8\xa9]")
 
 
 def json_line(shape: Mapping[str, Any]) -> bytes:
     """UTF-8 without a byte-order mark and without an end of line; money digit by digit."""
-    said = dumps(shape)
-    for raw, escaped in _ENDS:
-        said = said.replace(raw, escaped)
-    return said
+    return _RAW.sub(_escaped, dumps(shape))
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(found[0].decode())
 
 
 def without_empty(shape: Mapping[str, Any]) -> dict[str, Any]:
