@@ -6,7 +6,7 @@ it follows is the ledger's own, which never grows behind a reader's back.
 
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,8 @@ async def to_folder(
         mark = folder.mark()
         if mark is None:
             mark = await _first(store, asked)
+        else:
+            asked = replace(asked, since_ms=None)  # nothing is left out when a run comes late
         await _same_ledger(store, mark, path)
         seen = -1
         while True:
