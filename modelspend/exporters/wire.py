@@ -11,6 +11,7 @@ import sys
 from asyncio import Transport
 from collections.abc import Sequence
 from pathlib import Path
+from socket import SOCK_DGRAM, SOCK_STREAM
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
@@ -94,16 +95,11 @@ class Wire:
             raise ConnectionResetError
 
     async def _connect(self) -> Transport:
-        loop = asyncio.get_running_loop()
         tls = self._context() if self.to.way == "tls" else None
-        places = await loop.getaddrinfo(self.to.host, self.to.port, type=1)
-        made = checked(allow_private=self.allow_private)
-        socket = await aiohappyeyeballs.start_connection(
-            cast("Any", places), happy_eyeballs_delay=0.25, socket_factory=cast("Any", made)
-        )
+        socket = await self._dial()
         self._end = _End()
         try:
-            transport, _ = await loop.create_connection(
+            transport, _ = await asyncio.get_running_loop().create_connection(
                 lambda: self._end,
                 sock=socket,
                 ssl=tls,
@@ -115,13 +111,39 @@ class Wire:
         transport.set_write_buffer_limits(high=0)
         return transport
 
+    async def _dial(self) -> Any:
+        """A socket that is connected to one of the addresses of the name; each is looked at."""
+        check = checked(allow_private=self.allow_private)
+        refused: list[Refused] = []
+
+        def made(info: Any) -> Any:
+            try:
+                return check(info)
+            except Refused as error:
+                refused.append(error)
+                raise
+
+        places: Any = await self._places(SOCK_STREAM)
+        try:
+            return await aiohappyeyeballs.start_connection(
+                places, happy_eyeballs_delay=0.25, socket_factory=made
+            )
+        except OSError:
+            if refused:
+                raise refused[0] from None
+            raise
+
+    async def _places(self, kind: int) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        return list(await loop.getaddrinfo(self.to.host, self.to.port, type=kind))
+
     def _context(self) -> ssl.SSLContext:
         """RFC 5425: at least TLS 1.2, and the receiver's name is looked at."""
         return ssl.create_default_context(cafile=self._ca_file)
 
     async def _scatter(self, messages: Sequence[bytes]) -> int:
         loop = asyncio.get_running_loop()
-        place, *_ = await loop.getaddrinfo(self.to.host, self.to.port, type=2)
+        place, *_ = await self._places(SOCK_DGRAM)
         socket = checked(allow_private=self.allow_private)(place)
         too_long = 0
         try:
@@ -179,10 +201,8 @@ def _on_its_way(transport: Transport) -> int:
 
 
 def _said(host: str, error: Exception) -> str:
-    several = getattr(error, "exceptions", ())
-    for one in (error, error.__cause__, *several):
-        if isinstance(one, Refused):
-            return f"{host}: {one}; if it is meant, set allow_private = true for this sink"
+    if isinstance(error, Refused):
+        return f"{host}: {error}; if it is meant, set allow_private = true for this sink"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"{host}: its certificate is not trusted ({error.verify_message})"
     return f"{host} cannot be reached ({type(error).__name__})"
