@@ -45,7 +45,13 @@ async def among_bad_ends(folder: Path, simulator: Simulator) -> AsyncIterator[Si
             for name, url in urls.items()
         }
         otlp = {"endpoint": urls["stalls"], "allow_private": True}
-        sidecar = sidecar_for(folder, simulator.url, webhooks=hooks, otlp=otlp)
+        siem = {
+            name: {"to": url, "allow_private": True, "timeout_s": 30.0}
+            for name, url in urls.items()
+        }
+        siem["syslog"] = {**siem["refuses"], "to": "tcp://127.0.0.1:1"}
+        siem["file"] = {"to": str(folder / "siem.jsonl")}
+        sidecar = sidecar_for(folder, simulator.url, webhooks=hooks, otlp=otlp, siem=siem)
         yield await stack.enter_async_context(sidecar)
 
 
@@ -65,13 +71,15 @@ async def holds(sidecar: Sidecar) -> None:
     """Sent, dropped and queued of each sink are all that there is, counted by somebody else."""
     _, _, told = await ask(sidecar, "/v1/status")
     standings: dict[str, dict[str, Any]] = {one["name"]: one for one in told["sinks"]}
-    assert len(standings) == 7
+    assert len(standings) == 15
     for name, one in standings.items():
         said = one["sent"] + one["dropped"] + one["queued"]
         assert said == emitted(sidecar.store.path, kind="" if name == "otlp" else "%"), name
     for name in ("stalls", "vanishes", "fails", "redirects", "refuses"):
         assert standings[f"webhook:{name}"]["sent"] == 0, name
         assert standings[f"webhook:{name}"]["queued"] > 0, name
+        assert standings[f"siem:{name}"]["sent"] == 0, name
+        assert standings[f"siem:{name}"]["queued"] > 0, name
 
 
 def resident_mib() -> int:
