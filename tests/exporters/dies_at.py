@@ -1,11 +1,14 @@
 """Runs that are killed before their n-th act on a folder, for every n, and a whole one after each.
 
 `python -m tests.exporters.dies_at FOLDER roll`, or with the words of a command of modelspend in
-which `OUT` stands for the folder that is written to: FOLDER/n/out for each n. It prints how many
-acts a whole run takes. An audit hook does the killing, so what runs is the program itself.
+which `OUT` stands for the folder that is written to: FOLDER/n/out for each n. A command has a copy
+of the ledger, in which one more event happens after the death. It prints how many acts a whole run
+takes. An audit hook does the killing, so what runs is the program itself.
 """
 
+import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -16,8 +19,11 @@ import modelspend.cli.export_siem
 import modelspend.cli.reading
 import modelspend.exporters.siem  # noqa: F401 - all of it once, not again in every child
 from modelspend.cli import app
+from modelspend.events import Event
 from modelspend.exporters.roll import Roll
+from modelspend.store import Store
 
+LEDGER = "MODELSPEND_STORE__PATH"
 ACTS = {"open", "os.rename", "os.remove", "os.truncate"}
 BATCHES, EACH = 6, 5
 
@@ -58,6 +64,12 @@ def command(words: Sequence[str]) -> Callable[[Path], None]:
     return run
 
 
+async def one_more(ledger: Path) -> None:
+    store = await Store.open(ledger)
+    store.events.tell(Event(kind="one.more", at_ms=1_795_000_000_000))
+    await store.close()
+
+
 def forked(work: Callable[[], None]) -> int:
     """How a child ended that did some work: its exit code, or minus the signal."""
     child = os.fork()
@@ -75,6 +87,7 @@ def forked(work: Callable[[], None]) -> int:
 
 def main(folder: Path, words: Sequence[str]) -> None:
     run = roll if words == ["roll"] else command(words)
+    ledger = Path(os.environ.get(LEDGER, ""))
     n = 0
     while True:
         n += 1
@@ -85,7 +98,13 @@ def main(folder: Path, words: Sequence[str]) -> None:
             die_at(n, str(out))
             run(out)
 
+        if run is not roll:
+            own = out.with_name("ledger")
+            shutil.copytree(ledger.parent, own)
+            os.environ[LEDGER] = str(own / ledger.name)
         died = forked(dying)
+        if run is not roll:
+            forked(lambda own=own: asyncio.run(one_more(own / ledger.name)))  # type: ignore[misc]
         assert forked(lambda out=out: run(out)) == 0  # type: ignore[misc]
         if died == 0:
             sys.stderr.write(f"{n - 1}\n")
