@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from modelspend.exporters.folder import DAY_MS, sync_folder, write_whole
 from modelspend.store.lock import Gate
 
 _MOST_REMEMBERED = 1_000
+_PATIENCE_S = 5.0
 
 Line = tuple[str, bytes]
 """The id of an event, and its line without an end."""
@@ -41,9 +43,26 @@ class Roll:
         self._gate: Gate | None = None
         self._size, self._day = 0, ""
         self._last: tuple[str, ...] = ()
+        self._busy = threading.Lock()
 
     def append(self, lines: Sequence[Line], now_ms: int) -> None:
         """All are on the disk when this returns; those of the last batch are not repeated."""
+        with self._busy:
+            self._append(lines, now_ms)
+
+    def close(self) -> None:
+        """Let go of the file, once a batch that is on its way is in it: nobody else may write yet.
+        A disk that hangs keeps it until the process ends."""
+        if not self._busy.acquire(timeout=_PATIENCE_S):
+            return
+        try:
+            gate, self._gate = self._gate, None
+            if gate is not None:
+                gate.leave()
+        finally:
+            self._busy.release()
+
+    def _append(self, lines: Sequence[Line], now_ms: int) -> None:
         self._open(now_ms)
         fresh = [(uid, line) for uid, line in lines if uid not in set(self._last)]
         if not fresh:
@@ -64,11 +83,6 @@ class Roll:
             os.fsync(file.fileno())
         told = tuple(uid for uid, _ in lines)[-_MOST_REMEMBERED:]
         self._remember(at + len(data), _stamp(now_ms)[:8], told)
-
-    def close(self) -> None:
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate.leave()
 
     def _open(self, now_ms: int) -> None:
         """Once: take the lock, and go on where the last process had come to."""

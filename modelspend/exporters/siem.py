@@ -149,7 +149,7 @@ class _ToFile:
         return Taken(sent=len(batch))
 
     async def close(self) -> None:
-        self._roll.close()
+        await asyncio.to_thread(self._roll.close)
 
 
 class _BySyslog:

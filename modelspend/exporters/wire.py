@@ -108,7 +108,7 @@ class Wire:
         except BaseException:
             socket.close()
             raise
-        transport.set_write_buffer_limits(high=0)
+        transport.set_write_buffer_limits(high=1)  # 0 stops writing over TLS for ever
         return transport
 
     async def _dial(self) -> Any:

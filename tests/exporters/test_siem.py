@@ -77,6 +77,20 @@ def test_what_is_not_configured_is_nothing(store: Store) -> None:
     assert sinks(Settings.model_validate(off), {}, store) == []
 
 
+async def test_what_happens_while_it_is_off_is_told_when_it_is_on_again(
+    store: Store, traffic: Traffic, tmp_path: Path
+) -> None:
+    file = tmp_path / "siem.jsonl"
+    await emit(store, traffic, 5, 0)
+    async with exporting(store, to=str(file)) as pump:
+        await emit(store, traffic, 5, 0)
+        await ended(pump, 5)
+    await emit(store, traffic, 5, 0)
+    async with exporting(store, to=str(file)) as pump:
+        await ended(pump, 10)
+    assert [sequence(line) for line in file.read_bytes().splitlines()] == list(range(6, 16))
+
+
 @pytest.mark.parametrize(
     ("to", "way"),
     [
@@ -407,6 +421,33 @@ async def test_what_is_too_long_for_a_datagram_is_dropped_and_counted(store: Sto
         standing = await ended(pump, 2)
         assert (standing.sent, standing.dropped) == (1, 1)
         assert standing.error == "too long for a datagram; use tcp or tls"
+
+
+def test_all_ways_go_on_the_loop_that_the_daemon_runs_on(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
+    uvloop = pytest.importorskip("uvloop")
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca)
+
+    async def sent(way: str, far: Receiver) -> None:
+        to = Address(way=way, host="localhost", port=far.port)  # type: ignore[arg-type]
+        wire = Wire(to, allow_private=True, timeout_s=10, ca_file=ca)
+        for n in range(3):
+            await wire.send([b"%d" % n * 9_000] * 50)
+        await far.until(150)
+        assert set(far.messages + far.datagrams) == {b"%d" % n * 9_000 for n in range(3)}
+        await wire.close()
+
+    async def scenario() -> None:
+        async with receiver() as far:
+            await sent("tcp", far)
+        async with receiver(tls=served(authority, "localhost")) as far:
+            await sent("tls", far)
+        async with datagrams() as far:
+            await sent("udp", far)
+
+    uvloop.run(scenario())
 
 
 # Where a receiver may lie.
