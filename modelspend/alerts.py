@@ -1,13 +1,12 @@
 """What would page someone: rules over what was seen lately, each with its level and its age.
 
-Values in, values out: who gathers what was seen is `reports/alerts.py`, and who is told is nobody's
-business here. A reader would not guess that a rule that has gone off is quiet again only some way
-below its limit (`graded(…, before=)`), so that a rate which hovers there does not page every time.
+Values in, values out: who gathers what was seen is `reports/alerts.py`, what is remembered of it
+and told to whom `alarms.py`; the rules on rates are in `alert_rates.py`. A reader would not guess
+that a rule that has gone off is quiet again only some way below its limit (`graded(…, before=)`),
+so that a rate which hovers there does not page every time.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from modelspend.breaker import Phase
@@ -18,7 +17,7 @@ from modelspend.money import usd_text
 from modelspend.record import record
 
 if TYPE_CHECKING:
-    from modelspend.sections import Alerts as Limits
+    from modelspend.alert_sections import Alerts as Limits
 
 Level = Literal["ok", "info", "warn", "critical"]
 Scope = Literal[
@@ -36,6 +35,7 @@ RULES = (
     "fallback_rate",
     "p95_drift",
     "cache_drop",
+    "low_confidence",
     "unpriced_share",
 )
 """The rules by name, in the order in which they are listed."""
@@ -54,7 +54,9 @@ class Alert:
 
     `since_ms` is since when it holds, as far back as was looked. `receipts` is the filter that
     finds its receipts from `from_ms` on, null where none tells them apart; then `see` is the
-    command that shows more, without its time.
+    command that shows more, without its time. It is told once in a window: the one that begins at
+    `window_ms` where the rule has windows of its own (`window` names one of several), else one that
+    lasts `lasts_ms`.
     """
 
     rule: str
@@ -68,11 +70,19 @@ class Alert:
     from_ms: int | None = None
     receipts: Mapping[str, str] | None = None
     see: str | None = None
+    window: str = ""
+    window_ms: int | None = None
+    lasts_ms: int = HOUR_MS
 
     @property
     def key(self) -> str:
         """What is the same alert the next time somebody looks."""
-        return f"{self.rule}:{self.scope}:{self.name}"
+        return key_of(self.rule, self.scope, self.name, self.window)
+
+
+def key_of(rule: str, scope: str, name: str, window: str = "") -> str:
+    """The key of an alert."""
+    return ":".join((rule, scope, name, window)).removesuffix(":")
 
 
 def graded(
@@ -118,251 +128,9 @@ _WELL = {
     "fallback_rate": "Few calls, or none, were led elsewhere.",
     "p95_drift": "Nothing is much slower than in the week before.",
     "cache_drop": "Prompt caches are hit as in the week before.",
+    "low_confidence": "Few calls, or none, were classified without being sure.",
     "unpriced_share": "Every call of the last 24 hours has a known cost.",
 }
-
-
-# Rates: of the last hour or day, beside the week before.
-
-
-@record
-class Seen:
-    """Calls of some time. `led` of them were led elsewhere, `unpriced` have no known cost.
-
-    `latency_ms` counts the durations of those that were answered, `first_ms` is when the first
-    one began, where that is known.
-    """
-
-    calls: int = 0
-    led: int = 0
-    unpriced: int = 0
-    cost_pico: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    latency_ms: Counter[int] = field(default_factory=Counter)
-    first_ms: int | None = None
-
-    def __add__(self, other: "Seen") -> "Seen":
-        return Seen(
-            calls=self.calls + other.calls,
-            led=self.led + other.led,
-            unpriced=self.unpriced + other.unpriced,
-            cost_pico=self.cost_pico + other.cost_pico,
-            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
-            cached_tokens=self.cached_tokens + other.cached_tokens,
-            latency_ms=self.latency_ms + other.latency_ms,
-        )
-
-
-@record
-class Watched:
-    """One name's last `HOURS` hours, the newest first, and all of the week before them.
-
-    `before_hours` is how much of that week the ledger knows: less where it is younger.
-    """
-
-    scope: Scope
-    name: str
-    hours: Sequence[Seen]
-    before: Seen = Seen()
-    before_hours: float = 0.0
-
-    def last(self, hours: int) -> Seen:
-        return sum(self.hours[:hours], Seen())
-
-
-@record
-class _Rate:
-    """A rule on a rate: over how many hours, of which scopes; null where too little was seen."""
-
-    rule: str
-    hours: int
-    scopes: frozenset[Scope]
-    value: "Callable[[Seen, Watched, Limits], float | None]"
-    said: Callable[[float, Seen, Watched], str]
-    receipts: Mapping[str, str] | None
-    see: str | None = None
-    info: float | None = None
-
-
-def rates(watched: Iterable[Watched], limits: "Limits", now_ms: int) -> Iterator[Alert]:
-    """The alerts of every rule on a rate, for every name that was watched."""
-    for one in watched:
-        for rate in _RATES:
-            if one.scope in rate.scopes:
-                yield from _judged(rate, one, limits, now_ms)
-
-
-def _judged(rate: _Rate, one: Watched, limits: "Limits", now_ms: int) -> Iterator[Alert]:
-    pair: tuple[float, float] = getattr(limits, rate.rule)
-    seen = one.last(rate.hours)
-    value = rate.value(seen, one, limits)
-    level = "ok" if value is None else graded(value, pair, info=rate.info)
-    if value is None or level == "ok":
-        return
-    if seen.calls < limits.min_calls and rate.info is not None:
-        level = "info"  # so few that a share of them says nothing
-    named: dict[str, str] = {} if one.scope == "process" else {one.scope: one.name}
-    start = now_ms - rate.hours * HOUR_MS
-    yield Alert(
-        rule=rate.rule,
-        level=level,
-        scope=one.scope,
-        name=one.name,
-        value=value,
-        limit=pair[1] if level == "critical" else pair[0],
-        said=rate.said(value, seen, one),
-        since_ms=_since(_lasting(rate, one, limits, pair), one, now_ms),
-        from_ms=start,
-        receipts=None if rate.receipts is None else {**rate.receipts, **named},
-        see=rate.see,
-    )
-
-
-def _since(lasting: int, one: Watched, now_ms: int) -> int:
-    """The first call of the hour in which it began, or the beginning of that hour."""
-    first = one.hours[lasting - 1].first_ms
-    return now_ms - lasting * HOUR_MS if first is None else first
-
-
-def _lasting(rate: _Rate, one: Watched, limits: "Limits", pair: tuple[float, float]) -> int:
-    """For how many hours: back to the first in a row that goes off by itself. An hour that is too
-    quiet to tell neither ends the row nor begins it."""
-    lasting = 0
-    for n, hour in enumerate(one.hours, start=1):
-        value = rate.value(hour, one, limits)
-        if value is None:
-            continue
-        if graded(value, pair, info=rate.info) == "ok":
-            if lasting:
-                break
-            continue
-        lasting = n
-    return lasting or rate.hours
-
-
-def _fallback(seen: Seen, one: Watched, limits: "Limits") -> float | None:
-    return seen.led / seen.calls if seen.calls >= limits.min_calls else None
-
-
-def _unpriced(seen: Seen, one: Watched, limits: "Limits") -> float | None:
-    return seen.unpriced / seen.calls if seen.calls else None
-
-
-_LEAST_TOKENS = 20_000
-_LEAST_HITS = 0.02
-
-
-def _cache_drop(seen: Seen, one: Watched, limits: "Limits") -> float | None:
-    """Which share of the hits is gone; nothing where there were hardly any."""
-    before = one.before
-    if min(seen.prompt_tokens, before.prompt_tokens) < _LEAST_TOKENS:
-        return None
-    hits = before.cached_tokens / before.prompt_tokens
-    if hits < _LEAST_HITS or seen.calls < limits.min_calls:
-        return None
-    return 1 - seen.cached_tokens / seen.prompt_tokens / hits
-
-
-_LEAST_SLOWER_MS = 200
-
-
-def _p95_drift(seen: Seen, one: Watched, limits: "Limits") -> float | None:
-    least = limits.min_calls
-    if min(seen.latency_ms.total(), one.before.latency_ms.total()) < least:
-        return None
-    now, then = p95(seen.latency_ms), p95(one.before.latency_ms)
-    return now / max(then, 1) if now - then >= _LEAST_SLOWER_MS else 1.0
-
-
-def p95(durations: Counter[int]) -> int:
-    """The smallest duration that 95 per cent do not exceed; there must be one."""
-    rank = -(-durations.total() * 95 // 100)
-    for ms in sorted(durations):
-        rank -= durations[ms]
-        if rank <= 0:
-            return ms
-    raise ValueError("no durations")
-
-
-_LEAST_HOURS = 24
-
-
-def _velocity(seen: Seen, one: Watched, limits: "Limits") -> float | None:
-    """How many average hours of the week before were spent in the last one."""
-    if one.before_hours < _LEAST_HOURS or not one.before.cost_pico:
-        return None
-    if seen.cost_pico < limits.least_usd * 10**12:
-        return 0.0
-    return seen.cost_pico * one.before_hours / one.before.cost_pico
-
-
-def _average(one: Watched) -> str:
-    return usd_text(round(one.before.cost_pico / one.before_hours / 10**8) * 10**8)
-
-
-def _cents(pico: int) -> str:
-    return usd_text(round(pico / 10**8) * 10**8)
-
-
-_RATES = (
-    _Rate(
-        rule="velocity",
-        hours=1,
-        scopes=frozenset({"process", "tenant", "category", "model", "provider"}),
-        value=_velocity,
-        said=lambda value, seen, one: (
-            f"${_cents(seen.cost_pico)} in an hour, {value:.1f} times an average hour of the"
-            f" week before (${_average(one)})."
-        ),
-        receipts={},
-    ),
-    _Rate(
-        rule="fallback_rate",
-        hours=1,
-        scopes=frozenset({"process", "tenant", "category", "provider"}),
-        value=_fallback,
-        said=lambda value, seen, one: (
-            f"{seen.led} of {seen.calls} calls ({value:.0%}) in an hour were led elsewhere."
-        ),
-        receipts=None,
-        see="failovers",
-    ),
-    _Rate(
-        rule="p95_drift",
-        hours=1,
-        scopes=frozenset({"model", "provider"}),
-        value=_p95_drift,
-        said=lambda value, seen, one: (
-            f"95 % of an hour's calls took up to {p95(seen.latency_ms):,} ms, {value:.1f} times as"
-            f" long as in the week before ({p95(one.before.latency_ms):,} ms)."
-        ),
-        receipts={"status": "success"},
-    ),
-    _Rate(
-        rule="cache_drop",
-        hours=HOURS,
-        scopes=frozenset({"process", "tenant", "model"}),
-        value=_cache_drop,
-        said=lambda value, seen, one: (
-            f"{seen.cached_tokens / seen.prompt_tokens:.1%} of the prompt tokens of a day came out"
-            f" of a cache, {value:.0%} less than in the week before"
-            f" ({one.before.cached_tokens / one.before.prompt_tokens:.1%})."
-        ),
-        receipts={},
-    ),
-    _Rate(
-        rule="unpriced_share",
-        hours=HOURS,
-        scopes=frozenset({"process", "tenant", "model", "provider"}),
-        value=_unpriced,
-        said=lambda value, seen, one: (
-            f"{seen.unpriced} of {seen.calls} calls ({value:.1%}) of a day have no known cost."
-        ),
-        receipts={"unpriced": ""},
-        info=1e-9,
-    ),
-)
 
 
 # Budgets.
@@ -386,7 +154,7 @@ def of_budgets(
         rules = [f"{percent}%" for percent in passed[-1:]] or list(early)
         times = [told_at.get((budget.key, usage.starts_at_ms or 0, rule)) for rule in rules]
         known = [at for at in times if at is not None]
-        level = _of_marks(passed, early)
+        level, rolling = _of_marks(passed, early), budget.window.kind == "rolling"
         named: dict[str, str] = {} if budget.scope == "process" else {budget.scope: budget.name}
         yield Alert(
             rule="budget_burn",
@@ -400,6 +168,9 @@ def of_budgets(
             from_ms=usage.starts_at_ms,
             receipts=named if budget.scope in _BY_NAME else None,
             see="budgets list",
+            window=budget.window.name,
+            window_ms=None if rolling else usage.starts_at_ms or 0,
+            lasts_ms=budget.window.length_ms if rolling else HOUR_MS,
         )
 
 
@@ -410,11 +181,16 @@ def _of_marks(passed: Sequence[int], early: Mapping[str, object]) -> Level:
     return "warn" if highest >= 80 or early else "info"
 
 
+def cents(pico: int) -> str:
+    """Dollars to the hundredth of a cent."""
+    return usd_text(round(pico / 10**8) * 10**8)
+
+
 def _budget_said(usage: Usage, early: Mapping[str, Mapping[str, object]]) -> str:
     budget, cap = usage.budget, usage.budget.cap_pico or 0
     kind = "hard" if budget.hard else "warning"
     said = (
-        f"${_cents(usage.spent_pico)} of its {kind} cap of ${usd_text(cap)} per"
+        f"${cents(usage.spent_pico)} of its {kind} cap of ${usd_text(cap)} per"
         f" {budget.window.name} {'are' if usage.spent_pico != 10**12 else 'is'} spent"
         f" ({usage.spent_pico / cap:.0%})"
     )
@@ -429,21 +205,28 @@ def _budget_said(usage: Usage, early: Mapping[str, Mapping[str, object]]) -> str
 def of_circuits(
     saved: Iterable[Saved], incidents: Sequence[Incident], limits: "Limits", now_ms: int
 ) -> Iterator[Alert]:
-    """Circuits that are not closed, as old as their incident; and incidents that are over."""
-    open_since = {one.circuit: one.opened_at_ms for one in incidents if one.resolved_at_ms is None}
+    """Circuits that are not closed, as old as their incident; and incidents that are over.
+
+    What a drill has opened is told, and wakes nobody.
+    """
+    going_on = {one.circuit: one for one in incidents if one.resolved_at_ms is None}
     for one in saved:
         if one.phase is Phase.CLOSED:
             continue
         provider, model, _ = one.circuit
-        since = min(one.changed_at_ms, open_since.get(one.circuit, one.changed_at_ms))
+        incident = going_on.get(one.circuit)
+        drill = None if incident is None else incident.drill
+        since = (
+            one.changed_at_ms if incident is None else min(one.changed_at_ms, incident.opened_at_ms)
+        )
         name = provider if model == ANY else f"{provider}/{model}"
         waits = one.retry_at_ms is None or one.retry_at_ms > now_ms
         yield Alert(
             rule="circuit_open",
-            level=_of_circuit(one, waits, now_ms - since, limits),
+            level="info" if drill else _of_circuit(one, waits, now_ms - since, limits),
             scope="provider" if model == ANY else "model",
             name=name,
-            said=_circuit_said(one, waits),
+            said=_circuit_said(one, waits) + (f" A drill did it ({drill})." if drill else ""),
             since_ms=since,
             from_ms=since,
             see=f"failovers --provider {provider}",
@@ -460,7 +243,7 @@ def of_circuits(
             name=provider if model == ANY else f"{provider}/{model}",
             said=(
                 f"Over: it lasted {minutes:.1f} minutes ({past.reason}), {past.calls_affected}"
-                " calls were affected."
+                " calls were affected." + (f" A drill did it ({past.drill})." if past.drill else "")
             ),
             since_ms=past.opened_at_ms,
             from_ms=past.opened_at_ms,

@@ -43,12 +43,14 @@ class Event:
 class Wanted:
     """Which events: all that is set must hold. Any of `kinds` may match, each the whole of a kind
     or, with `*` at its end, the start of one. `provider` is named in the data, on either side of
-    a failover."""
+    a failover; so are the `levels` and `rules` of alerts, of which any may match."""
 
     kinds: tuple[str, ...] = ()
     tenant: str | None = None
     provider: str | None = None
     since_ms: int | None = None
+    levels: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
 
 
 ALL = Wanted()

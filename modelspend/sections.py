@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from modelspend.alert_sections import Alerts
 from modelspend.receipt import Status
 from modelspend.section import (
     Cap,
     EnvName,
     Instant,
-    Levels,
     ModelKey,
     Name,
     PerMillion,
@@ -444,33 +444,6 @@ class Limit(Section):
     then: Literal["refuse", "kill"] = Field(
         "refuse",
         description="refuse: until it has calmed down; kill: also cut its streams, until lifted.",
-    )
-
-
-class Alerts(Section):
-    """From where on a rule warns, and from where on it is critical: two numbers each."""
-
-    fallback_rate: Levels = Field(
-        (0.1, 0.5), description="Share of an hour's calls that were led elsewhere."
-    )
-    p95_drift: Levels = Field(
-        (2.0, 5.0), description="How many times as slow an hour is as the week before it."
-    )
-    cache_drop: Levels = Field(
-        (0.5, 0.9), description="Share of the cache hits of the week before that a day has lost."
-    )
-    unpriced_share: Levels = Field(
-        (0.05, 0.25), description="Share of a day's calls without a known cost; any is told."
-    )
-    velocity: Levels = Field(
-        (5.0, 20.0), description="How many average hours of the week before an hour has spent."
-    )
-    least_usd: Cap = Field(
-        Decimal(1), description="What an hour must have spent before velocity counts."
-    )
-    min_calls: int = Field(20, ge=1, description="Calls that a rate needs to count.")
-    circuit_critical_s: float = Field(
-        900, gt=0, description="Seconds after which an open circuit is critical."
     )
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from modelspend import budgets, layers, places, windows
+from modelspend.alert_sections import Alerts, Email, PagerDuty, Slack
 from modelspend.errors import ConfigInvalid
 from modelspend.layers import Layer, Problem
 from modelspend.money import from_usd
 from modelspend.sections import (
     BUILT_IN_PROFILE,
-    Alerts,
     Budget,
     Cache,
     Circuits,
@@ -52,10 +52,12 @@ __all__ = [
     "Circuits",
     "Constraints",
     "DialectName",
+    "Email",
     "Limit",
     "Loaded",
     "ModelFacts",
     "Otlp",
+    "PagerDuty",
     "PriceOverride",
     "Profile",
     "Provider",
@@ -67,6 +69,7 @@ __all__ = [
     "Server",
     "Settings",
     "Siem",
+    "Slack",
     "Store",
     "Tenant",
     "Upstream",

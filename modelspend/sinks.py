@@ -6,6 +6,7 @@ takes some of them; each of those is sent, dropped or still queued, and nothing 
 
 from typing import Any
 
+from modelspend.events import Wanted
 from modelspend.receipt_json import iso
 from modelspend.record import record
 
@@ -16,11 +17,19 @@ RECEIPT = "receipt.created"
 @record
 class Wants:
     """What a sink takes: receipts, events of these kinds (as in `events.Wanted`; none: no event),
-    and of one tenant alone when it is named."""
+    and of one tenant alone when it is named. `levels` and `rules` are those of alerts; where any is
+    named, an event must have one of them in its data."""
 
     receipts: bool = True
     kinds: tuple[str, ...] = ("*",)
     tenant: str | None = None
+    levels: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+
+    @property
+    def events(self) -> Wanted:
+        """The same as a filter of events."""
+        return Wanted(kinds=self.kinds, tenant=self.tenant, levels=self.levels, rules=self.rules)
 
 
 @record

@@ -136,7 +136,7 @@ CAP_FAULTS = (
         "a stream that is not there yet is not cut",
         (WHOLE,),
         "gateway/life.py",
-        "if opened.relay is not None and self.purse.stopped(call):",
+        "if opened.relay is not None and self.brakes.stopped(call):",
         "if False:",
     ),
     fault(

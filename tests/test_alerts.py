@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelspend.alert_rates import Seen, Watched, p95, rates
+from modelspend.alert_sections import Alerts
 from modelspend.alerts import (
     HOUR_MS,
     HOURS,
@@ -17,14 +19,10 @@ from modelspend.alerts import (
     RULES,
     Alert,
     Level,
-    Seen,
-    Watched,
     graded,
     of_budgets,
     of_circuits,
     ordered,
-    p95,
-    rates,
     with_the_well,
 )
 from modelspend.breaker import Phase
@@ -32,7 +30,6 @@ from modelspend.budgets import Budget, Usage
 from modelspend.circuits import CircuitKey, Saved
 from modelspend.incidents import Incident
 from modelspend.receipt import FailureClass
-from modelspend.sections import Alerts
 from modelspend.windows import parse
 
 NOW = 1_795_000_000_000

@@ -207,6 +207,7 @@ def test_every_command_file_is_listed_and_every_listed_command_has_its_file() ->
 EXPORTER_PARTS = {
     "addresses",
     "cef",
+    "channels",
     "ecs",
     "folder",
     "formats",
@@ -281,7 +282,16 @@ def test_committed_text_names_no_path_of_the_machine_it_was_written_on() -> None
             assert not any(place in line for place in places), f"{named(path)}:{number}"
 
 
-NOT_DRAWN_BY_ROWS = {"budgets", "exhaustion", "forecast", "lines", "roi", "table", "tried"}
+NOT_DRAWN_BY_ROWS = {
+    "budgets",
+    "exhaustion",
+    "forecast",
+    "lines",
+    "roi",
+    "table",
+    "tried",
+    "watched",
+}
 """What reports share, and those of another shape, which their commands draw themselves."""
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ def reference(node: Node, path: str = "modelspend") -> Iterator[str]:
     """The commands and their options as Markdown."""
     for name, below in node.below.items():
         if below.below:
+            if any("--config" in flag.names for flag in below.flags):  # a command by itself as well
+                yield from reference(Node("", "", (), {name: replace(below, below={})}), path)
             yield from reference(below, f"{path} {name}")
             continue
         first = " ".join(below.help.split("\n\n")[0].split())

@@ -337,12 +337,21 @@ def test_every_line_of_the_example_is_a_valid_setting_when_taken_out_of_its_comm
     assert {"server.port", "providers.local.models", 'prices."local/tuned-1".from'} <= given
 
 
+WITHIN = {("alerts", "slack"), ("alerts", "pagerduty"), ("alerts", "email")}
+"""Sections of names that lie within another section."""
+
+
 def test_the_example_explains_every_key_of_every_section() -> None:
     text = example()
     for section in Settings.model_fields:
         path = (section,) if layers.known_keys(Settings, (section,)) else (section, "name")
         for key in layers.known_keys(Settings, path):
-            assert re.search(rf"(?m)^## .+\n# {key} = ", text), f"{section}.{key}"
+            own = rf"\[{section}\.{key}\.\w+\]\n" if (section, key) in WITHIN else f"{key} = "
+            assert re.search(rf"(?m)^## .+\n# {own}", text), f"{section}.{key}"
+    for section, key in WITHIN:
+        for each in layers.known_keys(Settings, (section, key, "name")):
+            table = text.partition(f"# [{section}.{key}.")[2].partition("\n\n")[0]
+            assert re.search(rf"(?m)^## .+\n# {each} = ", table), f"{section}.{key}: {each}"
 
 
 DAY = 86_400_000

@@ -84,7 +84,7 @@ COMMANDS: tuple[tuple[str, Command], ...] = (
     ("mix", mix.mix),
     ("latency", latency.latency),
     ("tenants", tenants.tenants),
-    ("alerts", alerts.alerts),
+    ("alerts", alerts.app),
     ("forecast", forecast.forecast),
     ("roi", roi.roi),
     ("cache-misses", cache_misses.cache_misses),
@@ -145,7 +145,11 @@ def _build() -> typer.Typer:
             for each in command.registered_commands:
                 if each.callback is not None:
                     each.callback = take_config(each.callback)
-            root.add_typer(command, name=name, no_args_is_help=True)
+            alone = command.registered_callback
+            by_itself = alone is not None and alone.invoke_without_command is True
+            if by_itself and alone is not None and alone.callback is not None:
+                alone.callback = take_config(alone.callback)
+            root.add_typer(command, name=name, no_args_is_help=not by_itself)
         else:
             root.command(name)(take_config(command))
     return root

@@ -1,12 +1,16 @@
-"""`alerts`: the report of that name; see `alerts.py` for its rules. Nobody is told by it.
+"""`alerts`: the report of that name, by itself; `alerts list|test|silence`: who was told of what.
 
-On a terminal a rule that has nothing to say is named in one line; everywhere else it has a row.
+Nobody is told by the report, and it needs no sidecar; what it says now a sidecar remembers as
+alarms. On a terminal a rule that has nothing to say is named in one line; everywhere else it has a
+row.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from modelspend.cli.alerts_channels import try_
+from modelspend.cli.alerts_state import list_, silence
 from modelspend.cli.filters import Asked, filtered
 from modelspend.cli.output import draw
 from modelspend.cli.report import Csv, Json, Limit, age, report
@@ -21,6 +25,13 @@ FailAt = Annotated[
 ]
 
 
+app = typer.Typer()
+app.command("list")(list_)
+app.command("test")(try_)
+app.command("silence")(silence)
+
+
+@app.callback(invoke_without_command=True)
 @filtered
 def alerts(
     ctx: typer.Context,
@@ -32,9 +43,12 @@ def alerts(
 ) -> None:
     """Show what would page someone now: how bad it is, since when, and where to look.
 
-    Of budgets, circuits, incidents, calls led elsewhere, slowness, prompt caches, unknown prices
-    and the pace of spending. Limits are in [alerts]; see: modelspend help reports
+    Of budgets, circuits, incidents, calls led elsewhere, slowness, prompt caches, the classifier,
+    unknown prices and the pace of spending. Limits and channels are in [alerts]; see: modelspend
+    help alerts
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from modelspend.alerts import LEVELS
     from modelspend.reports import alerts as ask
 

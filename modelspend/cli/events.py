@@ -167,11 +167,11 @@ async def _from_ledger(store: "Store", where: "Wanted", cursor: int, json: bool)
 
     seen = -1
     while True:
-        version = await store.meta.data_version()
-        if version == seen:
+        newest = await store.meta.last_seq()
+        if newest == seen:
             await asyncio.sleep(_LOOK_S)
             continue
-        seen = version
+        seen = newest
         full = True
         while full:
             page = await store.events.page(cursor, _PAGE, where)

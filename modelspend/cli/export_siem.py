@@ -59,11 +59,11 @@ async def to_stdout(store: "Store", asked: SiemExport) -> None:
     format, cursor = FORMATS[asked.format], await _start(store, asked)
     seen = -1
     while True:
-        version = await store.meta.data_version()
-        if version == seen:
+        until = await store.sinks.last()
+        if until == seen:
             await _a_moment(_LOOK_S)
             continue
-        seen, until = version, await store.sinks.last()
+        seen = until
         async for batch, reached in _pages(store, asked, cursor, until):
             cursor = reached
             sys.stdout.buffer.write(b"".join(line + b"\n" for _, line in _said(format, batch)))
@@ -86,17 +86,13 @@ async def to_folder(
         else:
             asked = replace(asked, since_ms=None)  # nothing is left out when a run comes late
         await _same_ledger(store, mark, path)
-        seen = -1
         while True:
-            version = await store.meta.data_version()
-            if version != seen:
-                seen = version
-                async for reached, written in _files(store, asked, folder, mark, at):
-                    mark = reached
-                    if written is not None:
-                        yield written
-                if asked.keep_days is not None:
-                    folder.expire(at.now_ms(), asked.keep_days)
+            async for reached, written in _files(store, asked, folder, mark, at):
+                mark = reached
+                if written is not None:
+                    yield written
+            if asked.keep_days is not None:
+                folder.expire(at.now_ms(), asked.keep_days)
             if not asked.follow:
                 return
             await _a_moment(_EACH_S)

@@ -185,11 +185,33 @@ _NAMED: Mapping[
         }
     },
 }
+_WITHIN: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]] = {
+    # a section of names within another one
+    ("alerts", "slack"): ("ops", {"url_env": "OPS_SLACK_URL", "rules": ["budget_burn"]}),
+    ("alerts", "pagerduty"): (
+        "night",
+        {"level": "critical", "key_env": "PAGERDUTY_KEY", "url": "https://events.example.com/v2"},
+    ),
+    ("alerts", "email"): (
+        "finance",
+        {
+            "rules": ["budget_burn", "velocity"],
+            "host": "smtp.example.com",
+            "port": 587,
+            "ca_file": "~/modelspend/mail-ca.pem",
+            "username_env": "SMTP_USER",
+            "password_env": "SMTP_PASSWORD",
+            "sender": "modelspend@example.com",
+            "to": ["finance@example.com"],
+        },
+    ),
+}
 _OTHERWISE = {
     "path": "~/modelspend/ledger.db",
     "baseline_model": "openai/gpt-4.1",
     "url_env": "OPS_HOOK_URL",
     "to_env": "SOC_ADDRESS",
+    "tenant": "acme-prod",
     "endpoint": "https://collector.example.com/v1/traces",
     "protocol": "http/protobuf",
 }
@@ -213,6 +235,10 @@ def _example() -> Iterator[str]:
             path = (section, named) if named else (section,)
             yield ""
             yield from _table(path, f"{'# ' if named else ''}[{dotted(path)}]")
+        for within, (named, _) in _WITHIN.items():
+            if within[0] == section:
+                yield ""
+                yield from _table((*within, named), f"# [{dotted((*within, named))}]")
 
 
 def _table(path: tuple[str, ...], header: str) -> Iterator[str]:
@@ -224,7 +250,11 @@ def _table(path: tuple[str, ...], header: str) -> Iterator[str]:
     yield from _comment((table.__doc__ or "").partition("\n")[0])
     yield header
     shown: Mapping[str, Any] = _NAMED.get(path[0], {}).get(path[-1], {})
+    if path[:-1] in _WITHIN:
+        shown = _WITHIN[path[0], path[1]][1]
     for key in known_keys(Settings, path):
+        if (*path, key) in _WITHIN:
+            continue
         declared = field_at(Settings, (*path, key))
         assert declared is not None
         value = shown.get(key, declared.default)

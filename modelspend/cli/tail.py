@@ -1,7 +1,7 @@
 """`tail`: follow new receipts as they are written, with a daemon or without one.
 
-It reads the ledger and nothing else: a cheap look (`PRAGMA data_version`) says whether anybody has
-committed, and the cursor is the receipts' own number, so nothing is shown twice or missed.
+It reads the ledger and nothing else: a cheap look at its newest number says whether there is more,
+and the cursor is the receipts' own number, so nothing is shown twice or missed.
 """
 
 import sys
@@ -52,7 +52,7 @@ async def _follow(
     for stored in reversed(older):
         _print(stored, json)
     cursor = max([cursor, *(stored.seq for stored in older)])
-    seen = await store.meta.data_version()
+    seen = await store.meta.last_seq()
     while follow:
         fresh = await _after(store, filters, cursor)
         for stored in fresh:
@@ -69,13 +69,13 @@ async def _after(store: "Store", filters: "Sequence[Filter]", seq: int) -> "list
 
 
 async def _commit_after(store: "Store", seen: int) -> int:
-    """The next state of the file; SQLite wakes nobody in another process, so we look."""
+    """The newest number once it is another; SQLite wakes nobody in another process: we look."""
     import asyncio
 
     while True:
-        version = await store.meta.data_version()
-        if version != seen:
-            return version
+        newest = await store.meta.last_seq()
+        if newest != seen:
+            return newest
         await asyncio.sleep(_LOOK_S)
 
 

@@ -55,6 +55,7 @@ class Notice:
     status: str | None = None
     reason: str | None = None
     rule: str | None = None
+    finding: str | None = None
     path: str | None = None
     dialect: str | None = None
     operation: str | None = None
@@ -196,6 +197,9 @@ _TITLES = {
     "circuit.open": "A provider is left alone",
     "circuit.half_open": "A provider is tried again",
     "circuit.recovered": "A provider answers again",
+    "alert.fired": "An alert",
+    "alert.escalated": "An alert is worse",
+    "alert.resolved": "An alert is over",
     "budget.threshold": "A budget has passed a threshold",
     "budget.exhausted": "A budget is exhausted",
     "budget.overrun": "A call cost more than was held for it",
@@ -221,7 +225,9 @@ _EVENT_LEVELS: Mapping[str, Level] = {
 def _of_event(event: Event) -> Notice:
     details = {plain(name): _clean(value) for name, value in event.data.items()}
     title = _TITLES.get(event.kind, event.kind.replace(".", " ").replace("_", " ").capitalize())
-    said = ", ".join(f"{name} {_said(value)}" for name, value in details.items() if _told(value))
+    said = _text(details, "message") or ", ".join(
+        f"{name} {_said(value)}" for name, value in details.items() if _told(value)
+    )
     level = _EVENT_LEVELS.get(event.level, "warn")
     return Notice(
         uid=_uid(event),
@@ -241,6 +247,7 @@ def _of_event(event: Event) -> Notice:
         category=_text(details, "category"),
         reason=_text(details, "reason", "why", "failure_class"),
         rule=_text(details, "rule"),
+        finding=_text(details, "alert"),
         details=details,
     )
 

@@ -22,8 +22,12 @@ SEVERITY: Mapping[Level, tuple[int, str]] = {
     "critical": (5, "Critical"),
 }
 
-_OTHER, _CREATE, _CLOSE = 99, 1, 3
-_ENDED = ("resolved", "recovered", "lifted")
+_OTHER, _CREATE, _UPDATE, _CLOSE = 99, 1, 2, 3
+_STEPS = {
+    "resolved": (_CLOSE, "Close", 4, "Resolved"),
+    "escalated": (_UPDATE, "Update", 1, "New"),
+}
+_FIRST = (_CREATE, "Create", 1, "New")
 
 
 def line(notice: Notice) -> bytes:
@@ -107,14 +111,14 @@ def _api_activity(notice: Notice) -> dict[str, Any]:
 
 
 def _finding(notice: Notice) -> dict[str, Any]:
-    closes = notice.kind.rpartition(".")[2] in _ENDED
-    activity, said = (_CLOSE, "Close") if closes else (_CREATE, "Create")
+    """An alert is one finding from its first event to its last."""
+    activity, said, status_id, status = _STEPS.get(notice.kind.rpartition(".")[2], _FIRST)
     return {
         **_classed(DETECTION_FINDING, 2, activity, said),
-        "status_id": 4 if closes else 1,
-        "status": "Resolved" if closes else "New",
+        "status_id": status_id,
+        "status": status,
         "finding_info": {
-            "uid": notice.uid,
+            "uid": notice.finding or notice.uid,
             "title": notice.title,
             "desc": notice.message,
             "types": [notice.kind],

@@ -14,6 +14,7 @@ from modelspend.circuits import Circuits
 from modelspend.estimate import Estimator
 from modelspend.gateway.answering import Answering
 from modelspend.gateway.attempts import Attempts
+from modelspend.gateway.brakes import Brakes
 from modelspend.gateway.caller import Callers
 from modelspend.gateway.conversations import Conversations
 from modelspend.gateway.ending import Endings
@@ -52,7 +53,9 @@ async def assemble(
     catalog = Catalog.load(settings.providers, env)
     estimator, conversations = Estimator(await store.ratios.load()), Conversations()
     thrift = Thrift(store, estimator, settings, now_ms)
-    purse = Purse(store, prices, settings)
+    brakes = Brakes(store)
+    await brakes.refresh(settings)
+    purse = Purse(store, prices, settings, brakes)
     await purse.refresh(settings, now_ms())
     circuits = Circuits(settings.circuits)
     router = Router(
@@ -66,7 +69,7 @@ async def assemble(
         answers=store.stored_answers,
         circuits=circuits,
     )
-    settler = Settler(store, prices, estimator, conversations, thrift, purse, settings)
+    settler = Settler(store, prices, estimator, conversations, thrift, purse, brakes, settings)
     endings = Endings(settler)
     whole, stream = _timeouts(settings)
     attempts = Attempts(Upstream(), purse, now_ms, whole_timeouts=whole, stream_timeouts=stream)
@@ -77,6 +80,7 @@ async def assemble(
         settler=settler,
         thrift=thrift,
         purse=purse,
+        brakes=brakes,
         failovers=Failovers(circuits, router, attempts, retries, Repeats(), now_ms),
         attempts=attempts,
         answering=Answering(settler, endings, settings.retries.hold_s),
@@ -101,6 +105,7 @@ async def reassemble(old: Assembly, settings: Settings, env: Mapping[str, str]) 
     catalog = Catalog.load(settings.providers, env)
     gateway.settler.reconfigure(settings)
     gateway.router.configure(catalog, settings)
+    await gateway.brakes.refresh(settings)
     await gateway.purse.refresh(settings, gateway.now_ms())
     gateway.fingerprint = callers.fingerprint
     gateway.max_in_flight = settings.server.max_in_flight

@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
     def quiet(self) -> bool:
         """Nothing waits to be read: neither its end nor an answer that nobody asked for, which
         would become the next call's."""
-        return self._transport is not None and not _readable(self._transport)
+        return self._transport is not None and not self._readable()
 
     def send(self, head: bytes, body: bytes) -> Exchange:
         """Write a whole request; the exchange tells what comes back."""
@@ -223,6 +223,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._readable = _asking(self._transport)
 
     def data_received(self, data: bytes) -> None:
         exchange, parser = self._exchange, self._parser
@@ -320,10 +321,11 @@ def _said(transport: asyncio.Transport | None) -> bool:
         return False
 
 
-def _readable(transport: asyncio.Transport) -> bool:
+def _asking(transport: asyncio.Transport) -> Callable[[], bool]:
+    """Asks the kernel whether something waits to be read there."""
     handle = transport.get_extra_info("socket").fileno()
     if sys.platform == "win32":
-        return bool(select.select([handle], [], [], 0)[0])
+        return lambda: bool(select.select([handle], [], [], 0)[0])
     poll = select.poll()
     poll.register(handle, select.POLLIN)
-    return bool(poll.poll(0))
+    return lambda: bool(poll.poll(0))

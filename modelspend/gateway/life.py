@@ -23,6 +23,7 @@ from modelspend.errors import (
 )
 from modelspend.gateway.answering import Answer, Answering, tier_of
 from modelspend.gateway.attempts import Attempts
+from modelspend.gateway.brakes import Brakes
 from modelspend.gateway.call import Call, Room
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.conversations import session_of
@@ -51,6 +52,7 @@ class Gateway:
     settler: Settler
     thrift: Thrift
     purse: Purse
+    brakes: Brakes
     failovers: Failovers
     attempts: Attempts
     answering: Answering
@@ -184,14 +186,14 @@ class Gateway:
 
     async def _stop_runaways(self, call: Call) -> None:
         try:
-            self.purse.check(call)
+            self.brakes.check(call)
         finally:
             if call.kills is not None:
                 await self.stop(call.kills, "a rule against runaways has stopped it")
 
     async def stop(self, name: str, reason: str) -> int:
         """Refuse the calls of a session or key, and cut its open streams; how many there were."""
-        await self.purse.stop(name, reason, self.now_ms())
+        await self.brakes.stop(name, reason, self.now_ms())
         return self.endings.stop(name)
 
     async def _decide(self, call: Call) -> None:
@@ -254,7 +256,7 @@ class Gateway:
             if broken is not None:
                 raise broken
             assert opened is not None
-            if opened.relay is not None and self.purse.stopped(call):
+            if opened.relay is not None and self.brakes.stopped(call):
                 opened.relay.stop(FailureClass.STOPPED)  # it was stopped before there was a stream
             return await self.answering.answer(call, opened)
 

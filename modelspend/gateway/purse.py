@@ -9,26 +9,25 @@ its prices. After the call, `charges` says what each budget is charged for it.
 from collections.abc import Iterable, Sequence
 
 from modelspend import budgets, windows, worstcase
-from modelspend.budgets import Budget, Hold, Rules, Scope
+from modelspend.budgets import Budget, Hold, Rules
 from modelspend.catalog import Provider
 from modelspend.catalog.prices import PriceBook
 from modelspend.dialects.dialect import RequestView
-from modelspend.errors import BudgetExceeded, Stopped
+from modelspend.errors import BudgetExceeded
 from modelspend.events import Event
+from modelspend.gateway.brakes import Brakes
 from modelspend.gateway.call import Call, Try
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.passage import Request, limited
 from modelspend.gateway.slices import Slices
 from modelspend.gateway.target import Target
-from modelspend.money import from_usd, usd, usd_text
-from modelspend.runaways import Limit, Runaways, Trip
+from modelspend.gateway.who import who
+from modelspend.money import usd, usd_text
 from modelspend.settings import Settings, budgets_of
-from modelspend.store import Firing, Stop, Store
+from modelspend.store import Firing, Store
 from modelspend.store.holds import event_of, window_start
 from modelspend.windows import Slot, Window
 from modelspend.worstcase import Bound, Rates
-
-Who = dict[Scope, tuple[str, ...]]
 
 _RATES_KEPT = 2_000
 _UNSTATED_OUTPUT = 16_384
@@ -38,14 +37,13 @@ _NEARLY_ALL = 9  # tenths of a cap from which a refusal means that it is exhaust
 class Purse:
     """Admits calls to money. `refresh` takes what the file and the ledger say now."""
 
-    def __init__(self, store: Store, prices: PriceBook, settings: Settings) -> None:
+    def __init__(self, store: Store, prices: PriceBook, settings: Settings, brakes: Brakes) -> None:
         self._store = store
         self._prices = prices
         self._settings = settings
+        self._brakes = brakes
         self._in_force: tuple[Budget, ...] | None = None  # nobody has looked yet
         self._rules = Rules(())
-        self._runaways = Runaways()
-        self._stopped: dict[str, str] = {}
         self._slots: dict[Window, Slot] = {}
         self._rates: dict[tuple[str, str, int], Rates] = {}
         self._refusals: dict[str, tuple[Budget, int]] = {}
@@ -55,13 +53,9 @@ class Purse:
         return self._rules
 
     async def refresh(self, settings: Settings, now_ms: int) -> None:
-        """Budgets, limits and stops as they are now; what counts already goes on counting."""
+        """Budgets as they are now; what counts already goes on counting."""
         self._settings = settings
         found = budgets.in_force(budgets_of(settings), await self._store.budgets.overrides())
-        limits = limits_of(settings)
-        if limits != self._runaways.limits:
-            self._runaways = Runaways(limits)
-        self._stopped = {each.name: each.reason for each in await self._store.budgets.stops()}
         self._rates.clear()
         if found != self._in_force:
             self._in_force, self._rules = found, Rules(found)
@@ -69,35 +63,6 @@ class Purse:
         await self._open([each for each in found if each.name != budgets.EACH], now_ms)
 
     # Before a call.
-
-    def check(self, call: Call) -> None:
-        """Who was stopped, or runs away, is refused before anything is decided. Raises Stopped."""
-        self._not_stopped(call)
-        if self._runaways:
-            trip = self._runaways.met(_who(call.caller, call.session_id), call.asked_sha256,
-                                      call.created_at_ms)  # fmt: skip
-            if trip is not None:
-                self._tripped(call, trip)
-
-    def _not_stopped(self, call: Call) -> None:
-        for name in (call.session_id, call.caller.key_id):
-            if name in self._stopped:
-                raise _stopped(name, self._stopped[name])
-
-    def stopped(self, call: Call) -> bool:
-        """Whether its session or key was stopped while it waited for its answer."""
-        return not self._stopped.keys().isdisjoint((call.session_id, call.caller.key_id))
-
-    def _tripped(self, call: Call, trip: Trip) -> None:
-        if trip.first:
-            call.events.append(_runaway(trip, call))
-        if trip.limit.kills:
-            self._stopped[trip.name] = trip.why
-            call.kills = trip.name
-        hint = "It may go on when it has calmed down."
-        if trip.limit.kills:
-            hint = f"Let it go on: modelspend kill {trip.name} --lift"
-        raise Stopped(f"{trip.limit.scope.capitalize()} {trip.name}: {trip.why}.", hint)
 
     def blocks(self, call: Call) -> bool:
         """Whether a cap of 0 lets nothing of it through, not even an answer that is kept."""
@@ -153,7 +118,7 @@ class Purse:
         gives its own back in the same transaction. Raises BudgetExceeded when it does not fit,
         Stopped when its caller was, or LedgerUnavailable: it must then not be sent.
         """
-        self._not_stopped(call)
+        self._brakes.check_stopped(call)
         one = call.last
         freed = [each for each in call.tries[:-1] if not each.may_be_billed]
         holds = await self.hold(call)
@@ -304,13 +269,6 @@ class Purse:
                 firings.append(_exhausted(budget, slot, error, call.created_at_ms))
         return events, firings
 
-    def spent(self, call: Call) -> None:
-        """The rules against runaways see what a call was charged."""
-        if self._runaways and call.tries:
-            who = _who(call.caller, call.session_id)
-            total = sum(one.charged_pico for one in call.tries)
-            self._runaways.spent(who, total, call.created_at_ms)
-
     # From time to time.
 
     async def tell_refusals(self, now_ms: int) -> None:
@@ -338,29 +296,12 @@ class Purse:
         if firings:
             await self._store.budgets.fire(firings)
 
-    # Stopping by hand.
-
-    async def stop(self, name: str, reason: str, now_ms: int) -> None:
-        """Refuse the calls of a session or key from now on."""
-        self._stopped[name] = reason
-        told = Event(
-            kind="caller.stopped", at_ms=now_ms, level="warn", data={"name": name, "why": reason}
-        )
-        await self._store.budgets.stop(Stop(name=name, reason=reason, at_ms=now_ms), told)
-
-    async def lift(self, name: str, now_ms: int) -> bool:
-        """Let it call again; false when it was not stopped."""
-        told = Event(kind="caller.lifted", at_ms=now_ms, data={"name": name})
-        lifted = await self._store.budgets.lift(name, told)
-        self._stopped.pop(name, None)
-        return lifted
-
     # What all of these ask.
 
     def _applying(
         self, caller: Caller, session_id: str | None, target: Target | None
     ) -> list[Budget]:
-        found = list(self._rules.applying(_who(caller, session_id, target)))
+        found = list(self._rules.applying(who(caller, session_id, target)))
         if caller.run_cap_pico is not None and caller.run_id is not None:
             found.append(run_budget(caller.run_id, caller.run_cap_pico))
         return found
@@ -397,38 +338,6 @@ def run_budget(run_id: str, cap_pico: int) -> Budget:
     )
 
 
-def limits_of(settings: Settings) -> tuple[Limit, ...]:
-    """The rules against runaways that the file declares."""
-    return tuple(
-        Limit(
-            rule=name,
-            scope=section.scope,
-            name=section.name,
-            pico_per_minute=(
-                None if section.usd_per_minute is None else from_usd(section.usd_per_minute)
-            ),
-            repeats=section.repeats,
-            within_ms=round(section.within_s * 1000),
-            kills=section.then == "kill" and section.scope != "tenant",
-        )
-        for name, section in settings.limits.items()
-    )
-
-
-def _who(caller: Caller, session_id: str | None, target: Target | None = None) -> Who:
-    """What a call is, in the words of scopes."""
-    who: Who = {"process": (budgets.PROCESS,), "tenant": (caller.tenant,)}
-    if caller.workflow:
-        who["workflow"] = (caller.workflow,)
-    if session_id:
-        who["session"] = (session_id,)
-    if caller.key_id:
-        who["key"] = (caller.key_id,)
-    if target is not None:
-        who["model"] = (f"{target.provider.name}/{target.model}", target.model)
-    return who
-
-
 def _within_its_own(call: Call, most: int | None, why: str | None) -> None:
     """The cap that a request sets for itself, all of its attempts together."""
     cap = call.caller.max_pico
@@ -447,29 +356,6 @@ def _within_its_own(call: Call, most: int | None, why: str | None) -> None:
             f" is ${usd_text(cap)}.",
             "Set a lower output limit, name a cheaper model, or raise the header's cap.",
         )
-
-
-def _stopped(name: str, reason: str) -> Stopped:
-    return Stopped(
-        f"Calls of {name} are stopped: {reason}.", f"Let it go on: modelspend kill {name} --lift"
-    )
-
-
-def _runaway(trip: Trip, call: Call) -> Event:
-    return Event(
-        kind="caller.runaway",
-        at_ms=call.created_at_ms,
-        level="critical" if trip.limit.kills else "warn",
-        tenant=call.caller.tenant,
-        receipt_id=call.receipt_id,
-        data={
-            "rule": trip.limit.rule,
-            "scope": trip.limit.scope,
-            "name": trip.name,
-            "why": trip.why,
-            "killed": trip.limit.kills,
-        },
-    )
 
 
 def _overrun(call: Call, one: Try) -> Event:

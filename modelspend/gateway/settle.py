@@ -19,6 +19,7 @@ from modelspend.errors import LedgerUnavailable
 from modelspend.estimate import Estimator, Ratio
 from modelspend.failovers import Touched, Trail, extra_cost
 from modelspend.gateway import savings
+from modelspend.gateway.brakes import Brakes
 from modelspend.gateway.call import Call, Try
 from modelspend.gateway.conversations import LEAST_CACHED, Conversations, Turn
 from modelspend.gateway.purse import Purse
@@ -51,6 +52,7 @@ class Settler:
         conversations: Conversations,
         thrift: Thrift,
         purse: Purse,
+        brakes: Brakes,
         settings: Settings,
     ) -> None:
         self._store = store
@@ -59,6 +61,7 @@ class Settler:
         self._conversations = conversations
         self._thrift = thrift
         self._purse = purse
+        self._brakes = brakes
         self._settings = settings
         self._turn = 0
 
@@ -126,7 +129,7 @@ class Settler:
     async def _write(self, call: Call) -> None:
         self._remember(call)
         call.savings = call.savings or self._saved(call)
-        self._purse.spent(call)
+        self._brakes.spent(call)
         events, firings = self._purse.told(call)
         write = self._store.calls.finish(
             call.receipt(),

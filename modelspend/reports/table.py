@@ -18,7 +18,7 @@ from modelspend.receipt_json import iso
 from modelspend.store import DAY_MS, Filter, Store, Sum
 
 if TYPE_CHECKING:
-    from modelspend.sections import Alerts as Limits
+    from modelspend.alert_sections import Alerts as Limits
 
 Kind = Literal[
     "name", "usd", "count", "ms", "share", "change", "trend", "flag", "time", "level", "number",

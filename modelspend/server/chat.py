@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 
 from modelspend.dialects import DIALECTS
 from modelspend.errors import ModelspendError
+from modelspend.gateway.answering import Answer
 from modelspend.gateway.caller import Caller
 from modelspend.gateway.ending import ClientStalled
 from modelspend.gateway.headers import Pairs
@@ -51,33 +52,35 @@ class Out(Protocol):
 
 async def carry(live: Live, asked: Request, caller: Caller, out: Out) -> None:
     """One call, from request to the last byte of its answer. Raises ModelspendError."""
-    stall_s = live.settings.server.client_stall_s
     try:
         async with live.gateway.open(asked, caller) as answer:
             if answer.relay is not None:
-                watch = StallWatch(live.writing, out.transport, stall_s)
-                await _pass_on(out, answer.status, answer.headers, answer.relay, watch)
+                await _pass_on(out, answer, answer.relay, _watch(live, out))
                 return
-        watch = StallWatch(live.writing, out.transport, stall_s)
-        await _hand_over(out, answer.status, answer.headers, answer.body or b"", watch)
+        await _hand_over(live, out, answer)
     except (ConnectionError, ClientStalled):
         return  # nobody is there to read it; the receipt tells of it
 
 
-async def _hand_over(out: Out, status: int, headers: Pairs, body: bytes, watch: StallWatch) -> None:
+def _watch(live: Live, out: Out) -> StallWatch:
+    return StallWatch(live.writing, out.transport, live.settings.server.client_stall_s)
+
+
+async def _hand_over(live: Live, out: Out, answer: Answer) -> None:
     """A whole answer. A large one may not wait in our memory for a client that never takes it."""
+    body = answer.body or b""
     if len(body) <= _LARGE:
-        await out.whole(status, headers, body, now=False)
+        await out.whole(answer.status, answer.headers, body, now=False)
         return
-    with watch:
+    with _watch(live, out) as watch:
         watch.writing()
-        await out.whole(status, headers, body, now=True)
+        await out.whole(answer.status, answer.headers, body, now=True)
 
 
-async def _pass_on(out: Out, status: int, headers: Pairs, relay: Relay, watch: StallWatch) -> None:
+async def _pass_on(out: Out, answer: Answer, relay: Relay, watch: StallWatch) -> None:
     with watch:
         try:
-            await out.begin(status, [*headers, ("x-accel-buffering", "no")])
+            await out.begin(answer.status, [*answer.headers, ("x-accel-buffering", "no")])
             async with aclosing(relay.chunks()) as chunks:
                 async for chunk in chunks:
                     watch.writing()

@@ -10,6 +10,7 @@ from modelspend import tasks
 from modelspend.catalog.prices import PriceBook
 from modelspend.errors import CheckFailed, LedgerUnavailable
 from modelspend.server import circuits
+from modelspend.server.alarms import Lookout
 from modelspend.server.keys import Live
 from modelspend.store import Store
 
@@ -45,6 +46,7 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
         if await store.changed_outside():
             prices.override(await store.prices.overrides())
             live.gateway.router.scores = await store.quality.scores()
+            await live.gateway.brakes.refresh(live.settings)
             await live.gateway.purse.refresh(live.settings, live.gateway.now_ms())
             await circuits.obey_orders(live, store)
 
@@ -95,6 +97,7 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
     async def forget_deliveries() -> None:
         await store.webhooks.expire(live.gateway.now_ms())
         await store.traces.expire(live.gateway.now_ms(), live.settings.otlp.keep_days)
+        await store.alarms.forget(live.gateway.now_ms())
 
     async def sign_checkpoint() -> None:
         """So that whoever hashes the chain anew is found by the hour, if the key is not his."""
@@ -114,6 +117,7 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
         Job("expire-bodies", 600.0, expire_bodies),
         Job("expire-answers", 300.0, expire_answers),
         Job("forget-conversations", 3600.0, forget_conversations),
+        Job("look-at-alerts", live.settings.alerts.every_s, Lookout(live, store).look),
         Job("sample-health", 10.0, sample_health),
         Job("forget-deliveries", 3600.0, forget_deliveries),
         Job("forget-health", 3600.0, forget_health),

@@ -29,7 +29,7 @@ async def kill(request: web.Request) -> Mapping[str, Any]:
         place = ".".join(map(str, first["loc"])) or "body"
         raise BadRequest(f"{place}: {first['msg']}.", field=place) from None
     if asked.lift:
-        if not await live.gateway.purse.lift(asked.name, live.gateway.now_ms()):
+        if not await live.gateway.brakes.lift(asked.name, live.gateway.now_ms()):
             raise NotFound(f"{asked.name} was not stopped.", "See: modelspend kill")
         return {"name": asked.name, "stopped": False, "cut": 0}
     cut = await live.gateway.stop(asked.name, asked.reason)

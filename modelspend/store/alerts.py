@@ -1,21 +1,28 @@
 """What alerts look at: the last hours of the ledger, hour by hour and by what names a call.
 
 Hides that an hour is counted back from now, so that no rule has to wait for a full one; the week
-before comes out of the sums by day.
+before comes out of the sums by day. Calls that a drill has met are left out: what they were like
+says nothing of anybody.
 """
 
 import sqlite3
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 from orjson import loads
 
 from modelspend.receipt import Status
+from modelspend.store import detail
 from modelspend.store.readers import Readers
 from modelspend.store.search import Filter, conditions
 from modelspend.store.sums import sum_of, whole
 
 _HOUR_MS = 3_600_000
 _UNSENT = (Status.REFUSED, Status.CACHED)
+_NO_DRILL = "seq NOT IN (SELECT seq FROM attempts WHERE drill IS NOT NULL)"
+
+LOOKED_AT = 400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +60,23 @@ class Led:
     calls: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classified:
+    """How many calls were looked at that have these names in common, and of how many the
+    classifier was not sure."""
+
+    tenant: str
+    category: str | None
+    calls: int
+    unsure: int
+
+
+DETAIL_COLUMNS = (
+    "receipt_id, tenant, workflow, session_id, key_id, trace_id, price_id, model, model_asked"
+)
+"""What opens a detail, in the order of `detail.Columns`."""
+
+
 class Alerts:
     def __init__(self, readers: Readers) -> None:
         self._readers = readers
@@ -64,6 +88,11 @@ class Alerts:
     async def led(self, where: Filter) -> list[Led]:
         """The same of the calls that were led elsewhere."""
         return await self._readers.ask(lambda conn: _led(conn, where))
+
+    async def classified(self, where: Filter, sure_from: float) -> list[Classified]:
+        """How sure the classifier was of the newest calls of a time, up to `LOOKED_AT` of them: it
+        stands in their details, which take time to open."""
+        return await self._readers.ask(lambda conn: _classified(conn, where, sure_from))
 
     async def told_at(self) -> dict[tuple[str, int, str], int]:
         """When each mark of a budget was passed: (key, start of the window, rule) → UTC ms."""
@@ -96,7 +125,7 @@ def _hours(conn: sqlite3.Connection, where: Filter) -> list[Hour]:
         f" count(*) - count(cost_pico), {sum_of('cost_pico')},"
         " sum(input_tokens + cache_read_tokens + cache_write_tokens), sum(cache_read_tokens),"
         f" json_group_array(latency_ms) FROM receipts INDEXED BY receipts_time WHERE {terms}"
-        " GROUP BY 1, 2",
+        f" AND {_NO_DRILL} GROUP BY 1, 2",
         terms.values,
     )
     found = []
@@ -129,7 +158,8 @@ def _led(conn: sqlite3.Connection, where: Filter) -> list[Led]:
         " count(*) FROM v3_failover_decisions d INDEXED BY failovers_time"
         " JOIN receipts r ON r.seq = d.seq JOIN facets f ON f.id = r.facet_id"
         " WHERE d.n = 1 AND d.decided_at >= ?"
-        f" AND r.seq IN (SELECT seq FROM receipts INDEXED BY receipts_time WHERE {terms})"
+        f" AND r.seq IN (SELECT seq FROM receipts INDEXED BY receipts_time WHERE {terms}"
+        f" AND {_NO_DRILL})"
         " GROUP BY 1, 2, 3, 4, 5",
         (where.since_ms or 0, *terms.values),
     )
@@ -143,4 +173,24 @@ def _led(conn: sqlite3.Connection, where: Filter) -> list[Led]:
             calls=calls,
         )
         for hour, tenant, category, provider, answered_by, calls in rows
+    ]
+
+
+def _classified(conn: sqlite3.Connection, where: Filter, sure_from: float) -> list[Classified]:
+    terms = conditions(where)
+    rows = conn.execute(
+        f"SELECT tenant, category, detail, {DETAIL_COLUMNS} FROM receipts INDEXED BY receipts_time"
+        f" WHERE {terms} AND {_NO_DRILL} AND category IS NOT NULL ORDER BY created_at DESC LIMIT ?",
+        (*terms.values, LOOKED_AT),
+    )
+    calls, unsure = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
+    for tenant, category, packed, *columns in rows:
+        with suppress(ValueError, KeyError, TypeError):  # a damaged one is `verify`'s business
+            said = loads(detail.unpack(packed, tuple(columns)))["classification"]
+            if said["confidence"]:  # 0: there was nothing to read in it
+                calls[tenant, category] += 1
+                unsure[tenant, category] += said["confidence"] < sure_from
+    return [
+        Classified(tenant=tenant, category=category, calls=n, unsure=unsure[tenant, category])
+        for (tenant, category), n in calls.items()
     ]

@@ -89,7 +89,7 @@ def select(
     limit: int,
 ) -> list[Event]:
     """Events of a place in the table, in an order; `where` must hold for each."""
-    terms, more = _terms(where)
+    terms, more = conditions(where)
     rows = conn.execute(
         f"SELECT {EVENT_COLUMNS} FROM events WHERE {' AND '.join((place, *terms))}"
         f" ORDER BY {order} LIMIT ?",
@@ -98,7 +98,8 @@ def select(
     return [_event(*row) for row in rows]
 
 
-def _terms(where: Wanted) -> tuple[list[str], list[Any]]:
+def conditions(where: Wanted) -> tuple[list[str], list[Any]]:
+    """What must hold for each event, and the values in it."""
     terms: list[str] = []
     values: list[Any] = []
     if where.kinds:
@@ -110,6 +111,10 @@ def _terms(where: Wanted) -> tuple[list[str], list[Any]]:
     if where.provider is not None:
         terms.append(f"? IN ({', '.join(f'json_extract(data, {path!r})' for path in _NAMED)})")
         values.append(where.provider)
+    for path, wanted in (("$.level", where.levels), ("$.rule", where.rules)):
+        if wanted:
+            terms.append(f"json_extract(data, '{path}') IN ({', '.join('?' * len(wanted))})")
+            values += wanted
     if where.since_ms is not None:
         terms.append("created_at >= ?")
         values.append(where.since_ms)

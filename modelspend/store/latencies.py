@@ -128,8 +128,8 @@ def _ranges(where: Filter) -> Filter:
 
 
 _HOPPED = (
-    "SELECT r.seq, r.facet_id, r.latency_ms, r.ttft_ms, a.n, a.status, a.provider, a.model_id,"
-    " a.region, a.latency_ms, a.ttft_ms FROM (SELECT seq, facet_id, latency_ms, ttft_ms"
+    "SELECT r.facet_id, r.latency_ms, r.ttft_ms, a.n, a.status = {answered}, a.latency_ms,"
+    " a.ttft_ms{places} FROM (SELECT seq, facet_id, latency_ms, ttft_ms"
     " FROM receipts NOT INDEXED WHERE seq IN"
     " (SELECT seq FROM attempts INDEXED BY attempts_hops WHERE n > 1) AND {terms}) r"
     " JOIN attempts a ON a.seq = r.seq"
@@ -145,23 +145,35 @@ def _apart(
 ) -> None:
     """Take the calls that hopped out of what was counted, and count their attempts instead."""
     terms = conditions(where)
-    own = [_OF_ATTEMPT.get(key) for key in keys]
-    for row in conn.execute(_HOPPED.format(terms=terms), terms.values):
-        _, facet, latency, first, n, status, _, _, _, took_ms, first_ms = row
-        if facet not in facets:
-            continue
-        call_status, *named = facets[facet]
-        part = _part_of(call_status)
-        if part is None:
-            continue
+    counted = {
+        facet: (tuple(named), part)
+        for facet, (status, *named) in facets.items()
+        if (part := _part_of(status)) is not None
+    }
+    own = [at for at, key in enumerate(keys) if key in _OF_ATTEMPT]
+    query = _HOPPED.format(
+        answered=f"'{_ANSWERED}'",
+        places="".join(f", {_OF_ATTEMPT[keys[at]]}" for at in own),
+        terms=terms,
+    )
+    for facet, latency, first, n, answered, took_ms, first_ms, *places in conn.execute(
+        query, terms.values
+    ):
+        key = counted.get(facet)
+        if key is None:
+            continue  # it was never sent anywhere
         if n == 1:  # once for each call
-            took = found[tuple(named), part]
+            took = found[key]
             took.latency_ms[latency] -= 1
             if first is not None:
                 took.ttft_ms[first] -= 1
-        tried: Part = "failed" if status != _ANSWERED else "direct" if n == 1 else "hop"
-        place = tuple([row[c] if c else name for c, name in zip(own, named, strict=True)])
-        key = (place, tried)
+        group = key[0]
+        if places:
+            named = list(group)
+            for at, place in zip(own, places, strict=True):
+                named[at] = place
+            group = tuple(named)
+        key = (group, "failed" if not answered else "direct" if n == 1 else "hop")
         if key not in found:
             found[key] = Took()
         took = found[key]
@@ -170,4 +182,8 @@ def _apart(
             took.ttft_ms[first_ms] += 1
 
 
-_OF_ATTEMPT = {"provider": 6, "model": 7, "region": 8}
+_OF_ATTEMPT: dict[LatencyKey, str] = {
+    "provider": "a.provider",
+    "model": "a.model_id",
+    "region": "a.region",
+}

@@ -16,6 +16,7 @@ from pathlib import Path
 from modelspend.errors import LedgerCorrupt, LedgerUnavailable, NotFound
 from modelspend.events import Event
 from modelspend.store import files, salvage
+from modelspend.store.alarms import Alarms
 from modelspend.store.alerts import Alerts
 from modelspend.store.answers import Answers
 from modelspend.store.bodies import BodyStore
@@ -110,6 +111,7 @@ class Store:
         self.latencies = Latencies(readers)
         self.walk = Walk(readers)
         self.alerts = Alerts(readers)
+        self.alarms = Alarms(readers, writer)
         self.meta = Meta(path, readers, writer or NoWriter())
         if writer is not None:
             writer.on_foreign_commit.append(self._noticed)
@@ -142,7 +144,9 @@ class Store:
     async def open_read(cls, path: Path) -> "Store":
         """For commands that read, beside a daemon or without one. Raises NotFound."""
         await asyncio.to_thread(_bring_up, path, make=False)
-        return cls(path, Readers(lambda: files.connect_reader(path), threads=1, limit_s=None))
+        return cls(
+            path, Readers(lambda: files.connect_reader(path), threads=_READERS, limit_s=None)
+        )
 
     @classmethod
     async def open_notes(cls, path: Path) -> "Store":

@@ -87,11 +87,9 @@ class Meta:
             progress(looking.after, looking.last)
         return await self._readers.ask(looking.end, limit_s=_UNLIMITED_S)
 
-    async def data_version(self) -> int:
-        """Changes when somebody else has committed; only for a store opened to read."""
-        return await self._readers.ask(
-            lambda conn: int(conn.execute("PRAGMA data_version").fetchone()[0])
-        )
+    async def last_seq(self) -> int:
+        """The newest number of a receipt or an event: a cheap look whether there is more."""
+        return await self._readers.ask(lambda conn: int(conn.execute(_LAST_SEQ).fetchone()[0]))
 
     def _info(self, conn: sqlite3.Connection) -> Info:
         def one(query: str) -> int:

@@ -158,6 +158,16 @@ def m010_sinks(db: "Database") -> None:
     _apply(db, "m010_sinks")
 
 
+def m011_alarms(db: "Database") -> None:
+    """What has gone off and whether somebody was told, so that a restart tells nobody twice.
+
+    One row for each rule and name, changed in the transaction of the event that tells of it. A
+    silence is for all of a rule, a scope or one name; an empty text is any of them. Sinks may want
+    alerts of some levels and rules alone. What drills have met is left out by an index of its own.
+    """
+    _apply(db, "m011_alarms")
+
+
 MIGRATIONS = (
     m001_ledger,
     m002_conversations,
@@ -169,6 +179,7 @@ MIGRATIONS = (
     m008_checkpoints,
     m009_drills,
     m010_sinks,
+    m011_alarms,
 )
 
 

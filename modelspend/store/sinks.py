@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from modelspend.events import Event, Wanted
+from modelspend.events import Event
 from modelspend.sinks import Standing, Wants
 from modelspend.store.book import Book
-from modelspend.store.events import select
+from modelspend.store.events import conditions, select
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Stored, load
 from modelspend.store.writer import Writer, needed
@@ -70,10 +70,10 @@ class Sinks:
         def put(book: Book) -> Standing:
             last = _last(book.conn)
             book.execute(
-                "INSERT INTO sinks (name, kinds, tenant, receipts, started, cursor)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
-                " kinds = excluded.kinds, tenant = excluded.tenant, receipts = excluded.receipts",
-                (name, ",".join(wants.kinds), wants.tenant, wants.receipts, last, last),
+                f"INSERT INTO sinks (name, {_WANTS}, started, cursor)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                + ", ".join(f"{column} = excluded.{column}" for column in _WANTS.split(", ")),
+                (name, *_wants_row(wants), last, last),
             )
             row = book.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchone()
             return _standing(*row)[0]
@@ -140,9 +140,9 @@ class Sinks:
 
 
 _OLDEST = "SELECT min(created_at) FROM webhook_deliveries WHERE webhook = ? AND due_at IS NOT NULL"
+_WANTS = "kinds, tenant, receipts, levels, rules"
 _SELECT = (
-    "SELECT name, kinds, tenant, receipts, cursor, sent, dropped, filed, sent_at, error, error_at"
-    " FROM sinks"
+    f"SELECT name, cursor, sent, dropped, filed, sent_at, error, error_at, {_WANTS} FROM sinks"
 )
 
 
@@ -168,19 +168,14 @@ def told_at(one: Emission) -> int:
     return one.at_ms if isinstance(one, Event) else one.receipt.created_at_ms
 
 
-def _standing(
-    name: str,
-    kinds: str,
-    tenant: str | None,
-    receipts: int,
-    cursor: int,
-    sent: int,
-    dropped: int,
-    filed: int,
-    sent_at: int | None,
-    error: str | None,
-    error_at: int | None,
-) -> tuple[Standing, Wants]:
+def _wants_row(wants: Wants) -> tuple[Any, ...]:
+    """In the order of `_WANTS`."""
+    kinds, levels, rules = map(",".join, (wants.kinds, wants.levels, wants.rules))
+    return kinds, wants.tenant, wants.receipts, levels, rules
+
+
+def _standing(*row: Any) -> tuple[Standing, Wants]:
+    name, cursor, sent, dropped, filed, sent_at, error, error_at, *wanted = row
     standing = Standing(
         name=name,
         cursor=cursor,
@@ -191,8 +186,18 @@ def _standing(
         error=error,
         error_at_ms=error_at,
     )
-    wanted = tuple(kind for kind in kinds.split(",") if kind)
-    return standing, Wants(receipts=bool(receipts), kinds=wanted, tenant=tenant)
+    kinds, tenant, receipts, levels, rules = wanted
+    return standing, Wants(
+        receipts=bool(receipts),
+        kinds=_named(kinds),
+        tenant=tenant,
+        levels=_named(levels),
+        rules=_named(rules),
+    )
+
+
+def _named(text: str) -> tuple[str, ...]:
+    return tuple(each for each in text.split(",") if each)
 
 
 def _last(conn: sqlite3.Connection) -> int:
@@ -221,9 +226,9 @@ def _page(conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -> Pa
     until = min(last, cursor + _SCAN)
     found: list[tuple[int, Event | None]] = []
     if wants.kinds:
-        where = Wanted(kinds=wants.kinds, tenant=wants.tenant)
         place = "seq > ? AND seq <= ?"
-        found += [(e.seq, e) for e in select(conn, where, place, (cursor, until), "seq", limit)]
+        events = select(conn, wants.events, place, (cursor, until), "seq", limit)
+        found += [(e.seq, e) for e in events]
     if wants.receipts:
         rows = conn.execute(
             f"SELECT seq FROM receipts WHERE {_RECEIPTS} ORDER BY seq LIMIT ?",
@@ -246,10 +251,10 @@ def _count(
     end = min(last, after + _SCAN)
     count = 0
     if wants.kinds:
-        globs = " OR ".join("kind GLOB ?" for _ in wants.kinds)
-        values: list[Any] = [after, end, wants.tenant, wants.tenant, *wants.kinds]
+        terms, values = conditions(wants.events)
         count += conn.execute(
-            f"SELECT count(*) FROM events WHERE {_RECEIPTS} AND ({globs})", values
+            f"SELECT count(*) FROM events WHERE {' AND '.join(('seq > ? AND seq <= ?', *terms))}",
+            (after, end, *values),
         ).fetchone()[0]
     if wants.receipts:
         count += conn.execute(

@@ -46,11 +46,11 @@ FEW = 2_000
 MANY = pytest.param(100_000, marks=[pytest.mark.full, pytest.mark.timeout(1800)])
 
 KINDS = (
-    "alert.firing", "alert.resolved", "audit.anomaly", "budget.exhausted", "budget.overrun",
-    "budget.threshold", "caller.lifted", "caller.runaway", "caller.stopped", "circuit.half_open",
-    "circuit.open", "circuit.recovered", "drill.ended", "drill.started", "failover", "ledger.gap",
-    "ledger.recovered", "ledger.resumed", "model.promoted", "provider.health", "routing.decision",
-    "something.new",
+    "alert.escalated", "alert.fired", "alert.resolved", "audit.anomaly", "budget.exhausted",
+    "budget.overrun", "budget.threshold", "caller.lifted", "caller.runaway", "caller.stopped",
+    "circuit.half_open", "circuit.open", "circuit.recovered", "drill.ended", "drill.started",
+    "failover", "ledger.gap", "ledger.recovered", "ledger.resumed", "model.promoted",
+    "provider.health", "routing.decision", "something.new",
 )  # fmt: skip
 
 
@@ -455,6 +455,17 @@ def test_every_line_of_ocsf_is_valid_by_the_published_schemas() -> None:
     for one in told:
         assert one["type_uid"] == one["class_uid"] * 100 + one["activity_id"]
         assert one["category_uid"] == one["class_uid"] // 1000
+
+
+def test_an_alert_is_one_finding_from_its_first_event_to_its_last() -> None:
+    told = [
+        ocsf.document(notice_of(Event(kind=kind, at_ms=n, seq=n, data={"alert": "burn/acme"})))
+        for n, kind in enumerate(("alert.fired", "alert.escalated", "alert.resolved"), 1)
+    ]
+    assert {one["finding_info"]["uid"] for one in told} == {"burn/acme"}
+    assert [one["activity_id"] for one in told] == [1, 2, 3]
+    assert [one["status_id"] for one in told] == [1, 1, 4]
+    assert len({one["metadata"]["uid"] for one in told}) == 3
 
 
 def test_hostile_lines_of_ocsf_are_valid_too() -> None:

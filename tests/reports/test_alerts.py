@@ -46,12 +46,16 @@ def answered(seed: int, count: int) -> Iterator[Receipt]:
 
 
 def at(made: Receipt, ms: int, provider: str = "openai", model: str = "gpt-4.1", took: int = 500,
-       tenant: str = "acme", cost: int | None = 10**9) -> Receipt:  # fmt: skip
+       tenant: str = "acme", cost: int | None = 10**9, sure: float = 0.9) -> Receipt:  # fmt: skip
     last = replace(made.attempts[-1], provider=provider, model_id=model, latency_ms=float(took))
     run = replace(
         made.execution, actual_cost_pico=cost, charged_pico=cost or 0, actual_latency_ms=float(took)
     )
-    return replace(made, created_at_ms=ms, tenant=tenant, attempts=(last,), execution=run)
+    sorted_into = made.classification and replace(made.classification, confidence=sure)
+    return replace(
+        made, created_at_ms=ms, tenant=tenant, attempts=(last,), execution=run,
+        classification=sorted_into,
+    )  # fmt: skip
 
 
 async def write(store: Store, receipts: list[tuple[Receipt, Trail | None]]) -> None:
@@ -173,7 +177,7 @@ async def test_every_alert_leads_to_its_receipts(store: Store, tmp_path: Path) -
 
 
 def _limits(**more: Any) -> Any:
-    from modelspend.sections import Alerts
+    from modelspend.alert_sections import Alerts
 
     return Alerts(**more)
 
@@ -219,6 +223,50 @@ async def test_an_hour_and_a_day_reach_back_to_their_last_millisecond(store: Sto
     ages = {name: NOW - row["since"] for (rule, scope, name), row in bad.items()
             if (rule, scope) == ("unpriced_share", "tenant")}  # fmt: skip
     assert ages == {"1-in": HOUR_MS - 1, "1-out": HOUR_MS, "2-in": HOURS * HOUR_MS - 1}
+
+
+async def test_an_hour_in_which_the_classifier_is_seldom_sure_is_told(store: Store) -> None:
+    calls, written = answered(11, 200), []
+    for n in range(40):
+        made = at(next(calls), NOW - n * 1000, tenant="vague", sure=0.4 if n % 4 else 0.95)
+        written.append((made, None))
+    for n in range(40):
+        written.append((at(next(calls), NOW - n * 1000, tenant="clear"), None))
+        old = at(next(calls), NOW - HOUR_MS - n * 1000, tenant="clear", sure=0.1)
+        written.append((old, None))
+    await write(store, written)
+    bad = await found(store)
+    vague = bad["low_confidence", "tenant", "vague"]
+    assert (vague["level"], vague["value"]) == ("critical", 0.75)
+    assert vague["message"].startswith("30 of 40 calls (75%)")
+    assert bad["low_confidence", "process", "all"]["value"] == 30 / 80
+    assert ("low_confidence", "tenant", "clear") not in bad
+    calm = told(await alerts(store, Asked(now_ms=NOW, limits=_limits(sure_from=0.4))))
+    assert not [key for key in calm if key[0] == "low_confidence"]
+
+
+async def test_what_a_drill_has_met_counts_nowhere(store: Store) -> None:
+    """The same hour twice: as a drill made it, and as it would be without one."""
+    for seed, drill in ((12, "down"), (13, None)):
+        calls, written = answered(seed, 200), []
+        for n in range(40):
+            ms = NOW - n * 1000
+            made = at(next(calls), ms, took=9_000, cost=None)
+            last = replace(made.attempts[-1], drill=drill)
+            written.append((replace(made, attempts=(last,)), led_from("openai", ms)))
+        await write(store, written)
+        bad = await found(store)
+        assert bool(bad) is (drill is None), drill
+
+
+async def test_a_circuit_that_a_drill_has_opened_wakes_nobody(store: Store) -> None:
+    step = Moved(Phase.CLOSED, Phase.OPEN, "consecutive", None, 15.0, 1)
+    circuit = CircuitKey("openai", "gpt-4.1")
+    store.circuits.moved(Transition(circuit=circuit, moved=step), NOW - 5_000, "down")
+    await store.calls.finish(at(next(answered(1, 2)), NOW))
+    opened = (await found(store))["circuit_open", "model", "openai/gpt-4.1"]
+    assert opened["level"] == "info"
+    assert "A drill did it (down)." in opened["message"]
 
 
 async def test_calls_that_were_never_sent_count_in_no_share(store: Store) -> None:

@@ -5,6 +5,13 @@ import sqlite3
 from modelspend.store.migrations import MIGRATIONS
 
 _UNDO = {
+    "alarms": """
+ALTER TABLE sinks DROP COLUMN rules;
+ALTER TABLE sinks DROP COLUMN levels;
+DROP INDEX attempts_drill;
+DROP TABLE alarm_silences;
+DROP TABLE alarms;
+""",
     "sinks": """
 DROP TABLE otel_traces;
 DROP TABLE webhook_dead_letters;

@@ -1,3 +1,33 @@
+CREATE TABLE alarm_silences (
+  rule TEXT NOT NULL,
+  scope TEXT NOT NULL,
+  name TEXT NOT NULL,
+  silenced_at INTEGER NOT NULL,
+  until INTEGER NOT NULL,
+  PRIMARY KEY (rule, scope, name)
+) WITHOUT ROWID;
+
+CREATE TABLE alarms (
+  rule TEXT NOT NULL,
+  scope TEXT NOT NULL,
+  name TEXT NOT NULL,
+  period TEXT NOT NULL,
+  level TEXT NOT NULL,
+  message TEXT NOT NULL,
+  value REAL,
+  threshold REAL,
+  see TEXT,
+  window_start INTEGER NOT NULL,
+  window_end INTEGER,
+  since INTEGER NOT NULL,
+  last_seen INTEGER NOT NULL,
+  quiet_since INTEGER,
+  resolved_at INTEGER,
+  told TEXT,
+  is_open INTEGER NOT NULL,
+  PRIMARY KEY (rule, scope, name, period)
+) WITHOUT ROWID;
+
 CREATE TABLE answer_cache (
   key BLOB PRIMARY KEY,
   tenant TEXT NOT NULL,
@@ -367,7 +397,7 @@ CREATE TABLE sinks (
   sent_at INTEGER,
   error TEXT,
   error_at INTEGER
-) WITHOUT ROWID;
+, levels TEXT NOT NULL DEFAULT '', rules TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
 
 CREATE TABLE sqlite_sequence(name,seq);
 
@@ -457,6 +487,8 @@ CREATE INDEX answer_cache_age ON answer_cache (created_at, size);
 
 CREATE INDEX answer_cache_end ON answer_cache (expires_at)
 ;
+
+CREATE INDEX attempts_drill ON attempts (seq) WHERE drill IS NOT NULL;
 
 CREATE INDEX attempts_failed ON attempts (seq) WHERE status <> 'success'
 ;

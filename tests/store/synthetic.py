@@ -172,8 +172,6 @@ class Traffic:
             decision=Decision(
                 model_id=model.name,
                 provider=model.provider,
-                profile="default",
-                rationale=("asked for by name",),
             ),
             attempts=attempts,
             execution=Execution(
@@ -208,7 +206,12 @@ class Traffic:
             confidence=round(rng.uniform(0.5, 0.99), 2),
             complexity=round(rng.random(), 2),
             tier=rng.choice(_TIERS),
-            risk_signals={"hasAdvancedReasoningSignals": False, "score": rng.randint(0, 5)},
+            risk_signals={
+                "hasAdvancedReasoningSignals": False,
+                "advancedReasoningDetails": [],
+                "score": rng.randint(0, 5) // 2,
+                "nearThreshold": False,
+            },
         )
 
     def _session(self, load: _Workload) -> str | None:

@@ -92,9 +92,9 @@ async def test_a_reader_sees_what_a_running_gateway_commits(
     store: Store, ledger: Path, traffic: Traffic
 ) -> None:
     reading = await Store.open_read(ledger)
-    seen = await reading.meta.data_version()
+    seen = await reading.meta.last_seq()
     await store.calls.finish(traffic.receipt())
-    assert await reading.meta.data_version() != seen
+    assert await reading.meta.last_seq() != seen
     assert await reading.receipts.count() == 1
     await reading.close()
 

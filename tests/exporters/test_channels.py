@@ -1,0 +1,75 @@
+"""Which alerts a channel is told of, and where it may lie; of all kinds of channels alike."""
+
+import pytest
+
+from modelspend.alarms import ESCALATED, FIRED, RESOLVED
+from modelspend.exporters.channels import Channel, trial
+from modelspend.exporters.email import channel as email
+from modelspend.exporters.http import NotNow
+from modelspend.exporters.pagerduty import channel as pagerduty
+from modelspend.exporters.slack import channel as slack
+from modelspend.settings import Email, PagerDuty, Slack
+from modelspend.store import Store
+from tests.exporters.alerting import ended, telling, told
+from tests.exporters.test_slack import slack as slack_at
+from tests.fakes.sink import far_end
+
+
+@pytest.mark.parametrize(
+    ("section", "heard"),
+    [
+        ({}, ["acme", "acme", "acme", "other", "all", "all"]),
+        ({"level": "critical"}, ["other", "all", "all"]),
+        ({"tenant": "acme"}, ["acme", "acme", "acme"]),
+        ({"rules": ("velocity",)}, ["other", "all", "all"]),
+        ({"rules": ("velocity", "fallback_rate"), "tenant": "other"}, ["other"]),
+        ({"rules": ("p95_drift",)}, []),
+    ],
+)
+async def test_a_channel_hears_of_the_level_the_rules_and_the_tenant_that_it_names(
+    store: Store, section: dict[str, object], heard: list[str]
+) -> None:
+    async with far_end() as far:
+        one = slack_at(far, **section)
+        one.most = 1
+        async with telling(store, one) as pump:
+            store.events.tell(told(FIRED))
+            store.events.tell(told(RESOLVED))
+            store.events.tell(told(FIRED))
+            store.events.tell(told(FIRED, name="other", rule="velocity", level="critical"))
+            everything = {"scope": "process", "name": "all", "rule": "velocity"}
+            store.events.tell(told(ESCALATED, level="critical", **everything))
+            store.events.tell(told(RESOLVED, level="critical", **everything))
+            await store.circuits.obeyed([])
+            standing = await ended(pump, len(heard))
+            assert await store.sinks.count(0, None, one.wants) == (len(heard), 6)
+            again = await store.sinks.enrol(one.name, one.wants)
+            standings = await store.sinks.standings(0)
+    assert (standing.sent, standing.dropped, len(far.got)) == (len(heard), 0, len(heard))
+    assert again.cursor == standing.cursor or not heard
+    assert [each.queued for each in standings] == [0]
+    for name, (_, body) in zip(heard, far.got, strict=True):
+        assert (f"of tenant {name}".encode() in body) is (name != "all")
+
+
+def private() -> list[Channel]:
+    """One of each kind, at a place of ours that it does not say is meant."""
+    env = {"HOOK": "https://127.0.0.1:9/", "KEY": "k" * 32}
+    return [
+        slack("a", Slack(url_env="HOOK"), env),
+        pagerduty("b", PagerDuty(key_env="KEY", url="https://127.0.0.1:9/"), env, "ledger"),
+        email("c", Email(host="127.0.0.1", port=9, sender="a@b.c", to=("a@b.c",)), env),
+    ]
+
+
+async def test_no_kind_of_channel_dials_a_place_of_ours_unasked() -> None:
+    for one in private():
+        with pytest.raises(NotNow, match=r"127\.0\.0\.1 is a loopback address") as refused:
+            await one.say([trial(0)])
+        assert "allow_private = true" in refused.value.text
+        await one.close()
+
+
+async def test_nothing_is_opened_before_there_is_something_to_say(store: Store) -> None:
+    async with telling(store, *private()) as pump:
+        assert [one.error for one in await pump.standings()] == [None, None, None]
