@@ -5,10 +5,10 @@ _modelspend() {
     for ((index = 1; index < COMP_CWORD; index++)); do
         word="${COMP_WORDS[index]}"
         case "$word" in
-            --after|--agree|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--checkpoint|--config|--delay|--dialect|--each|--every|--export|--export-checkpoint|--fail-at|--fail-if|--failed|--fault|--fees|--file|--for|--format|--from|--growth|--horizon|--host|--hourly|--input|--input-audio|--input-image|--jobs|--json|--judge|--keep-days|--key|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--monthly-spend|--n|--name|--out|--output|--output-audio|--output-image|--people|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--retry-after|--rotate-mb|--sample|--savings|--scope|--scores|--seed|--session|--set|--setup-hours|--shift-deep|--shift-to|--since|--state|--status|--suite|--system|--tag|--tenant|--tier|--tolerance|--tool-call-per-1k|--type|--until|--upkeep-hours|--view|--web-search-per-1k|--webhook|--where|--window|--workflow|--zone|-n) ((index++)) ;;
+            --after|--agree|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--checkpoint|--config|--delay|--dialect|--each|--every|--export|--export-checkpoint|--fail-at|--fail-if|--failed|--fault|--fees|--file|--for|--format|--from|--growth|--horizon|--host|--hourly|--input|--input-audio|--input-image|--jobs|--json|--judge|--keep-days|--key|--last|--latency|--limit|--log|--log-format|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--monthly-spend|--n|--name|--out|--output|--output-audio|--output-image|--people|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--retry-after|--rotate-mb|--sample|--savings|--scope|--scores|--seed|--session|--set|--setup-hours|--shift-deep|--shift-to|--since|--state|--status|--suite|--system|--tag|--tenant|--tier|--tolerance|--tool-call-per-1k|--type|--until|--upkeep-hours|--view|--wait|--web-search-per-1k|--webhook|--where|--window|--workflow|--zone|-n) ((index++)) ;;
             -*) ;;
             *) case " $path/$word " in
-                " /demo "|" /serve "|" /run "|" /status "|" /top "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /route "|" /circuits "|" /circuits/list "|" /circuits/history "|" /circuits/trip "|" /circuits/reset "|" /incidents "|" /failovers "|" /events "|" /webhooks "|" /webhooks/list "|" /webhooks/test "|" /webhooks/deliveries "|" /webhooks/dead "|" /webhooks/retry "|" /drill "|" /replay "|" /cassette "|" /cassette/record "|" /cassette/play "|" /cassette/diff "|" /backtest "|" /spend "|" /savings "|" /mix "|" /latency "|" /tenants "|" /alerts "|" /alerts/list "|" /alerts/test "|" /alerts/silence "|" /forecast "|" /roi "|" /cache-misses "|" /export "|" /export/ledger "|" /export/traces "|" /export/siem "|" /verify "|" /reconcile "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /budgets "|" /budgets/list "|" /budgets/set "|" /budgets/holds "|" /budgets/history "|" /kill "|" /eval "|" /eval/import "|" /eval/scores "|" /eval/run "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
+                " /demo "|" /serve "|" /run "|" /up "|" /down "|" /reload "|" /status "|" /top "|" /doctor "|" /init "|" /config "|" /config/show "|" /config/check "|" /config/path "|" /tail "|" /receipts "|" /receipts/list "|" /receipts/search "|" /receipts/show "|" /receipts/path "|" /explain "|" /route "|" /circuits "|" /circuits/list "|" /circuits/history "|" /circuits/trip "|" /circuits/reset "|" /incidents "|" /failovers "|" /events "|" /webhooks "|" /webhooks/list "|" /webhooks/test "|" /webhooks/deliveries "|" /webhooks/dead "|" /webhooks/retry "|" /drill "|" /replay "|" /cassette "|" /cassette/record "|" /cassette/play "|" /cassette/diff "|" /backtest "|" /spend "|" /savings "|" /mix "|" /latency "|" /tenants "|" /alerts "|" /alerts/list "|" /alerts/test "|" /alerts/silence "|" /forecast "|" /roi "|" /cache-misses "|" /export "|" /export/ledger "|" /export/traces "|" /export/siem "|" /verify "|" /backup "|" /restore "|" /reconcile "|" /prices "|" /prices/list "|" /prices/show "|" /prices/set "|" /prices/quote "|" /budgets "|" /budgets/list "|" /budgets/set "|" /budgets/holds "|" /budgets/history "|" /kill "|" /eval "|" /eval/import "|" /eval/scores "|" /eval/run "|" /simulate "|" /completions "|" /help ") path="$path/$word" ;;
             esac ;;
         esac
     done
@@ -22,17 +22,20 @@ _modelspend() {
         --view) COMPREPLY=($(compgen -W "on-call finance security" -- "$current"))
             return ;;
         --body|--checkpoint|--config|--export|--export-checkpoint|--file|--from|--json|--key|--log|--out|--plot|--policy|--scores|--system) COMPREPLY=($(compgen -f -- "$current")); return ;;
-        --after|--agree|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--checkpoint|--config|--delay|--dialect|--each|--every|--export|--export-checkpoint|--fail-at|--fail-if|--failed|--fault|--fees|--file|--for|--format|--from|--growth|--horizon|--host|--hourly|--input|--input-audio|--input-image|--jobs|--json|--judge|--keep-days|--key|--last|--latency|--limit|--log|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--monthly-spend|--n|--name|--out|--output|--output-audio|--output-image|--people|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--retry-after|--rotate-mb|--sample|--savings|--scope|--scores|--seed|--session|--set|--setup-hours|--shift-deep|--shift-to|--since|--state|--status|--suite|--system|--tag|--tenant|--tier|--tolerance|--tool-call-per-1k|--type|--until|--upkeep-hours|--view|--web-search-per-1k|--webhook|--where|--window|--workflow|--zone|-n) return ;;
+        --after|--agree|--at|--body|--budget|--by|--cache-hit|--cache-read|--cache-write-1h|--cache-write-5m|--cached-audio|--category|--checkpoint|--config|--delay|--dialect|--each|--every|--export|--export-checkpoint|--fail-at|--fail-if|--failed|--fault|--fees|--file|--for|--format|--from|--growth|--horizon|--host|--hourly|--input|--input-audio|--input-image|--jobs|--json|--judge|--keep-days|--key|--last|--latency|--limit|--log|--log-format|--log-level|--max-usd|--min-cost|--min-latency|--mix|--model|--models|--monthly-spend|--n|--name|--out|--output|--output-audio|--output-image|--people|--period|--plot|--policy|--port|--price|--profile|--provider|--reason|--region|--request-per-1k|--retry-after|--rotate-mb|--sample|--savings|--scope|--scores|--seed|--session|--set|--setup-hours|--shift-deep|--shift-to|--since|--state|--status|--suite|--system|--tag|--tenant|--tier|--tolerance|--tool-call-per-1k|--type|--until|--upkeep-hours|--view|--wait|--web-search-per-1k|--webhook|--where|--window|--workflow|--zone|-n) return ;;
     esac
     case "$path" in
-        "") words="demo serve run status top doctor init config tail receipts explain route circuits incidents failovers events webhooks drill replay cassette backtest spend savings mix latency tenants alerts forecast roi cache-misses export verify reconcile prices budgets kill eval simulate completions help" options="--config --version -h --help" ;;
+        "") words="demo serve run up down reload status top doctor init config tail receipts explain route circuits incidents failovers events webhooks drill replay cassette backtest spend savings mix latency tenants alerts forecast roi cache-misses export verify backup restore reconcile prices budgets kill eval simulate completions help" options="--config --version -h --help" ;;
         /demo) words="" options="--port --once --keep --real --json --config -h --help" ;;
-        /serve) words="" options="--host --port --log-level --config -h --help" ;;
+        /serve) words="" options="--host --port --log-level --log-format --config -h --help" ;;
         /run) words="" options="--tag --tenant --workflow --json --max-usd --config -h --help" ;;
+        /up) words="" options="--wait --json --config -h --help" ;;
+        /down) words="" options="--now --json --config -h --help" ;;
+        /reload) words="" options="--json --config -h --help" ;;
         /status) words="" options="--json --config -h --help" ;;
         /top) words="" options="--once --window --every --json --config -h --help" ;;
         /doctor) words="" options="--full --json --config -h --help" ;;
-        /init) words="" options="--yes --json --config -h --help" ;;
+        /init) words="" options="--yes --systemd --launchd --json --config -h --help" ;;
         /config) words="show check path" options="-h --help" ;;
         /config/show) words="" options="--json --all --config -h --help" ;;
         /config/check) words="" options="--json --config -h --help" ;;
@@ -83,6 +86,8 @@ _modelspend() {
         /export/traces) words="" options="--out --tenant --workflow --model --provider --category --status --session --min-cost --min-latency --priced --unpriced --region --tag --hopped --not-hopped --failed --since --until --view --config -h --help" ;;
         /export/siem) words="" options="--format --since --after --tenant --type -f --follow --out --rotate-mb --gzip --keep-days --json --config -h --help" ;;
         /verify) words="" options="--checkpoint --export --export-checkpoint --key --json --config -h --help" ;;
+        /backup) words="" options="--yes --json --config -h --help" ;;
+        /restore) words="" options="--yes --json --config -h --help" ;;
         /reconcile) words="" options="--provider --check --tolerance --json --csv --config -h --help" ;;
         /prices) words="list show set quote" options="-h --help" ;;
         /prices/list) words="" options="--provider --model --json --config -h --help" ;;
@@ -101,7 +106,7 @@ _modelspend() {
         /eval/run) words="" options="--suite --models --judge --max-usd --resume --limit --jobs --json --config -h --help" ;;
         /simulate) words="" options="--port --log --sync --latency --seed --price --list --json --config -h --help" ;;
         /completions) words="bash zsh fish" options="--config -h --help" ;;
-        /help) words="quickstart alerts backtest budgets clients config drill durability eval exit-codes export failover forecast http otel prices privacy receipts reconcile replay reports routing siem simulate verify webhooks" options="--json --config -h --help" ;;
+        /help) words="quickstart alerts backtest backup budgets clients config datadog drill durability eval exit-codes export failover forecast http otel prices privacy receipts reconcile replay reports routing service siem simulate verify webhooks" options="--json --config -h --help" ;;
     esac
     [[ "$current" == -* ]] && words="$options"
     COMPREPLY=($(compgen -W "$words" -- "$current"))

@@ -5,7 +5,7 @@ them slow, are no trend. Who gathers what was seen is `reports/watched.py`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING
 
@@ -87,12 +87,13 @@ def rates(
     limits: "Limits",
     now_ms: int,
     before: Mapping[str, Level] | None = None,
+    only: Collection[str] | None = None,
 ) -> Iterator[Alert]:
-    """The alerts of every rule on a rate, for every name that was watched for as long as the rule
-    looks back. `before` has the level of what has gone off already, by its key."""
+    """The alerts of every rule on a rate (or of some `only`), for every name that was watched.
+    `before` has the level of what has gone off already, by its key."""
     for one in watched:
         for rate in _RATES:
-            if one.scope in rate.scopes and rate.hours <= len(one.hours):
+            if one.scope in rate.scopes and (only is None or rate.rule in only):
                 yield from _judged(rate, one, limits, now_ms, before or {})
 
 
@@ -282,5 +283,7 @@ _RATES = (
     ),
 )
 
-DAILY = frozenset(rate.rule for rate in _RATES if rate.hours > 1)
-"""The rules that look back over more than an hour."""
+SELDOM = frozenset({"low_confidence"}.union(rate.rule for rate in _RATES if rate.hours > 1))
+"""The rules that look back over a day, or take time to ask; `OFTEN` are the others."""
+
+OFTEN = frozenset(rate.rule for rate in _RATES) - SELDOM

@@ -95,7 +95,8 @@ class RequestInfo:
 
     `model` is the client's own spelling. `splices` names what was changed in its own bytes;
     `translated_to` the dialect that it was said in instead, `dropped` and `added` what that left
-    out (of the answer, too) and put in.
+    out (of the answer, too) and put in. `headers` are those of the client's that ask for a version
+    or a beta feature, as `name: value`.
     """
 
     dialect: str
@@ -110,6 +111,7 @@ class RequestInfo:
     translated_to: str | None = None
     dropped: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
 
 
 @record

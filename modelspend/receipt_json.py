@@ -150,6 +150,7 @@ def _request_json(request: RequestInfo) -> dict[str, Any]:
         "translated_to": request.translated_to,
         "dropped": list(request.dropped),
         "added": list(request.added),
+        "headers": list(request.headers),
     }
 
 
@@ -325,6 +326,7 @@ def from_json(shape: Mapping[str, Any]) -> Receipt:
             translated_to=request.get("translated_to"),
             dropped=tuple(request.get("dropped", ())),
             added=tuple(request.get("added", ())),
+            headers=tuple(request.get("headers", ())),
         ),
         classification=_classification_from(shape["classification"]),
         candidates=tuple(_candidate_from(candidate) for candidate in shape["candidates"]),

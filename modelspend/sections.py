@@ -26,7 +26,7 @@ from modelspend.section import (
     WindowText,
     Zone,
 )
-from modelspend.sink_sections import Otlp, Siem, Webhook
+from modelspend.sink_sections import Datadog, Otlp, Siem, Webhook
 
 DialectName = Literal[
     "openai.chat",
@@ -487,4 +487,5 @@ class Settings(Section):
     webhooks: dict[Name, Webhook] = {}
     siem: dict[Name, Siem] = {}
     otlp: Otlp = Otlp()
+    datadog: Datadog = Datadog()
     views: dict[Name, View] = {}

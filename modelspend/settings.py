@@ -42,7 +42,7 @@ from modelspend.sections import (
     View,
     Workflow,
 )
-from modelspend.sink_sections import Otlp, Siem, Webhook
+from modelspend.sink_sections import Datadog, Otlp, Siem, Webhook
 
 __all__ = [
     "BUILT_IN_PROFILE",
@@ -51,6 +51,7 @@ __all__ = [
     "Cache",
     "Circuits",
     "Constraints",
+    "Datadog",
     "DialectName",
     "Email",
     "Limit",

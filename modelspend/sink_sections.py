@@ -3,9 +3,9 @@
 A secret never stands in the file: a key that ends in `_env` names the variable that holds it.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from modelspend.section import EnvName, EventType, FilePath, Name, Section, SiemPlace, SinkUrl, Wait
 
@@ -115,3 +115,44 @@ class Siem(Section):
         if self.to is None and self.to_env is None:
             raise ValueError("write to, or to_env")
         return self
+
+
+DatadogSite = Literal[
+    "datadoghq.com",
+    "us3.datadoghq.com",
+    "us5.datadoghq.com",
+    "ap1.datadoghq.com",
+    "ap2.datadoghq.com",
+    "uk1.datadoghq.com",
+    "datadoghq.eu",
+    "ddog-gov.com",
+    "us2.ddog-gov.com",
+]
+"""Where an API key may be sent: the sites that Datadog's own client knows (2.62, 2026-11-25)."""
+
+
+class Datadog(Section):
+    """Logs and metrics for Datadog; without DD_API_KEY there is nothing, and nothing is sent."""
+
+    api_key_env: EnvName = Field("DD_API_KEY", description="The variable that holds the API key.")
+    site: DatadogSite = Field(
+        "datadoghq.com", description="Where the account lives; the variable DD_SITE wins over it."
+    )
+    logs: bool = Field(True, description="Send decisions and events to the logs intake.")
+    metrics: bool = Field(True, description="Send metrics named modelspend.*.")
+    service: str = Field(
+        "modelspend", min_length=1, max_length=100, description="The service; DD_SERVICE wins."
+    )
+    tags: tuple[Annotated[str, StringConstraints(pattern=r"^[^\s,]{1,200}$")], ...] = Field(
+        (), description='Further tags, such as "team:search"; DD_ENV and DD_TAGS are added.'
+    )
+    url: SinkUrl | None = Field(
+        None, description="Send there instead of to Datadog, as to an agent or a relay of yours."
+    )
+    timeout_s: float = Field(10, gt=0, le=120, description="How long one batch may take.")
+    allow_private: bool = Field(
+        False, description="It lies on this machine or in a private network; also allows http."
+    )
+    enabled: bool = Field(
+        True, description="false sends nothing, whatever variables say, and loses what happens."
+    )

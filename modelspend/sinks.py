@@ -4,6 +4,7 @@ What is emitted is the ledger's own rows, receipts and events in the order of th
 takes some of them; each of those is sent, dropped or still queued, and nothing is in between.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from modelspend.events import Wanted
@@ -12,6 +13,11 @@ from modelspend.record import record
 
 RECEIPT = "receipt.created"
 """The type under which a receipt itself is told."""
+
+
+def datadog_off(env: Mapping[str, str]) -> bool:
+    """Whether the switch in the environment stops all that goes to Datadog."""
+    return env.get("DD_METRICS_ENABLED", "").strip().lower() in ("false", "0", "no", "off")
 
 
 @record

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelspend.errors import ConfigInvalid, DaemonUnreachable, ModelspendError
+from modelspend.sinks import datadog_off
 
 if TYPE_CHECKING:
     from modelspend.cli.context import Here
@@ -428,8 +429,9 @@ def _points_at(url: str, port: int | None) -> bool:
 def _sinks(patient: Patient) -> Said:
     """What the running sidecar says of them, else how the last one left them."""
     told = patient.sinks if patient.status is None else patient.status.get("sinks", patient.sinks)
+    off = datadog_off(patient.env) and "; Datadog is off (DD_METRICS_ENABLED)"
     if not told:
-        return Level.OK, "none: nothing leaves this machine"
+        return Level.OK, f"none: nothing leaves this machine{off or ''}"
     behind = [one for one in told if (one["lag_s"] or 0) > _LAG_S or one["retry_at"]]
     if behind:
         found = "; ".join(
@@ -442,7 +444,7 @@ def _sinks(patient: Patient) -> Said:
     if lost:
         text = f"{found}; could not be sent: {', '.join(lost)}"
         return Level.WARN, text, "Of webhooks: modelspend webhooks dead"
-    return Level.OK, found
+    return Level.OK, f"{found}{off or ''}"
 
 
 _LAG_S = 300

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 def carried(asked: "RequestInfo") -> Iterator[str]:
     """How the client's request went to the provider."""
+    if asked.headers:
+        yield f"Asked with {'; '.join(asked.headers)}"
     if asked.translated_to is None:
         done = ", ".join(asked.splices) or "nothing: the bytes are the client's own"
         yield f"Changed    {done}"

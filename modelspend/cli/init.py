@@ -17,13 +17,28 @@ from modelspend.cli.output import Json, write_json
 Yes = Annotated[bool, typer.Option("--yes", help="Do it without asking again.")]
 
 
-def init(ctx: typer.Context, yes: Yes = False, json: Json = False) -> None:
+def init(
+    ctx: typer.Context,
+    yes: Yes = False,
+    systemd: Annotated[
+        bool, typer.Option("--systemd", help="Write the units of a systemd --user service instead.")
+    ] = False,
+    launchd: Annotated[
+        bool, typer.Option("--launchd", help="Write a launchd agent (macOS) instead.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Write a configuration file in which every key is explained, and say what to do next."""
     from modelspend import places
 
     at = here(ctx)
+    if systemd or launchd:
+        from modelspend.cli.init_startup import write_startup
+
+        write_startup(at, systemd=systemd, launchd=launchd, overwrite=yes, json=json)
+        return
     path = places.config(at.config, at.env) or places.default_config()
-    kept = _write(path, example(), overwrite=yes)
+    kept = write_whole(path, example(), overwrite=yes)
     found = keys_found(at.env)
     if json:
         write_json({"path": str(path), "kept": str(kept) if kept else None, "keys": found})
@@ -55,7 +70,7 @@ def _next_steps(found: Mapping[str, str]) -> Iterator[str]:
         yield "Next: set one and run modelspend serve; or, without any key: modelspend demo"
 
 
-def _write(path: Path, text: str, *, overwrite: bool) -> Path | None:
+def write_whole(path: Path, text: str | bytes, *, overwrite: bool) -> Path | None:
     """Write a private file whole or not at all; the name that an older one is kept under."""
     import os
 
@@ -67,12 +82,13 @@ def _write(path: Path, text: str, *, overwrite: bool) -> Path | None:
     if exists and not overwrite:
         raise Usage(
             f"{path} exists already and was left as it is.",
-            "Replace it (a copy is kept): modelspend init --yes",
+            "Replace it (a copy is kept): add --yes",
         )
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
+    data = text.encode() if isinstance(text, str) else text
+    with os.fdopen(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
     kept = path.with_name(f"{path.name}.old") if exists else None
     if kept:
         path.replace(kept)
@@ -213,6 +229,7 @@ _OTHERWISE = {
     "to_env": "SOC_ADDRESS",
     "tenant": "acme-prod",
     "endpoint": "https://collector.example.com/v1/traces",
+    "url": "https://relay.example.com",
     "protocol": "http/protobuf",
 }
 _UNIT_PRICE = 1

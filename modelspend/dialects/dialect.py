@@ -108,6 +108,8 @@ class Dialect(Protocol):
     """A streamed answer may come as plain JSON instead of server-sent events."""
     usage_may_follow: bool
     """More may follow the terminal event: the answer is whole only where its bytes end."""
+    required_headers: tuple[tuple[str, str], ...]
+    """What its servers want to be told beside the body; the vendor's own clients send it."""
 
     # What the gateway asks of it.
 
@@ -207,9 +209,6 @@ class StreamWriter(Protocol):
 
 class ChatDialect(Dialect, Protocol):
     """A dialect of conversations: what it says can be said in every other such dialect."""
-
-    required_headers: tuple[tuple[str, str], ...]
-    """What its servers want to be told beside the body; the vendor's own clients send it."""
 
     def prompt(self, view: RequestView) -> chat.Prompt:
         """What the request says to the model; never raises, whatever stands in it."""

@@ -32,6 +32,7 @@ class OpenAIEmbeddings:
     """The `openai.embeddings` dialect."""
 
     name = NAME
+    required_headers: tuple[tuple[str, str], ...] = ()
     native_provider = "openai"
     billable = True
     streams_json = False

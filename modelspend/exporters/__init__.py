@@ -6,10 +6,11 @@ runs them. A sink never touches a request: it reads the ledger behind everybody'
 
 from collections.abc import Callable, Mapping, Sequence
 
-from modelspend.exporters import email, otlp, pagerduty, siem, slack, webhooks
+from modelspend.exporters import datadog, email, otlp, pagerduty, siem, slack, webhooks
 from modelspend.exporters.channels import Channel
 from modelspend.exporters.pump import Pace, Pump, Sink
 from modelspend.settings import Settings
+from modelspend.sinks import datadog_off
 from modelspend.store import Store
 
 Make = Callable[[Settings, Mapping[str, str], Store], Sequence[Sink]]
@@ -18,13 +19,24 @@ Make = Callable[[Settings, Mapping[str, str], Store], Sequence[Sink]]
 EXPORTERS: tuple[tuple[str, Make], ...] = (
     ("webhooks", webhooks.sinks),
     ("otlp", otlp.sinks),
+    ("datadog", datadog.sinks),
     ("siem", siem.sinks),
     ("slack", slack.sinks),
     ("pagerduty", pagerduty.sinks),
     ("email", email.sinks),
 )
 
-__all__ = ["EXPORTERS", "Channel", "Make", "Pace", "Pump", "Sink", "channels_of", "sinks_of"]
+__all__ = [
+    "EXPORTERS",
+    "Channel",
+    "Make",
+    "Pace",
+    "Pump",
+    "Sink",
+    "channels_of",
+    "sinks_of",
+    "turned_off",
+]
 
 
 def sinks_of(settings: Settings, env: Mapping[str, str], store: Store) -> list[Sink]:
@@ -36,3 +48,18 @@ def channels_of(settings: Settings, env: Mapping[str, str], ledger: str) -> list
     """Every channel of alerts that is configured, without the ledger behind it: to be tried."""
     makers = (slack.channels, pagerduty.channels, email.channels)
     return [channel for make in makers for channel in make(settings, env, ledger)]
+
+
+def turned_off(settings: Settings, env: Mapping[str, str]) -> list[str]:
+    """The names of sinks that somebody has turned off: they lose what happens meanwhile, so that
+    nothing of it is sent once they are on again."""
+    off = [f"webhook:{name}" for name, one in settings.webhooks.items() if not one.enabled]
+    alerts = settings.alerts
+    kinds = (("slack", alerts.slack), ("pagerduty", alerts.pagerduty), ("email", alerts.email))
+    for kind, named in kinds:
+        off += [f"{kind}:{name}" for name, one in named.items() if not one.enabled]
+    if not settings.otlp.enabled:
+        off.append(otlp.NAME)
+    whole = not settings.datadog.enabled or datadog_off(env)
+    parts = ((datadog.LOGS, settings.datadog.logs), (datadog.METRICS, settings.datadog.metrics))
+    return [*off, *(name for name, on in parts if whole or not on)]

@@ -111,9 +111,12 @@ class Pump:
         self._lines: dict[str, Line] = {}
         self._listens = False
 
-    async def start(self, sinks: Sequence[Sink]) -> None:
-        """Begin, or go on with others: those that ran before are stopped first."""
+    async def start(self, sinks: Sequence[Sink], off: Sequence[str] = ()) -> None:
+        """Begin, or go on with others: those that ran before are stopped first. Where those that
+        are turned `off` were is forgotten."""
         await self.stop()
+        if off:
+            await self._store.sinks.forget(off)
         if sinks and not self._listens:
             self._listens = True
             self._store.on_change(self._wake)

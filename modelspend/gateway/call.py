@@ -19,7 +19,7 @@ from modelspend.errors import ModelspendError
 from modelspend.events import Event
 from modelspend.failovers import Failover
 from modelspend.gateway.caller import Caller
-from modelspend.gateway.headers import Pairs
+from modelspend.gateway.headers import Pairs, asking
 from modelspend.gateway.line import Line
 from modelspend.gateway.passage import Passage, Request
 from modelspend.gateway.router import Ruling
@@ -220,6 +220,7 @@ class Call:
         self.http_status: int | None = None
         self.error: str | None = None
         self.asked_sha256 = sha256(request.body).hexdigest()
+        self.asked_headers = asking(request.headers, request.dialect.required_headers)
         self._answer_hash = sha256()
         self._answer_size = 0
         self._kept: list[bytes] | None = []
@@ -359,6 +360,7 @@ class Call:
             translated_to=out.dialect.name if out and out.translated else None,
             dropped=tuple(dict.fromkeys((*out.dropped, *lost))) if out else (),
             added=out.added if out else (),
+            headers=self.asked_headers,
         )
 
     def intent(self) -> Intent:

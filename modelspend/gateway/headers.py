@@ -69,6 +69,7 @@ class _Rule(NamedTuple):
     low: str
     up: bool
     down: bool
+    asks: bool
 
 
 _MOST_NAMES = 4096
@@ -82,7 +83,7 @@ def _rule(name: str) -> _Rule:
         low = name.lower()
         ours = low.startswith(OWN_PREFIX)
         up = not ours and low not in _NOT_UP and not low.startswith("sec-websocket")
-        rule = _Rule(low, up, not ours and low not in _NOT_DOWN)
+        rule = _Rule(low, up, not ours and low not in _NOT_DOWN, low in _ASK)
         if len(_rules) < _MOST_NAMES:
             _rules[name] = rule
     return rule
@@ -96,6 +97,19 @@ def upward(client: Pairs, credential: Iterable[tuple[str, str]]) -> list[tuple[s
     out.append(("accept-encoding", "identity"))
     out.extend(credential)
     return out
+
+
+_ASK = frozenset({"anthropic-beta", "anthropic-version", "openai-beta"})
+
+
+def asking(client: Pairs, required: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Those of the client's headers, as `name: value`, that ask for a version or a beta feature,
+    beyond what its protocol requires of every request."""
+    found = [(_rule(name).low, value) for name, value in client if _rule(name).asks]
+    if not found:
+        return ()
+    usual = set(required)
+    return tuple(f"{name}: {value}" for name, value in found if (name, value) not in usual)
 
 
 _ABOUT_THE_CALL = frozenset({"traceparent", "tracestate", "user-agent"})

@@ -1,8 +1,8 @@
 """A stored request asked once more: as it was, of another model, or with another prompt.
 
 It goes through `Gateway.open` like any call, so caps, circuits and receipts hold for it too. What a
-reader would not guess: headers are not kept with a receipt, so a replay sends those that its
-dialect requires and no beta feature of the original; and it has a session of its own, so that it
+reader would not guess: of the headers only those are kept that ask for a version or a beta feature,
+so a replay sends these and what its dialect requires; and it has a session of its own, so that it
 neither sticks to a conversation nor counts as one of its turns.
 """
 
@@ -59,7 +59,7 @@ class Carried:
 def asked_again(
     receipt: Receipt, body: bytes, answer: bytes | None, wish: Wish
 ) -> tuple[Request, Caller]:
-    """The call of a receipt once more; its `answer` tells what the query said of framing.
+    """The call of a receipt once more; its `answer` tells how that was framed.
 
     Raises BadRequest for a change that has no place in the body.
     """
@@ -86,8 +86,9 @@ def asked_again(
         replay_of=receipt.receipt_id,
         written_by=receipt.attempts[-1].provider if receipt.attempts else None,
     )
-    required: tuple[tuple[str, str], ...] = getattr(dialect, "required_headers", ())
-    headers = [("content-type", "application/json"), *required]
+    asked = [each.partition(": ") for each in receipt.request.headers]
+    said = dict(dialect.required_headers) | {name: value for name, _, value in asked}
+    headers = [("content-type", "application/json"), *said.items()]
     return Request(dialect=dialect, path=path, query=query, headers=headers, body=body), caller
 
 

@@ -6,18 +6,17 @@ has nothing to say, so that an empty night can be told from a rule that does not
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from shlex import quote
 from typing import TYPE_CHECKING
 
 from modelspend import alerts as rules
 from modelspend.alert_rates import rates
-from modelspend.alerts import HOUR_MS, HOURS, Alert, Level
+from modelspend.alerts import HOUR_MS, HOURS, Alert
 from modelspend.errors import Usage
 from modelspend.receipt_json import iso
 from modelspend.reports.budgets import standing
 from modelspend.reports.table import Asked, Column, Report, Row, Table, cut
-from modelspend.reports.watched import Baseline, baseline, watched
+from modelspend.reports.watched import baseline, watched
 from modelspend.store import Filter, Store
 
 if TYPE_CHECKING:
@@ -29,7 +28,10 @@ _ASKABLE = ("tenant", "workflow", "model", "provider", "category", "region")
 async def alerts(store: Store, asked: Asked) -> Report:
     """Every rule that goes off, the worst first, and a line for each that does not."""
     where, now = _where(asked), asked.now_ms
-    found = await gone_off(store, asked, where, await baseline(store, where, now))
+    limits = asked.limits or _usual_limits()
+    before = await baseline(store, where, now)
+    seen = await watched(store, where, now, before, limits.sure_from)
+    found = [*rates(seen, limits, now), *await beside_rates(store, asked)]
     told = rules.with_the_well([each for each in found if _spoken_of(each, where)])
     counts = Counter(each.level for each in told)
     said: list[str] = []
@@ -60,23 +62,12 @@ async def alerts(store: Store, asked: Asked) -> Report:
     )
 
 
-async def gone_off(
-    store: Store,
-    asked: Asked,
-    where: Filter,
-    before: Baseline,
-    *,
-    hours: int = HOURS,
-    levels: Mapping[str, Level] | None = None,
-) -> list[Alert]:
-    """Everything that goes off, in no order. With fewer `hours` the rules that look further back
-    say nothing; `levels` is what had gone off already, by its key."""
+async def beside_rates(store: Store, asked: Asked) -> list[Alert]:
+    """What goes off of budgets, circuits and incidents."""
     limits, now = asked.limits or _usual_limits(), asked.now_ms
     since = now - HOURS * HOUR_MS
     incidents = await store.incidents.list(since_ms=since, until_ms=now, limit=1000)
-    seen = await watched(store, where, now, before, limits.sure_from, hours)
     return [
-        *rates(seen, limits, now, levels),
         *rules.of_budgets(await standing(store, asked), await store.alerts.told_at(), now),
         *rules.of_circuits(await store.circuits.saved(), incidents, limits, now),
     ]

@@ -4,22 +4,25 @@ Hides that the week comes out of the sums by day, and that it may be kept for a 
 an hour in 168. How sure the classifier was is looked up for the last hour alone.
 """
 
+import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from modelspend.alert_rates import Seen, Watched
 from modelspend.alerts import EVERYTHING, HOUR_MS, HOURS, Scope
-from modelspend.store import Classified, Filter, Hour, Key, Store
+from modelspend.store import Classified, Filter, Hour, Key, Led, Store
 
-_WEEK_HOURS = 7 * 24
+WEEK_HOURS = 7 * 24
 _SCOPES: tuple[Scope, ...] = ("tenant", "category", "model", "provider")
 
 Name = tuple[Scope, str]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Tally:
+class Tally:
     """What becomes a `Seen` once everything is added."""
 
     calls: int = 0
@@ -60,10 +63,15 @@ async def baseline(store: Store, where: Filter, now_ms: int) -> Baseline:
     """What the last hours are compared with."""
     start = now_ms + 1 - HOURS * HOUR_MS
     first = await store.alerts.first_ms()
-    known = 0.0 if first is None else min(max(start - first, 0) / HOUR_MS, _WEEK_HOURS)
-    week = replace(where, since_ms=start - _WEEK_HOURS * HOUR_MS, until_ms=start)
+    known = known_hours(first, start)
+    week = replace(where, since_ms=start - WEEK_HOURS * HOUR_MS, until_ms=start)
     found = await _week(store, week) if known else {}
     return Baseline(known, {name: tally.seen() for name, tally in found.items()})
+
+
+def known_hours(first_ms: int | None, start_ms: int) -> float:
+    """How much of the week before an instant the ledger knows, from its oldest receipt on."""
+    return 0.0 if first_ms is None else min(max(start_ms - first_ms, 0) / HOUR_MS, WEEK_HOURS)
 
 
 async def watched(
@@ -76,34 +84,34 @@ async def watched(
 ) -> list[Watched]:
     """Everything that was called within so many hours, by each of its names, and all of it."""
     recent = replace(where, since_ms=now_ms + 1 - hours * HOUR_MS, until_ms=now_ms + 1)
-    by_hour: dict[Name, list[_Tally]] = defaultdict(lambda: [_Tally() for _ in range(hours)])
+    by_hour: dict[Name, list[Tally]] = defaultdict(lambda: [Tally() for _ in range(hours)])
     for hour in await store.alerts.hours(recent):
-        for name in _names_of(hour.tenant, hour.category, hour.model, hour.provider):
-            _add_hour(by_hour[name][hour.hour], name[0], hour)
+        for name in names_of(hour.tenant, hour.category, hour.model, hour.provider):
+            add_hour(by_hour[name][hour.hour], name[0], hour)
     for led in await store.alerts.led(recent):
-        for name in _names_of(led.tenant, led.category, None, led.provider):
-            by_hour[name][led.hour].led += led.calls
-        # A call counts at the provider that it should have gone to, not where it ended up.
-        by_hour["provider", led.provider][led.hour].calls += led.calls
-        if led.answered_by:
-            by_hour["provider", led.answered_by][led.hour].calls -= led.calls
+        add_led(lambda name, hour=led.hour: by_hour[name][hour], led)  # type: ignore[misc]
     newest = replace(recent, since_ms=now_ms + 1 - HOUR_MS)
     for one in await store.alerts.classified(newest, sure_from):
-        for name in _names_of(one.tenant, one.category, None, None):
-            _add_classified(by_hour[name][0], one)
+        for name in names_of(one.tenant, one.category, None, None):
+            add_classified(by_hour[name][0], one)
     return [
-        Watched(
-            scope=name[0],
-            name=name[1],
-            hours=[tally.seen() for tally in tallies],
-            before=before.seen.get(name, Seen()),
-            before_hours=before.hours,
-        )
+        beside(before, name, [tally.seen() for tally in tallies])
         for name, tallies in by_hour.items()
     ]
 
 
-def _names_of(
+def beside(before: Baseline, name: Name, hours: Sequence[Seen]) -> Watched:
+    """The hours of one name beside its week."""
+    return Watched(
+        scope=name[0],
+        name=name[1],
+        hours=hours,
+        before=before.seen.get(name, Seen()),
+        before_hours=before.hours,
+    )
+
+
+def names_of(
     tenant: str | None, category: str | None, model: str | None, provider: str | None
 ) -> list[Name]:
     pairs = zip(_SCOPES, (tenant, category, model, provider), strict=True)
@@ -114,7 +122,7 @@ _TIMED = ("model", "provider")
 """The scopes in which durations are compared: in the others a change of the mix changes them."""
 
 
-def _add_hour(tally: _Tally, scope: Scope, hour: Hour) -> None:
+def add_hour(tally: Tally, scope: Scope, hour: Hour) -> None:
     tally.calls += hour.calls
     tally.unpriced += hour.unpriced
     tally.cost_pico += hour.cost_pico
@@ -125,25 +133,51 @@ def _add_hour(tally: _Tally, scope: Scope, hour: Hour) -> None:
         tally.latency_ms.update(hour.latency_ms)
 
 
-def _add_classified(tally: _Tally, one: Classified) -> None:
+def add_led(tally: Callable[[Name], Tally], led: Led) -> None:
+    """A call counts at the provider that it should have gone to, not where it ended up."""
+    for name in names_of(led.tenant, led.category, None, led.provider):
+        tally(name).led += led.calls
+    tally(("provider", led.provider)).calls += led.calls
+    if led.answered_by:
+        tally(("provider", led.answered_by)).calls -= led.calls
+
+
+def add_classified(tally: Tally, one: Classified) -> None:
     tally.classified += one.calls
     tally.unsure += one.unsure
 
 
-async def _week(store: Store, where: Filter) -> dict[Name, _Tally]:
-    found: dict[Name, _Tally] = defaultdict(_Tally)
-    keys: tuple[Key, ...] = ("tenant", "category", "model", "provider")
-    for names, one in (await store.days.costs(keys, where)).items():
-        for name in _names_of(*names):
-            found[name].cost_pico += one.cost_pico
-    for names, used in (await store.days.tokens(keys, where)).items():
-        for name in _names_of(*names):
-            found[name].prompt_tokens += used.prompt
-            found[name].cached_tokens += used.cached
+async def _week(store: Store, where: Filter) -> dict[Name, Tally]:
+    found = await sums_of_days(store, where)
     latencies = await store.latencies.by(("model", "provider"), where, ttft=False)
     for ((model, provider), part), took in latencies.items():
         if part != "failed":
-            for name in _names_of(None, None, model, provider):
+            for name in names_of(None, None, model, provider):
                 if name[0] in _TIMED:
                     found[name].latency_ms.update(took.latency_ms)
     return found
+
+
+async def sums_of_days(store: Store, where: Filter) -> dict[Name, Tally]:
+    """Costs and tokens of a time by each name; the loop is let go from time to time."""
+    found: dict[Name, Tally] = defaultdict(Tally)
+    keys: tuple[Key, ...] = ("tenant", "category", "model", "provider")
+    async for names, one in unhurried((await store.days.costs(keys, where)).items()):
+        for name in names_of(*names):
+            found[name].cost_pico += one.cost_pico
+    async for names, used in unhurried((await store.days.tokens(keys, where)).items()):
+        for name in names_of(*names):
+            found[name].prompt_tokens += used.prompt
+            found[name].cached_tokens += used.cached
+    return found
+
+
+async def unhurried(many: Iterable[T]) -> AsyncIterator[T]:
+    """The same, with a pause for others after every few."""
+    for n, one in enumerate(many, start=1):
+        yield one
+        if n % _AT_A_TIME == 0:
+            await asyncio.sleep(0)
+
+
+_AT_A_TIME = 100

@@ -8,17 +8,18 @@ the calls, in the threads that read.
 import logging
 
 from modelspend.alarms import steps
-from modelspend.alert_rates import DAILY
-from modelspend.alerts import HOURS, Alert, Level
+from modelspend.alert_rates import OFTEN, SELDOM, rates
+from modelspend.alerts import Alert, Level
 from modelspend.errors import Overloaded
-from modelspend.reports.alerts import gone_off
+from modelspend.reports import glance
+from modelspend.reports.alerts import beside_rates
 from modelspend.reports.table import Asked
-from modelspend.reports.watched import Baseline, baseline
+from modelspend.reports.watched import Baseline
 from modelspend.server.keys import Live
 from modelspend.settings import budgets_of
-from modelspend.store import ALL, Store
+from modelspend.store import Store
 
-_DAY_EVERY_MS = 600_000
+_SELDOM_EVERY_MS = 600_000
 _WEEK_EVERY_MS = 3_600_000
 
 log = logging.getLogger("modelspend")
@@ -30,8 +31,8 @@ class Lookout:
     def __init__(self, live: Live, store: Store) -> None:
         self._live, self._store = live, store
         self._week: Baseline | None = None
-        self._week_at_ms = self._day_at_ms = 0
-        self._day: list[Alert] = []
+        self._week_at_ms = self._seldom_at_ms = 0
+        self._seldom: list[Alert] = []
 
     async def look(self) -> None:
         """Ask every rule, write what has changed. What takes too long is asked the next time."""
@@ -51,13 +52,13 @@ class Lookout:
             await self._store.alarms.write(changed)
 
     async def _gone_off(self, asked: Asked, levels: dict[str, Level]) -> list[Alert]:
-        now_ms = asked.now_ms
+        store, now_ms, limits = self._store, asked.now_ms, self._live.settings.alerts
         if self._week is None or now_ms - self._week_at_ms >= _WEEK_EVERY_MS:
-            self._week, self._week_at_ms = await baseline(self._store, ALL, now_ms), now_ms
-        whole = now_ms - self._day_at_ms >= _DAY_EVERY_MS
-        hours = HOURS if whole else 1
-        found = await gone_off(self._store, asked, ALL, self._week, hours=hours, levels=levels)
-        if not whole:
-            return found + self._day
-        self._day, self._day_at_ms = [one for one in found if one.rule in DAILY], now_ms
-        return found
+            self._week, self._week_at_ms = await glance.week(store, now_ms), now_ms
+        if now_ms - self._seldom_at_ms >= _SELDOM_EVERY_MS:
+            day = await glance.day(store, now_ms, self._week, limits.sure_from)
+            self._seldom = list(rates(day, limits, now_ms, levels, SELDOM))
+            self._seldom_at_ms = now_ms
+        hour = await glance.hour(store, now_ms, self._week)
+        often = rates(hour, limits, now_ms, levels, OFTEN)
+        return [*often, *self._seldom, *await beside_rates(store, asked)]

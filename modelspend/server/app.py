@@ -8,7 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -17,7 +17,7 @@ from aiohttp import web
 from modelspend import tasks
 from modelspend.catalog.prices import PriceBook
 from modelspend.errors import ConfigInvalid
-from modelspend.exporters import Pump, Sink, sinks_of
+from modelspend.exporters import Pump, Sink, sinks_of, turned_off
 from modelspend.gateway.assembly import assemble, reassemble
 from modelspend.gateway.models import Models
 from modelspend.server import (
@@ -39,8 +39,10 @@ from modelspend.server import (
 from modelspend.server.chat import served
 from modelspend.server.guard import Handler, guard
 from modelspend.server.keys import LIVE, RELOAD, STORE, Live
+from modelspend.server.supervisor import Supervisor
 from modelspend.settings import Loaded
 from modelspend.store import Store
+from modelspend.store.lock import RunsAs
 
 CALL_ROUTES: tuple[tuple[str, str], ...] = (
     ("/chat/completions", "openai.chat"),
@@ -102,13 +104,16 @@ def wall_clock() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What `build` needs of the world: settings as loaded, and where secrets are found."""
+    """What `build` needs of the world: settings as loaded, where secrets are found, who started
+    us and wants to hear of us."""
 
     loaded: Loaded
     ledger: Path
     env: Mapping[str, str]
     reload: Callable[[], Loaded]
     now_ms: Callable[[], int] = wall_clock
+    runs_as: RunsAs = ""
+    supervisor: Supervisor = field(default_factory=Supervisor)
 
 
 async def build(started: Started, store: Store) -> web.Application:
@@ -132,7 +137,9 @@ async def build(started: Started, store: Store) -> web.Application:
     drills.keep_ends(app[LIVE], store)
     app[RELOAD] = lambda: _reload(app, started)
     sinks = sinks_of(settings, started.env, store)
-    app.cleanup_ctx.extend((_upstream, _background(prices), _pumping(sinks)))
+    app.cleanup_ctx.extend(
+        (_upstream, _background(prices), _pumping(sinks, turned_off(settings, started.env)))
+    )
     app.on_shutdown.append(_drain)
     return app
 
@@ -186,7 +193,7 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
     sinks = sinks_of(settings, started.env, app[STORE])
     live.assembly = await reassemble(live.assembly, settings, started.env)
     live.settings = settings
-    await live.pump.start(sinks)
+    await live.pump.start(sinks, turned_off(settings, started.env))
     return list(loaded.notes)
 
 
@@ -195,9 +202,11 @@ async def _upstream(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
-def _pumping(sinks: Sequence[Sink]) -> Callable[[web.Application], AsyncIterator[None]]:
+def _pumping(
+    sinks: Sequence[Sink], off: Sequence[str]
+) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(app: web.Application) -> AsyncIterator[None]:
-        await app[LIVE].pump.start(sinks)
+        await app[LIVE].pump.start(sinks, off)
         yield
         await app[LIVE].pump.stop()
 

@@ -8,8 +8,9 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -20,6 +21,8 @@ from modelspend.server.app import CALL_PATHS, Started, build
 from modelspend.server.hearing import Hearing
 from modelspend.server.keys import LIVE, RELOAD, Live
 from modelspend.server.lane import Lanes
+from modelspend.server.supervisor import Supervisor, check_sockets
+from modelspend.settings import Settings
 from modelspend.store import Store
 
 log = logging.getLogger("modelspend")
@@ -46,13 +49,21 @@ _http_log.addFilter(_without_quotes)
 
 async def run(started: Started, ready: Callable[[str], None]) -> None:
     """Serve until a signal says stop; `ready` gets the URL once calls are taken."""
-    stop = asyncio.Event()
+    stop, supervisor = asyncio.Event(), started.supervisor
     _allow_many_connections()
-    async with serving(started) as app:
-        _listen_to_signals(app, stop)
-        _calm_the_collector()
-        ready(app[LIVE].url)
-        await stop.wait()
+    with supervisor.watched():
+        async with serving(started) as app:
+            live = app[LIVE]
+            _listen_to_signals(app, stop, supervisor)
+            _calm_the_collector()
+            ready(live.url)
+            supervisor.tell("READY=1", f"STATUS=Serving at {live.url}")
+            log.info("serving at %s", live.url)
+            await stop.wait()
+            count, limit_s = live.gateway.in_flight, live.settings.server.drain_s
+            supervisor.stopping(count, limit_s)
+            log.info("stopping: %d calls under way get up to %g s", count, limit_s)
+    log.info("stopped")
 
 
 @asynccontextmanager
@@ -84,15 +95,16 @@ async def serving(started: Started) -> AsyncIterator[web.Application]:
         assert runner.server is not None
         hearing = Hearing(runner.server, settings.server.header_timeout_s)
         hearing.start()
-        listening = None
+        listening: list[asyncio.Server] = []
         try:
-            listening = await _listen(lanes, settings.server.host, settings.server.port)
-            app[LIVE].url = _url(listening)
-            store.lock.update(url=app[LIVE].url)
+            listening = await _listen(lanes, settings, started.supervisor.sockets)
+            app[LIVE].url = _url(listening[0])
+            store.lock.update(url=app[LIVE].url, runs_as=started.runs_as)
             yield app
         finally:
-            if listening is not None:
-                listening.close()
+            for each in listening:
+                each.close()
+            if listening:
                 lanes.retire()
             hearing.stop()
             await runner.cleanup()
@@ -105,15 +117,25 @@ def live_of(app: web.Application) -> Live:
     return app[LIVE]
 
 
-async def _listen(lanes: Lanes, host: str, port: int) -> asyncio.Server:
-    loop = asyncio.get_running_loop()
+async def _listen(
+    lanes: Lanes, settings: Settings, given: Sequence[socket.socket]
+) -> list[asyncio.Server]:
+    """At the address of the settings, or at the sockets that a service manager holds open."""
+    loop, server = asyncio.get_running_loop(), settings.server
+    host = server.host.strip("[]")
+    if given:
+        check_sockets(given, settings)
+        return [await loop.create_server(lanes.lane, sock=each, backlog=_BACKLOG) for each in given]
     try:
-        return await loop.create_server(
-            lanes.lane, host.strip("[]"), port, backlog=_BACKLOG, reuse_address=True
-        )
+        return [
+            await loop.create_server(
+                lanes.lane, host, server.port, backlog=_BACKLOG, reuse_address=True
+            )
+        ]
     except OSError as error:
         raise ConfigInvalid(
-            f"Port {port} on {host} cannot be listened on: {error.strerror or 'it is taken'}.",
+            f"Port {server.port} on {host} cannot be listened on:"
+            f" {error.strerror or 'it is taken'}.",
             "Choose another with --port (0 takes any free one); `modelspend status` shows a"
             " sidecar that runs already.",
         ) from None
@@ -146,7 +168,7 @@ def _calm_the_collector() -> None:
     gc.enable()
 
 
-def _listen_to_signals(app: web.Application, stop: asyncio.Event) -> None:
+def _listen_to_signals(app: web.Application, stop: asyncio.Event, supervisor: Supervisor) -> None:
     loop = asyncio.get_running_loop()
 
     def told_to_stop() -> None:
@@ -155,11 +177,14 @@ def _listen_to_signals(app: web.Application, stop: asyncio.Event) -> None:
         stop.set()
 
     async def reload() -> None:
+        supervisor.reloading()
         try:
             notes = await app[RELOAD]()
             log.warning("configuration reloaded%s", "".join(f"; {note}" for note in notes))
         except ModelspendError as error:
             log.error("configuration not reloaded, the old one stays: %s", error.text)
+        finally:
+            supervisor.tell("READY=1")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_stop)

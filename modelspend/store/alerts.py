@@ -9,6 +9,7 @@ import sqlite3
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from orjson import loads
 
@@ -23,6 +24,7 @@ _UNSENT = (Status.REFUSED, Status.CACHED)
 _NO_DRILL = "seq NOT IN (SELECT seq FROM attempts WHERE drill IS NOT NULL)"
 
 LOOKED_AT = 400
+SAMPLED = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,14 @@ class Classified:
     unsure: int
 
 
+class Slowest(NamedTuple):
+    """How many answers were looked at, and what 95 per cent of them took at most."""
+
+    name: str
+    calls: int
+    p95_ms: int
+
+
 DETAIL_COLUMNS = (
     "receipt_id, tenant, workflow, session_id, key_id, trace_id, price_id, model, model_asked"
 )
@@ -84,6 +94,15 @@ class Alerts:
     async def hours(self, where: Filter) -> list[Hour]:
         """The hours of a time that has an end, by hours before it."""
         return await self._readers.ask(lambda conn: _hours(conn, where))
+
+    async def sums(self, where: Filter) -> list[Hour]:
+        """A time as if it were one hour, without durations: quick however many calls it has."""
+        return await self._readers.ask(lambda conn: _hours(conn, where, as_one=True))
+
+    async def p95(self, key: Literal["model", "provider"], where: Filter) -> list[Slowest]:
+        """What 95 per cent of the answers took at most, by model or provider. Made by the database
+        from some `SAMPLED` calls where there are more, so that it holds nobody up."""
+        return await self._readers.ask(lambda conn: _p95(conn, key, where))
 
     async def led(self, where: Filter) -> list[Led]:
         """The same of the calls that were led elsewhere."""
@@ -114,18 +133,21 @@ def _ago(where: Filter, column: str) -> str:
     return f"({where.until_ms or 0} - 1 - {column}) / {_HOUR_MS}"
 
 
-def _hours(conn: sqlite3.Connection, where: Filter) -> list[Hour]:
+def _hours(conn: sqlite3.Connection, where: Filter, *, as_one: bool = False) -> list[Hour]:
     terms = conditions(where)
     facets = {
         row[0]: row[1:]
         for row in conn.execute("SELECT id, tenant, category, model, provider, status FROM facets")
     }
+    hour, durations = _ago(where, "created_at"), "json_group_array(latency_ms)"
+    if as_one:
+        hour, durations = "0", "null"
     rows = conn.execute(
-        f"SELECT {_ago(where, 'created_at')} AS hour, facet_id, min(created_at), count(*),"
+        f"SELECT {hour}, facet_id, min(created_at), count(*),"
         f" count(*) - count(cost_pico), {sum_of('cost_pico')},"
         " sum(input_tokens + cache_read_tokens + cache_write_tokens), sum(cache_read_tokens),"
-        f" json_group_array(latency_ms) FROM receipts INDEXED BY receipts_time WHERE {terms}"
-        f" AND {_NO_DRILL} GROUP BY 1, 2",
+        f" {durations} FROM receipts INDEXED BY receipts_time"
+        f" WHERE {terms} AND {_NO_DRILL} GROUP BY 1, 2",
         terms.values,
     )
     found = []
@@ -145,10 +167,26 @@ def _hours(conn: sqlite3.Connection, where: Filter) -> list[Hour]:
                 cost_pico=whole(high, low),
                 prompt_tokens=prompt if sent else 0,
                 cached_tokens=cached if sent else 0,
-                latency_ms=tuple(loads(took)) if status == Status.SUCCESS else (),
+                latency_ms=tuple(loads(took)) if took and status == Status.SUCCESS else (),
             )
         )
     return found
+
+
+def _p95(conn: sqlite3.Connection, key: str, where: Filter) -> list[Slowest]:
+    terms = conditions(where)
+    place = f"receipts r INDEXED BY receipts_time WHERE {terms} AND {_NO_DRILL}"
+    (calls,) = conn.execute(f"SELECT count(*) FROM {place}", terms.values).fetchone()
+    rows = conn.execute(
+        f"WITH each AS (SELECT f.{key} AS name, r.latency_ms AS ms,"
+        f" row_number() OVER (PARTITION BY f.{key} ORDER BY r.latency_ms) AS nth,"
+        f" count(*) OVER (PARTITION BY f.{key}) AS calls"
+        f" FROM (SELECT facet_id, latency_ms FROM {place} AND seq % ? = 0) r"
+        f" JOIN facets f ON f.id = r.facet_id AND f.status = ? AND f.{key} NOTNULL)"
+        " SELECT name, calls, min(ms) FROM each WHERE nth * 100 >= calls * 95 GROUP BY name",
+        (*terms.values, calls // SAMPLED + 1, Status.SUCCESS.value),
+    )
+    return [Slowest(*row) for row in rows]
 
 
 def _led(conn: sqlite3.Connection, where: Filter) -> list[Led]:

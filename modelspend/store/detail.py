@@ -22,7 +22,7 @@ _DICTIONARIES = {
 """By the number that begins a detail. One that was ever written with is never changed."""
 
 _NEWEST = max(_DICTIONARIES)
-_LEVEL, _WINDOW, _MEMORY = 3, -13, 6  # quick, in tables that fit a cache beside all else
+_LEVEL, _WINDOW, _MEMORY = 6, -13, 6  # tables that fit a cache beside everything else
 _ANY_WINDOW = -15
 
 Columns = tuple[str | None, ...]

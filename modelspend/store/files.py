@@ -30,14 +30,19 @@ _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs"
 
 def prepare(path: Path) -> None:
     """Make the folder (0700) and an empty ledger (0600), whatever the umask says."""
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, mode=0o700)
-        path.parent.chmod(0o700)
+    make_folder(path.parent)
     with suppress(FileExistsError):  # exclusive: what is closed here is no open database
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     for file in family(path):
         if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
             file.chmod(0o600)
+
+
+def make_folder(folder: Path) -> None:
+    """One for this user alone, whatever the umask says; one that is there stays as it is."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, mode=0o700)
+        folder.chmod(0o700)
 
 
 def family(path: Path) -> tuple[Path, ...]:
@@ -121,14 +126,30 @@ def _past(deadline: float) -> Callable[[], bool]:
     return lambda: time.monotonic() > deadline
 
 
-def set_aside(path: Path, now_ms: int) -> Path:
-    """Rename the ledger and its companions; the new name of the ledger. Nothing is deleted."""
-    stamp = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
-    aside = path.with_name(f"{path.name}.damaged-{stamp}Z")
+def set_aside(path: Path, now_ms: int, why: Literal["damaged", "replaced"] = "damaged") -> Path:
+    """Rename the ledger and its companions; the new name of the ledger. Nothing is deleted.
+
+    Done half-way, it goes on at the same instant's name when it is done again.
+    """
+    aside = aside_name(path, now_ms, why)
     for old, new in zip(family(path), family(aside), strict=True):
         if old.exists():
-            old.rename(new)
+            old.rename(_free(new))
     return aside
+
+
+def _free(name: Path) -> Path:
+    """The name, or the next one that nothing has: a file that was kept is never written over."""
+    n, free = 2, name
+    while free.exists():
+        free, n = name.with_name(f"{name.name}.{n}"), n + 1
+    return free
+
+
+def aside_name(path: Path, now_ms: int, why: str) -> Path:
+    """What the ledger is called once it is set aside."""
+    stamp = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y%m%dT%H%M%S%f")[:-3]
+    return path.with_name(f"{path.name}.{why}-{stamp}Z")
 
 
 def network_kind(path: Path) -> str | None:

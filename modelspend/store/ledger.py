@@ -15,7 +15,7 @@ from pathlib import Path
 
 from modelspend.errors import LedgerCorrupt, LedgerUnavailable, NotFound
 from modelspend.events import Event
-from modelspend.store import files, salvage
+from modelspend.store import files, restore, salvage
 from modelspend.store.alarms import Alarms
 from modelspend.store.alerts import Alerts
 from modelspend.store.answers import Answers
@@ -128,9 +128,11 @@ class Store:
         """The one store that writes receipts. Raises LedgerHeld or LedgerCorrupt."""
         boot = boot_id or secrets.token_hex(8)
         known = known_as_ledger(path)
-        files.prepare(path)
+        files.make_folder(path.parent)
         lock = Lock(path, Holder(os.getpid(), None, boot, clock()))
         try:
+            restore.finish(path)
+            files.prepare(path)
             ledger = _Opening(path, durability, clock, known)
             writer = Writer(ledger.connect, ledger.resumed, Checkpoints(path))
             await writer.start()
@@ -143,7 +145,7 @@ class Store:
     @classmethod
     async def open_read(cls, path: Path) -> "Store":
         """For commands that read, beside a daemon or without one. Raises NotFound."""
-        await asyncio.to_thread(_bring_up, path, make=False)
+        await asyncio.to_thread(bring_up, path, make=False)
         return cls(
             path, Readers(lambda: files.connect_reader(path), threads=_READERS, limit_s=None)
         )
@@ -154,7 +156,7 @@ class Store:
 
         It writes no receipt and no event, since their numbers are the daemon's to give.
         """
-        await asyncio.to_thread(_bring_up, path, make=True)
+        await asyncio.to_thread(bring_up, path, make=True)
         gate = Gate(path)
         if not await asyncio.to_thread(gate.enter, _GATE_PATIENCE_S):
             raise LedgerUnavailable(f"Another command is writing to {path}.", "Try again.")
@@ -301,8 +303,11 @@ class _Opening:
         )
 
 
-def _bring_up(path: Path, *, make: bool) -> None:
-    """Bring the schema up to date where no gateway has yet; `make` makes a missing ledger."""
+def bring_up(path: Path, *, make: bool) -> None:
+    """Bring the schema up to date where no gateway has yet; `make` makes a missing ledger.
+
+    Raises NotFound."""
+    restore.finish_if_broken_off(path, wall_ms())
     if not path.exists() and not make:
         raise NotFound(f"There is no ledger at {path}.", "It is made by: modelspend serve")
     if path.exists() and _schema(path) >= len(MIGRATIONS):

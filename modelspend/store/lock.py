@@ -8,11 +8,15 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from modelspend.errors import LedgerHeld
 from modelspend.receipt_json import iso
+
+RunsAs = Literal["", "serve", "up", "systemd"]
+"""Who is to stop and start a sidecar: nobody, a terminal, the command `up`, the service manager."""
 
 _TRIES, _PAUSE_S = 10, 0.01  # a command that looks who holds the lock holds it for an instant
 
@@ -47,12 +51,13 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who writes a ledger."""
+    """Who writes a ledger. `runs_as` is empty for what ends by itself, such as `run`."""
 
     pid: int
     url: str | None
     boot_id: str
     started_at_ms: int
+    runs_as: RunsAs = ""
 
 
 class Lock:
@@ -72,8 +77,8 @@ class Lock:
         os.chmod(self._path, 0o600)
         self._write()
 
-    def update(self, *, url: str) -> None:
-        self.holder = Holder(self.holder.pid, url, self.holder.boot_id, self.holder.started_at_ms)
+    def update(self, *, url: str, runs_as: RunsAs = "") -> None:
+        self.holder = replace(self.holder, url=url, runs_as=runs_as)
         self._write()
 
     def release(self) -> None:
@@ -112,7 +117,13 @@ def _read(fd: int) -> Holder:
         os.lseek(fd, 0, os.SEEK_SET)
         try:
             said = json.loads(os.read(fd, 4096))
-            return Holder(said["pid"], said["url"], said["boot_id"], said["started_at_ms"])
+            return Holder(
+                said["pid"],
+                said["url"],
+                said["boot_id"],
+                said["started_at_ms"],
+                said.get("runs_as", ""),
+            )
         except (ValueError, KeyError, TypeError):
             time.sleep(_PAUSE_S)
     return Holder(0, None, "", 0)
@@ -160,3 +171,43 @@ class Gate:
             _drop(self._fd)
             os.close(self._fd)
             self._fd = None
+
+
+class SideLock:
+    """A file that is held, by its own lock, while it is written; a context manager.
+
+    `taken` is false when another process holds it. The file is opened once and closed at the end,
+    so that no lock of a database in it is dropped meanwhile.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.taken = False
+
+    def __enter__(self) -> "SideLock":
+        while True:
+            self._fd = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+            self.taken = _take(self._fd, shared=False)
+            if not self.taken or self._still_there():
+                return self
+            os.close(self._fd)  # whoever held it has given it another name meanwhile
+
+    def _still_there(self) -> bool:
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def __exit__(self, *_: object) -> None:
+        if self.taken:
+            _drop(self._fd)
+        os.close(self._fd)
+
+    def empty(self) -> None:
+        """Take away what somebody left in it, and let nobody else read it."""
+        os.ftruncate(self._fd, 0)
+        os.chmod(self._path, 0o600)
+
+    def sync(self) -> None:
+        """Wait until all of it is on the disk."""
+        os.fsync(self._fd)

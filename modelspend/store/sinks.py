@@ -58,7 +58,7 @@ class Sinks:
         while True:
             start = after
             found, after, last = await self._readers.ask(
-                lambda conn, start=start: _count(conn, start, until, wants)  # type: ignore[misc]
+                lambda conn, start=start: counted(conn, start, until, wants)  # type: ignore[misc]
             )
             count += found
             if after >= last:
@@ -79,6 +79,15 @@ class Sinks:
             return _standing(*row)[0]
 
         return await needed(self._writer).later(put)
+
+    async def forget(self, names: Sequence[str]) -> None:
+        """Where some sinks were, unless deliveries of theirs wait: each begins anew."""
+
+        def put(book: Book) -> None:
+            for name in names:
+                book.execute("DELETE FROM sinks WHERE name = ? AND filed = 0", (name,))
+
+        await needed(self._writer).later(put)
 
     async def advance(
         self,
@@ -168,6 +177,11 @@ def told_at(one: Emission) -> int:
     return one.at_ms if isinstance(one, Event) else one.receipt.created_at_ms
 
 
+def written(conn: sqlite3.Connection) -> list[tuple[Standing, Wants]]:
+    """Every sink as it is written down, and what it takes."""
+    return [_standing(*row) for row in conn.execute(_SELECT)]
+
+
 def _wants_row(wants: Wants) -> tuple[Any, ...]:
     """In the order of `_WANTS`."""
     kinds, levels, rules = map(",".join, (wants.kinds, wants.levels, wants.rules))
@@ -244,9 +258,11 @@ def _page(conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -> Pa
 _RECEIPTS = "seq > ? AND seq <= ? AND (? IS NULL OR tenant = ?)"
 
 
-def _count(
+def counted(
     conn: sqlite3.Connection, after: int, until: int | None, wants: Wants
 ) -> tuple[int, int, int]:
+    """How many a sink wants of the next numbers, up to which number they were looked at, and the
+    last to look at."""
     last = max(_last(conn) if until is None else until, after)
     end = min(last, after + _SCAN)
     count = 0

@@ -33,7 +33,8 @@ MOST_MIB = 32
 
 @asynccontextmanager
 async def among_bad_ends(folder: Path, simulator: Simulator) -> AsyncIterator[Sidecar]:
-    """A sidecar that tells everything to one far end of each bad kind, and traces to a stalled."""
+    """A sidecar that tells everything to one far end of each bad kind, traces and logs to a stalled
+    one, metrics to one that fails, and whose channels of alerts stall, fail and refuse."""
     async with AsyncExitStack() as stack:
         urls = {
             name: await stack.enter_async_context(far_end_apart(answer))
@@ -45,13 +46,28 @@ async def among_bad_ends(folder: Path, simulator: Simulator) -> AsyncIterator[Si
             for name, url in urls.items()
         }
         otlp = {"endpoint": urls["stalls"], "allow_private": True}
-        siem = {
-            name: {"to": url, "allow_private": True, "timeout_s": 30.0}
-            for name, url in urls.items()
+        here = {"allow_private": True}
+        mail = {"host": "127.0.0.1", "port": int(urls["stalls"].rpartition(":")[2]),
+                "sender": "a@b.c", "to": ["d@e.f"]}  # fmt: skip
+        sections = {
+            "webhooks": hooks,
+            "otlp": otlp,
+            "budgets": {"tiny": {"scope": "process", "cap_usd": 0.000001, "hard": False}},
+            "siem": {
+                **{name: {"to": url, "timeout_s": 30.0, **here} for name, url in urls.items()},
+                "syslog": {"to": "tcp://127.0.0.1:1", **here},
+                "file": {"to": str(folder / "siem.jsonl")},
+            },
+            "datadog": {"url": urls["stalls"], "timeout_s": 30, **here},
+            "alerts": {
+                "every_s": 0.05,
+                "slack": {"ops": {"url_env": "FAILS", **here}},
+                "pagerduty": {"night": {"key_env": "KEY", "url": urls["refuses"], **here}},
+                "email": {"team": {**mail, "timeout_s": 30, **here}},
+            },
         }
-        siem["syslog"] = {**siem["refuses"], "to": "tcp://127.0.0.1:1"}
-        siem["file"] = {"to": str(folder / "siem.jsonl")}
-        sidecar = sidecar_for(folder, simulator.url, webhooks=hooks, otlp=otlp, siem=siem)
+        env = {"FAILS": urls["fails"], "KEY": "k" * 32, "DD_API_KEY": "k" * 32}
+        sidecar = sidecar_for(folder, simulator.url, env=env, **sections)
         yield await stack.enter_async_context(sidecar)
 
 
@@ -71,15 +87,31 @@ async def holds(sidecar: Sidecar) -> None:
     """Sent, dropped and queued of each sink are all that there is, counted by somebody else."""
     _, _, told = await ask(sidecar, "/v1/status")
     standings: dict[str, dict[str, Any]] = {one["name"]: one for one in told["sinks"]}
-    assert len(standings) == 15
+    assert len(standings) == 20
     for name, one in standings.items():
         said = one["sent"] + one["dropped"] + one["queued"]
-        assert said == emitted(sidecar.store.path, kind="" if name == "otlp" else "%"), name
+        assert said == _emitted(sidecar.store.path, name), name
+    for name in ("datadog:logs", "slack:ops", "pagerduty:night", "email:team"):
+        assert standings[name]["sent"] == 0, name
+        assert standings[name]["queued"] > 0, name
     for name in ("stalls", "vanishes", "fails", "redirects", "refuses"):
         assert standings[f"webhook:{name}"]["sent"] == 0, name
         assert standings[f"webhook:{name}"]["queued"] > 0, name
         assert standings[f"siem:{name}"]["sent"] == 0, name
         assert standings[f"siem:{name}"]["queued"] > 0, name
+
+
+def _emitted(ledger: Path, sink: str) -> int:
+    """What there is for a sink."""
+    if sink == "otlp":
+        return emitted(ledger, kind="")
+    if sink.startswith(("slack", "pagerduty", "email")):
+        return emitted(ledger, kind="alert.%", receipts=False)
+    if sink == "datadog:metrics":
+        kinds = ("failover", "budget.%", "alert.%")
+        events = sum(emitted(ledger, kind=kind, receipts=False) for kind in kinds)
+        return events + emitted(ledger, kind="")
+    return emitted(ledger)
 
 
 def resident_mib() -> int:

@@ -12,7 +12,7 @@ import pytest
 from modelspend import settings, windows
 from modelspend.budgets import Budget, Hold
 from modelspend.events import Event
-from modelspend.gateway.purse import limits_of
+from modelspend.gateway.brakes import limits_of
 from modelspend.settings import budgets_of
 from modelspend.simulator import Simulator
 from modelspend.store import Stop, Store

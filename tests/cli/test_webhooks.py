@@ -131,3 +131,14 @@ def test_the_dashboard_asks_only_for_metrics_that_exist() -> None:
     for name in names:
         known = name.removesuffix("_bucket")
         assert known in source or known.removeprefix("modelspend_sink_") in source, name
+
+
+def test_doctor_says_when_the_switch_of_datadog_is_off(cli: Cli, ledger: Path) -> None:
+    def found(**env: str) -> str:
+        checks = json.loads(cli("doctor", "--json", env=env).stdout)
+        listed = checks["checks"] if isinstance(checks, dict) else checks
+        (one,) = (each for each in listed if each["id"] == "D18")
+        return str(one["found"])
+
+    assert "Datadog" not in found()
+    assert "Datadog is off (DD_METRICS_ENABLED)" in found(DD_METRICS_ENABLED="False")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from modelspend.alert_rates import OFTEN, SELDOM, rates
 from modelspend.alerts import HOUR_MS, HOURS, RULES
 from modelspend.breaker import Moved, Phase
 from modelspend.budgets import Budget
@@ -21,7 +22,7 @@ from modelspend.cli import app
 from modelspend.errors import Usage
 from modelspend.failovers import Failover, Trail
 from modelspend.receipt import FailureClass, Receipt, Status
-from modelspend.reports import Asked, Report, alerts, spend
+from modelspend.reports import Asked, Report, alerts, glance, spend
 from modelspend.store import DAY_MS, Filter, Store
 from modelspend.windows import parse
 from tests.store.synthetic import START_MS, Traffic
@@ -151,6 +152,34 @@ async def test_each_rule_counts_what_the_receipts_say(store: Store) -> None:
     }  # fmt: skip
     only = await found(store, wheres=(Filter(tenant="other"),))
     assert {key[0] for key in only} == {"unpriced_share"}
+
+
+async def test_a_glance_sees_what_the_report_says(store: Store) -> None:
+    """What a sidecar looks at by sums and percentiles of the database, beside every duration."""
+    rng, calls, written = random.Random(31), answered(31, 2500), []
+    for _ in range(1500):
+        ms = NOW - rng.randint(HOURS * HOUR_MS, 8 * DAY_MS)
+        written.append((at(next(calls), ms, took=rng.randint(100, 900)), None))
+    for n in range(600):
+        ms = NOW - rng.randrange(3 * HOUR_MS)
+        slow, cost = rng.randint(100, 6000), rng.choice((None, 10**11))
+        trail = led_from("openai", ms) if n % 3 == 0 else None
+        provider = "anthropic" if trail else "openai"
+        sure = rng.choice((0.3, 0.9))
+        written.append((at(next(calls), ms, provider, took=slow, cost=cost, sure=sure), trail))
+    await write(store, written)
+    await store.days.roll()
+    report = await found(store)
+    limits, week = _limits(), await glance.week(store, NOW)
+    hour = await glance.hour(store, NOW, week)
+    day = await glance.day(store, NOW, week, limits.sure_from)
+    seen = [*rates(hour, limits, NOW, only=OFTEN), *rates(day, limits, NOW, only=SELDOM)]
+    assert {(one.rule, one.scope, one.name) for one in seen} == set(report)
+    assert {one.rule for one in seen} == OFTEN | SELDOM - {"cache_drop"}
+    for one in seen:
+        row = report[one.rule, one.scope, one.name]
+        assert (one.level, one.said) == (row["level"], row["message"])
+        assert one.value == pytest.approx(row["value"])
 
 
 async def test_every_alert_leads_to_its_receipts(store: Store, tmp_path: Path) -> None:

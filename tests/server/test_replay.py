@@ -243,6 +243,44 @@ async def test_a_dry_run_shows_what_would_be_sent_and_sends_nothing(tmp_path: Pa
         assert all(f"{name}:".encode() in head.lower() for name in said)
 
 
+async def test_the_version_and_beta_features_that_were_asked_for_are_asked_for_again(
+    tmp_path: Path,
+) -> None:
+    asked = {
+        "anthropic-version": "2023-01-01",
+        "Anthropic-Beta": "context-1m-2025-08-07,files-api-2025-04-14",
+        "x-app": "cli",
+        "x-api-key": "sk-canary-78",
+    }
+    async with provider() as there, sidecar_for(tmp_path, there.url) as sidecar:
+        path, body = call_of("anthropic.messages", "sim/m", stream=False)
+        async with sidecar.client.post(sidecar.url + path, json=body, headers=asked) as answer:
+            first = answer.headers["x-modelspend-receipt"]
+        status, told = await again(sidecar, first)
+        assert status == 200, told
+        receipts = await sidecar.receipts()
+    assert {receipt.request.headers for receipt in receipts} == {
+        (
+            "anthropic-version: 2023-01-01",
+            "anthropic-beta: context-1m-2025-08-07,files-api-2025-04-14",
+        )
+    }
+    once, twice = (head for head, _ in there.requests)
+    for line in (b"anthropic-version: 2023-01-01", b"context-1m-2025-08-07,files-api-2025-04-14"):
+        assert line in once
+        assert line in twice
+    assert twice.lower().count(b"anthropic-version:") == 1
+
+
+async def test_what_every_client_of_a_protocol_says_is_not_kept(tmp_path: Path) -> None:
+    asked = {"Anthropic-Version": "2023-06-01"}
+    async with provider() as there, sidecar_for(tmp_path, there.url) as sidecar:
+        path, body = call_of("anthropic.messages", "sim/m", stream=False)
+        async with sidecar.client.post(sidecar.url + path, json=body, headers=asked) as answer:
+            assert answer.status == 200
+        assert (await sidecar.receipt()).request.headers == ()
+
+
 async def test_a_prompt_and_any_value_can_be_changed(tmp_path: Path) -> None:
     async with provider() as there, sidecar_for(tmp_path, there.url) as sidecar:
         first = await once(sidecar, "openai.chat", "sim/m")

@@ -1,0 +1,259 @@
+"""A copy of the ledger as it was at one instant, made while calls go on, proved before it counts.
+
+Hides that the copy is read inside one transaction, a little at a time: the writer is never waited
+for and never kept waiting, and what it commits meanwhile is not in the copy. It is written beside
+its name and takes that name when it is whole, checked and on the disk.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelspend.errors import CheckFailed, LedgerUnavailable, ModelspendError, Usage
+from modelspend.places import checkpoint_key
+from modelspend.receipt_json import iso
+from modelspend.store import files, verify
+from modelspend.store.lock import SideLock
+from modelspend.store.migrations import version
+from modelspend.store.signed_checkpoints import read_key
+
+MADE_AT = "backup.made_at"
+"""The row of `meta` that makes a copy a backup: when it was made."""
+
+Progress = Callable[[int, int], None]
+"""Hears (done, of how many)."""
+
+_PAGES = 256  # a step of the copy: a mebibyte
+_FULL_S = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """What a backup holds; times are milliseconds UTC."""
+
+    path: Path
+    size: int
+    made_at_ms: int
+    ledger_id: str
+    receipts: int
+    events: int
+    bodies: int
+    open_intents: int
+    last_seq: int
+    oldest_ms: int | None
+    newest_ms: int | None
+    schema_version: int
+    breaks: int
+
+
+def quiet(done: int, of: int) -> None:
+    """Progress that nobody looks at."""
+
+
+def make(
+    ledger: Path,
+    file: Path,
+    now_ms: int,
+    *,
+    overwrite: bool = False,
+    progress: Progress = quiet,
+) -> Holding:
+    """Copy the ledger to a file and check every page and every link of the copy.
+
+    Raises Usage when the file is there already, CheckFailed when the copy is not sound (then there
+    is no file), LedgerUnavailable when it cannot be written.
+    """
+    _refuse_names(ledger, file, overwrite=overwrite)
+    with _written_aside(file) as part:
+        copy(ledger, part, progress)
+        _mark(part, now_ms)
+        examine(part, "The copy", key=read_key(checkpoint_key(ledger)), progress=progress)
+    return holding(file)
+
+
+def copy(source: Path, target: Path, progress: Progress = quiet) -> None:
+    """Every page of a ledger in one state, into a file that is empty or no backup yet."""
+    try:
+        _copy(source, target, _gently(progress))
+    except sqlite3.OperationalError as error:
+        raise LedgerUnavailable(
+            f"{target.parent} did not take the copy: {error}.", "Free space there, or name another."
+        ) from error
+    except files.Unreadable as error:
+        raise CheckFailed(
+            f"{source} is not sound and cannot be copied: {error}.", "Nothing was changed."
+        ) from error
+
+
+def _copy(source: Path, target: Path, step: Callable[[int, int, int], None]) -> None:
+    reading = files.connect_reader(source)
+    try:
+        writing = sqlite3.connect(target, isolation_level=None)
+        try:
+            for pragma in ("journal_mode = OFF", "synchronous = OFF"):  # until it is whole: nothing
+                writing.execute(f"PRAGMA {pragma}").fetchall()
+            reading.execute("BEGIN")
+            reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here: one state
+            reading.backup(writing, pages=_PAGES, progress=step)
+            reading.execute("COMMIT")
+            writing.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, none beside it
+        finally:
+            writing.close()
+    finally:
+        reading.close()
+
+
+def _gently(progress: Progress) -> Callable[[int, int, int], None]:
+    """Between two steps, rest for as long as the last one took: the disk is the calls' first."""
+    since = time.monotonic()
+
+    def step(_: int, remaining: int, total: int) -> None:
+        nonlocal since
+        progress(total - remaining, total)
+        time.sleep(min(time.monotonic() - since, 0.1))
+        since = time.monotonic()
+
+    return step
+
+
+def examine(
+    file: Path, called: str, *, key: bytes | None = None, progress: Progress = quiet
+) -> None:
+    """Look at every page and every link of a file. Raises CheckFailed at what is not as written."""
+    try:
+        conn = files.connect_reader(file)
+        try:
+            found = [f"the file: {one}" for one in files.problems(conn, *_EVERY_PAGE) or ()]
+            if not found and version(conn) >= _CHAIN_KNOWN:
+                found = _chain(conn, key, progress)
+        finally:
+            conn.close()
+    except files.Unreadable as error:
+        found = [f"the file: {error}"]
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise CheckFailed(
+            f"{called} is not sound, so nothing was changed: {found[0]}{more}.",
+            "See what is wrong with the ledger: modelspend verify",
+        )
+
+
+_EVERY_PAGE = ("integrity_check", _FULL_S)
+_CHAIN_KNOWN = 8  # the schema from which on everything that the check asks for is there
+
+
+def _chain(conn: sqlite3.Connection, key: bytes | None, progress: Progress) -> list[str]:
+    looking = verify.Inspection(key=key)
+    looking.begin(conn)
+    while looking.page(conn):
+        progress(looking.after, looking.last)
+    return [str(problem) for problem in looking.end(conn).problems]
+
+
+def holding(file: Path) -> Holding:
+    """What a backup holds. Raises NotFound, LedgerCorrupt."""
+    conn = files.connect_reader(file)
+    try:
+        made_at = conn.execute("SELECT value FROM meta WHERE key = ?", (MADE_AT,)).fetchone()
+        ledger_id = conn.execute("SELECT value FROM meta WHERE key = 'ledger.id'").fetchone()
+        receipts, events, bodies, intents, last, oldest, newest = conn.execute(_HELD).fetchone()
+        known = version(conn)
+        breaks = 0 if known < _CHAIN_KNOWN else conn.execute(_BREAKS).fetchone()[0]
+    finally:
+        conn.close()
+    return Holding(
+        path=file,
+        size=file.stat().st_size,
+        made_at_ms=made_at[0] if made_at else newest or 0,
+        ledger_id=ledger_id[0] if ledger_id else "",
+        receipts=receipts,
+        events=events,
+        bodies=bodies,
+        open_intents=intents,
+        last_seq=last,
+        oldest_ms=oldest,
+        newest_ms=newest,
+        schema_version=known,
+        breaks=breaks,
+    )
+
+
+_HELD = (
+    "SELECT (SELECT count(*) FROM receipts), (SELECT count(*) FROM events),"
+    " (SELECT count(*) FROM bodies), (SELECT count(*) FROM intents),"
+    " max(h.seq, coalesce((SELECT max(seq) FROM receipts), 0),"
+    " coalesce((SELECT max(seq) FROM events), 0)),"
+    " (SELECT min(created_at) FROM receipts), (SELECT max(created_at) FROM receipts) FROM head h"
+)
+_BREAKS = "SELECT count(*) FROM checkpoints WHERE json_extract(said, '$.broken') IS NOT NULL"
+
+
+def _mark(part: Path, now_ms: int) -> None:
+    conn = sqlite3.connect(part, isolation_level=None)
+    try:
+        conn.execute(
+            "INSERT INTO meta (key, value) VALUES (?, ?)"
+            " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (MADE_AT, now_ms),
+        )
+    finally:
+        conn.close()
+
+
+def _refuse_names(ledger: Path, file: Path, *, overwrite: bool) -> None:
+    if not ledger.exists():
+        return  # whoever opens it says so
+    if file.is_dir():
+        raise Usage(f"{file} is a folder.", f"Name a file in it: {file / 'ledger-backup.db'}")
+    if not file.exists():
+        return
+    if any(each.exists() and each.samefile(file) for each in files.family(ledger)):
+        raise Usage(f"{file} is the ledger itself.", "Name another file.")
+    if not overwrite:
+        told = f", a backup of {iso(made)}" if (made := _made_at(file)) else ""
+        raise Usage(f"{file} exists already{told}.", "Replace it: add --yes; or name another file.")
+
+
+def _made_at(file: Path) -> int | None:
+    try:
+        return holding(file).made_at_ms
+    except (ModelspendError, *files.Unreadable):
+        return None
+
+
+@contextmanager
+def _written_aside(file: Path) -> Iterator[Path]:
+    """A name beside the file's own; what is there at the end takes the file's name, on the disk.
+
+    It is held while it is written, so what another process left behind when it died is written
+    over, and what another process is writing is not.
+    """
+    files.make_folder(file.parent)
+    part = file.with_name(f".{file.name}.part")
+    with SideLock(part) as held:
+        if not held.taken:
+            raise LedgerUnavailable(f"Another backup is being written to {file}.", "Wait for it.")
+        held.empty()
+        try:
+            yield part
+            held.sync()
+            part.replace(file)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """What names were given in it outlives a power cut, where the system can do that."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
