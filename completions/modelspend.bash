@@ -106,7 +106,7 @@ _modelspend() {
         /eval/run) words="" options="--suite --models --judge --max-usd --resume --limit --jobs --json --config -h --help" ;;
         /simulate) words="" options="--port --log --sync --latency --seed --price --list --json --config -h --help" ;;
         /completions) words="bash zsh fish" options="--config -h --help" ;;
-        /help) words="quickstart alerts backtest backup budgets clients config datadog drill durability eval exit-codes export failover forecast http otel prices privacy receipts reconcile replay reports routing service siem simulate verify webhooks" options="--json --config -h --help" ;;
+        /help) words="quickstart alerts backtest backup budgets clients config datadog drill durability eval exit-codes export failover forecast http otel prices privacy receipts reconcile replay reports routing service siem simulate verify webhooks claims" options="--json --config -h --help" ;;
     esac
     [[ "$current" == -* ]] && words="$options"
     COMPREPLY=($(compgen -W "$words" -- "$current"))

@@ -780,7 +780,7 @@ complete -c modelspend -n '__fish_seen_subcommand_from simulate' -s h -l help -d
 complete -c modelspend -n '__fish_seen_subcommand_from completions' -a 'bash zsh fish'
 complete -c modelspend -n '__fish_seen_subcommand_from completions' -l config -r -F -d 'The configuration file'
 complete -c modelspend -n '__fish_seen_subcommand_from completions' -s h -l help -d 'Show this message and exit'
-complete -c modelspend -n '__fish_seen_subcommand_from help' -a 'quickstart alerts backtest backup budgets clients config datadog drill durability eval exit-codes export failover forecast http otel prices privacy receipts reconcile replay reports routing service siem simulate verify webhooks'
+complete -c modelspend -n '__fish_seen_subcommand_from help' -a 'quickstart alerts backtest backup budgets clients config datadog drill durability eval exit-codes export failover forecast http otel prices privacy receipts reconcile replay reports routing service siem simulate verify webhooks claims'
 complete -c modelspend -n '__fish_seen_subcommand_from help' -l json -d 'Print JSON'
 complete -c modelspend -n '__fish_seen_subcommand_from help' -l config -r -F -d 'The configuration file'
 complete -c modelspend -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show this message and exit'

@@ -9,7 +9,7 @@ import pytest
 
 from modelspend.cli import COMMANDS, app
 from modelspend.cli.completions import SHELLS, Node, script, tree
-from modelspend.cli.help import topics
+from modelspend.cli.help import text_of, topics
 from modelspend.cli.init import example
 
 ROOT = Path(__file__).parents[1]
@@ -125,7 +125,7 @@ def test_every_topic_has_a_title_and_names_only_commands_that_exist() -> None:
     known = {" ".join(path) for path, _ in nodes(tree(app))}
     for name, title in topics().items():
         assert title
-        text = (ROOT / "modelspend" / "cli" / "topics" / f"{name}.md").read_text("utf-8")
+        text = text_of(name)
         for line in text.replace("`", "\n").splitlines():
             words = line.strip().removesuffix(":").split()
             if words[:1] == ["modelspend"] and len(words) > 1 and words[1].isalpha():

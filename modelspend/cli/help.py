@@ -8,6 +8,8 @@ import typer
 from modelspend.cli.output import Json, draw, on_terminal, write_json
 
 _TOPICS = Path(__file__).parent / "topics"
+CLAIMS = "claims"
+TITLE = "What is claimed of this product, and what makes it true"
 
 
 def help(
@@ -19,16 +21,21 @@ def help(
     """Read long-form help on a topic, such as quickstart, prices or exit-codes."""
     if topic is None:
         _list(json)
+    elif json and topic == CLAIMS:
+        from modelspend.cli.help_claims import pages
+
+        write_json({"topic": topic, "pages": pages()})
     elif json:
-        write_json({"topic": topic, "text": _text(topic)})
+        write_json({"topic": topic, "text": text_of(topic)})
     else:
-        _show(_text(topic))
+        _show(text_of(topic))
 
 
 def topics() -> dict[str, str]:
     """Each topic and its title, the first line of its file; quickstart comes first."""
     files = sorted(_TOPICS.glob("*.md"), key=lambda file: (file.stem != "quickstart", file.stem))
-    return {file.stem: file.read_text("utf-8").splitlines()[0].lstrip("# ") for file in files}
+    found = {file.stem: file.read_text("utf-8").splitlines()[0].lstrip("# ") for file in files}
+    return found | {CLAIMS: TITLE}
 
 
 def _list(as_json: bool) -> None:
@@ -39,7 +46,12 @@ def _list(as_json: bool) -> None:
         draw(("topic", "title"), list(found.items()))
 
 
-def _text(topic: str) -> str:
+def text_of(topic: str) -> str:
+    """The text of a topic. Raises NotFound."""
+    if topic == CLAIMS:
+        from modelspend.cli.help_claims import text
+
+        return text()
     if topic not in topics():
         from difflib import get_close_matches
 

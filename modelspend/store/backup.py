@@ -78,33 +78,39 @@ def make(
 def copy(source: Path, target: Path, progress: Progress = quiet) -> None:
     """Every page of a ledger in one state, into a file that is empty or no backup yet."""
     try:
-        _copy(source, target, _gently(progress))
+        reading = files.connect_reader(source)
+    except files.Unreadable as error:
+        raise _unsound(source, error) from error
+    try:
+        _copy(reading, target, _gently(progress))
     except sqlite3.OperationalError as error:
         raise LedgerUnavailable(
             f"{target.parent} did not take the copy: {error}.", "Free space there, or name another."
         ) from error
     except files.Unreadable as error:
-        raise CheckFailed(
-            f"{source} is not sound and cannot be copied: {error}.", "Nothing was changed."
-        ) from error
-
-
-def _copy(source: Path, target: Path, step: Callable[[int, int, int], None]) -> None:
-    reading = files.connect_reader(source)
-    try:
-        writing = sqlite3.connect(target, isolation_level=None)
-        try:
-            for pragma in ("journal_mode = OFF", "synchronous = OFF"):  # until it is whole: nothing
-                writing.execute(f"PRAGMA {pragma}").fetchall()
-            reading.execute("BEGIN")
-            reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here: one state
-            reading.backup(writing, pages=_PAGES, progress=step)
-            reading.execute("COMMIT")
-            writing.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, none beside it
-        finally:
-            writing.close()
+        raise _unsound(source, error) from error
     finally:
         reading.close()
+
+
+def _unsound(source: Path, error: Exception) -> CheckFailed:
+    return CheckFailed(
+        f"{source} is not sound and cannot be copied: {error}.", "Nothing was changed."
+    )
+
+
+def _copy(reading: sqlite3.Connection, target: Path, step: Callable[[int, int, int], None]) -> None:
+    writing = sqlite3.connect(target, isolation_level=None)
+    try:
+        for pragma in ("journal_mode = OFF", "synchronous = OFF"):  # until it is whole, it is none
+            writing.execute(f"PRAGMA {pragma}").fetchall()
+        reading.execute("BEGIN")
+        reading.execute("SELECT count(*) FROM sqlite_master").fetchone()  # from here on: one state
+        reading.backup(writing, pages=_PAGES, progress=step)
+        reading.execute("COMMIT")
+        writing.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, nothing beside it
+    finally:
+        writing.close()
 
 
 def _gently(progress: Progress) -> Callable[[int, int, int], None]:

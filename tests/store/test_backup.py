@@ -130,6 +130,20 @@ def test_a_damaged_page_is_found_before_the_copy_counts(ledger: Path, copied: Pa
     assert not copied.exists()
 
 
+def test_a_place_without_room_keeps_the_last_backup(ledger: Path, copied: Path) -> None:
+    filled(ledger, 400)
+    backup.make(ledger, copied, now_ms=1)
+    before = copied.read_bytes()
+    done = subprocess.run(
+        ["bash", "-c", f'ulimit -f {ledger.stat().st_size // 2048}; exec "$@"', "bash",
+         sys.executable, "-c", _CHILD, str(ledger), str(copied)],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "LedgerUnavailable" in done.stderr, done.stderr
+    assert copied.read_bytes() == before
+    assert [each.name for each in copied.parent.iterdir()] == [copied.name]
+
+
 def test_two_backups_to_one_file_do_not_mix(ledger: Path, copied: Path) -> None:
     filled(ledger)
     copied.parent.mkdir()
