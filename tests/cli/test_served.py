@@ -181,11 +181,13 @@ async def test_down_cuts_what_is_open_when_it_is_told_to(run: Run, ledger: Path)
     assert await statuses(ledger) == [Status.ERROR]
 
 
+@pytest.mark.parametrize("command", ["up", "down"])
 async def test_a_sidecar_that_belongs_to_a_command_is_left_alone(
-    sidecar: Sidecar, tmp_path: Path
+    sidecar: Sidecar, tmp_path: Path, command: str
 ) -> None:
+    """It ends with its command, so it is nothing that `up` could promise."""
     running = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "modelspend", "down", "--config", str(tmp_path / "config.toml"),
+        sys.executable, "-m", "modelspend", command, "--config", str(tmp_path / "config.toml"),
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     _, err = await running.communicate()
