@@ -204,7 +204,16 @@ def test_every_command_file_is_listed_and_every_listed_command_has_its_file() ->
     assert files - COMMAND_NEIGHBOURS - parts == listed
 
 
-EXPORTER_PARTS = {"addresses", "channels", "datadog_metrics", "http", "otlp_bytes", "pump", "spans"}
+EXPORTER_PARTS = {
+    "addresses",
+    "channels",
+    "datadog_metrics",
+    "http",
+    "otlp_bytes",
+    "pump",
+    "ration",
+    "spans",
+}
 """What exporters share or are made of; no exporters themselves."""
 
 

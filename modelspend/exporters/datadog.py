@@ -20,6 +20,7 @@ from modelspend.exporters.channels import source
 from modelspend.exporters.datadog_metrics import Names, Series, gauges_of, series_of
 from modelspend.exporters.http import Answered, Door, NotNow
 from modelspend.exporters.pump import Taken
+from modelspend.exporters.ration import Ration
 from modelspend.money import dumps, usd
 from modelspend.receipt import Receipt
 from modelspend.settings import Datadog, Settings
@@ -142,20 +143,29 @@ class Logs:
         now_ms = self._now_ms()
         fresh = [one for one in batch if now_ms - told_at(one) < _OLDEST_LOG_MS]
         sent, error = 0, None if len(fresh) == len(batch) else "older than 18 hours"
-        for count, body in await asyncio.to_thread(self._bodies, fresh):
+        for count, body in await self._bodies(fresh):
             refused = await self._intake.post(self._to.logs_url, body)
             sent += 0 if refused else count
             error = refused or error
         return Taken(sent=sent, dropped=len(batch) - sent, error=error)
 
-    def _bodies(self, batch: Sequence[Emission]) -> list[tuple[int, bytes]]:
-        """How many logs each has, and its bytes, packed."""
-        logs = [shortened(log_of(one, self._to)) for one in batch]
-        return [(len(part), gzip.compress(b"[" + b",".join(part) + b"]", 1, mtime=0))
-                for part in parts(logs, MOST_LOGS, MOST_LOGS_BYTES)]  # fmt: skip
+    async def _bodies(self, batch: Sequence[Emission]) -> list[tuple[int, bytes]]:
+        """How many logs each has, and its bytes, packed; the loop is let go between any two."""
+        logs = []
+        for one in batch:
+            logs.append(shortened(log_of(one, self._to)))
+            await asyncio.sleep(0)
+        return [
+            (len(part), await asyncio.to_thread(gzip.compress, _listed(part), 1, mtime=0))
+            for part in parts(logs, MOST_LOGS, MOST_LOGS_BYTES)
+        ]
 
     async def close(self) -> None:
         await self._intake.close()
+
+
+def _listed(items: Sequence[bytes]) -> bytes:
+    return b"[" + b",".join(items) + b"]"
 
 
 def parts(items: Sequence[bytes], most: int, most_bytes: int) -> list[list[bytes]]:
@@ -309,7 +319,7 @@ class Metrics:
             return await self._packed(items[half:]) or first
         return await self._intake.post(self._to.series_url, body)
 
-    async def work(self, news: asyncio.Event) -> None:
+    async def work(self, news: asyncio.Event, ration: Ration) -> None:
         """Say how things stand until cancelled. What cannot be said now is old the next time."""
         while True:
             await asyncio.sleep(_GAUGES_EVERY_S)

@@ -18,7 +18,7 @@ import aiohttp
 from modelspend import __version__
 from modelspend.exporters.addresses import Refused, checked
 
-MOST_BODY = 64 * 1024
+MOST_BODY = 16 * 1024
 _BODY_S = 2.0
 _MOST_WAIT_S = 86_400.0
 

@@ -16,7 +16,13 @@ from modelspend import __version__
 from modelspend.errors import ConfigInvalid
 from modelspend.events import Event
 from modelspend.exporters.http import Door, NotNow
-from modelspend.exporters.otlp_bytes import as_json, as_protobuf, partial
+from modelspend.exporters.otlp_bytes import (
+    json_request,
+    json_spans,
+    partial,
+    protobuf_request,
+    protobuf_spans,
+)
 from modelspend.exporters.pump import Taken
 from modelspend.exporters.spans import Span, Value, spans_of
 from modelspend.settings import Otlp, Settings
@@ -142,8 +148,7 @@ class OtlpSink:
 
     async def send(self, batch: Sequence[Emission]) -> Taken:
         stored = [one for one in batch if not isinstance(one, Event)]
-        content = [await self._content(one) for one in stored]
-        told, body = await asyncio.to_thread(self._encode, stored, content)
+        told, body = await self._encode(stored)
         answer = await self._door.post(self._to.url, body, self._headers())
         if answer.status in _AGAIN or 300 <= answer.status < 400:
             raise NotNow(f"HTTP {answer.status}", after_s=answer.after_s)
@@ -157,11 +162,13 @@ class OtlpSink:
             error = f"{refused} of {spans} spans were refused"
         else:
             dropped, error = 0, "" if not said else "taken, with a warning"
-        rows = [_row(span, one) for one, several in zip(stored, told, strict=True)
-                for span in several]  # fmt: skip
-        kept = keeping(rows, self._now_ms(), error if dropped else None)
+        kept, now_ms = [], self._now_ms()
+        for one, several in zip(stored, told, strict=True):
+            rows = [_row(span, one) for span in several]
+            kept.append(keeping(rows, now_ms, error if dropped else None))
+            await asyncio.sleep(0)
         sent = len(stored) - dropped
-        return Taken(sent=sent, dropped=dropped, error=error or None, also=(kept,))
+        return Taken(sent=sent, dropped=dropped, error=error or None, also=tuple(kept))
 
     async def _content(self, one: Stored) -> dict[str, str] | None:
         """Prompts and answers as they were, cut; only where somebody has asked for them."""
@@ -177,14 +184,19 @@ class OtlpSink:
             if data is not None
         }
 
-    def _encode(
-        self, stored: Sequence[Stored], content: Sequence[dict[str, str] | None]
-    ) -> tuple[list[list[Span]], bytes]:
-        told = [spans_of(one.receipt, said) for one, said in zip(stored, content, strict=True)]
-        flat = [span for several in told for span in several]
-        encode = as_protobuf if self._to.protobuf else as_json
-        body = encode(flat, self._to.resource)
-        return told, gzip.compress(body, 1) if self._to.gzip else body
+    async def _encode(self, stored: Sequence[Stored]) -> tuple[list[list[Span]], bytes]:
+        """Receipt by receipt, with the loop let go between: in a thread it would hold up the loop
+        for as long as Python lets a thread go on, which is far longer."""
+        encode, join = (
+            (protobuf_spans, protobuf_request) if self._to.protobuf else (json_spans, json_request)
+        )
+        told, parts = [], []
+        for one in stored:
+            told.append(spans_of(one.receipt, await self._content(one)))
+            parts.append(encode(told[-1]))
+            await asyncio.sleep(0)
+        body = join(parts, self._to.resource)
+        return told, await asyncio.to_thread(gzip.compress, body, 1) if self._to.gzip else body
 
     def _headers(self) -> dict[str, str]:
         kind = "application/x-protobuf" if self._to.protobuf else "application/json"

@@ -7,7 +7,7 @@ https://opentelemetry.io/docs/specs/otlp/ 1.11 (read 2026-11-22)
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from modelspend import __version__
@@ -18,19 +18,32 @@ SCOPE = "modelspend"
 
 def as_json(spans: Sequence[Span], resource: Mapping[str, Value]) -> bytes:
     """`ExportTraceServiceRequest` in OTLP's JSON."""
-    said = {
+    return json_request([json_spans(spans)], resource)
+
+
+def json_request(parts: Iterable[bytes], resource: Mapping[str, Value]) -> bytes:
+    """The same of spans that were written before, by `json_spans`."""
+    around = {
         "resourceSpans": [
             {
                 "resource": {"attributes": _attributes(resource)},
-                "scopeSpans": [
-                    {
-                        "scope": {"name": SCOPE, "version": __version__},
-                        "spans": [_span(one) for one in spans],
-                    }
-                ],
+                "scopeSpans": [{"scope": {"name": SCOPE, "version": __version__}, "spans": []}],
             }
         ]
     }
+    head = _dumps(around).removesuffix(_END)
+    return head + b",".join(filter(None, parts)) + _END
+
+
+_END = b"]}]}]}"
+
+
+def json_spans(spans: Sequence[Span]) -> bytes:
+    """Their part of a request."""
+    return b",".join(_dumps(_span(one)) for one in spans)
+
+
+def _dumps(said: dict[str, Any]) -> bytes:
     return json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -68,10 +81,20 @@ def _any(value: Value) -> dict[str, Any]:
 
 def as_protobuf(spans: Sequence[Span], resource: Mapping[str, Value]) -> bytes:
     """`ExportTraceServiceRequest` in protobuf."""
+    return protobuf_request([protobuf_spans(spans)], resource)
+
+
+def protobuf_request(parts: Iterable[bytes], resource: Mapping[str, Value]) -> bytes:
+    """The same of spans that were written before, by `protobuf_spans`."""
     scope = _text(1, SCOPE) + _text(2, __version__)
-    scoped = _bytes(1, scope) + b"".join(_bytes(2, _span_bytes(one)) for one in spans)
+    scoped = _bytes(1, scope) + b"".join(parts)
     whole = _bytes(1, _attribute_bytes(1, resource)) + _bytes(2, scoped)
     return _bytes(1, whole)
+
+
+def protobuf_spans(spans: Sequence[Span]) -> bytes:
+    """Their part of a request."""
+    return b"".join(_bytes(2, _span_bytes(one)) for one in spans)
 
 
 def _span_bytes(one: Span) -> bytes:

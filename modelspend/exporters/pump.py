@@ -11,19 +11,22 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 from modelspend import tasks
 from modelspend.errors import LedgerUnavailable, Overloaded
 from modelspend.exporters.http import NotNow
+from modelspend.exporters.ration import Ration
 from modelspend.record import record
 from modelspend.sinks import Standing, Wants
 from modelspend.store import Store
-from modelspend.store.sinks import Also, Emission, told_at
+from modelspend.store.sinks import Also, Emission, Heading, told_at
 
 log = logging.getLogger("modelspend.sinks")
 
 _GRACE_S = 2.0
+_FEW = 2
 
 
 @record
@@ -40,7 +43,7 @@ class Taken:
 
 class Sink(Protocol):
     """Where the ledger is sent. `most` emissions make a batch, which waits up to `linger_s` to
-    fill."""
+    fill. It is a Sender or a Filer; it may be a Worker as well."""
 
     @property
     def name(self) -> str: ...
@@ -54,17 +57,31 @@ class Sink(Protocol):
     @property
     def linger_s(self) -> float: ...
 
-    async def send(self, batch: Sequence[Emission]) -> Taken:
-        """Raises NotNow when the whole batch is to be tried again."""
-
     async def close(self) -> None: ...
 
 
-class Worker(Protocol):
-    """A sink with work of its own beside its batches: it sends what it has filed."""
+@runtime_checkable
+class Sender(Sink, Protocol):
+    """Takes a batch when its turn comes."""
 
-    async def work(self, news: asyncio.Event) -> None:
-        """Until it is cancelled; `news` is set whenever the ledger has changed."""
+    async def send(self, batch: Sequence[Emission]) -> Taken:
+        """Raises NotNow when the whole batch is to be tried again."""
+
+
+@runtime_checkable
+class Filer(Sink, Protocol):
+    """Notes what it will send, unread, and sends that in its own time."""
+
+    def file(self, batch: Sequence[Heading]) -> Also: ...
+
+
+@runtime_checkable
+class Worker(Protocol):
+    """Has work of its own beside its batches."""
+
+    async def work(self, news: asyncio.Event, ration: Ration) -> None:
+        """Until it is cancelled; `news` is set when there may be more to send. What it starts
+        beside itself runs in the ration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +127,7 @@ class Pump:
         self._pace = pace or Pace()
         self._lines: dict[str, Line] = {}
         self._listens = False
+        self._ration = Ration()
 
     async def start(self, sinks: Sequence[Sink], off: Sequence[str] = ()) -> None:
         """Begin, or go on with others: those that ran before are stopped first. Where those that
@@ -119,21 +137,27 @@ class Pump:
             await self._store.sinks.forget(off)
         if sinks and not self._listens:
             self._listens = True
-            self._store.on_change(self._wake)
+            self._store.on_commit(self._wake)
+            self._store.on_foreign_commit(self._wake_all)
         for sink in sinks:
             standing = await self._store.sinks.enrol(sink.name, sink.wants)
             done = standing.sent + standing.dropped + standing.filed
             line = Line(sink, standing, counted=standing.cursor, emitted=done)
             self._lines[sink.name] = line
-            self._spawn(line, self._run(line))
-            if hasattr(sink, "work"):
-                worker: Worker = sink  # type: ignore[assignment]
-                self._spawn(line, worker.work(line.work))
+            self._spawn(line, partial(self._run, line))
+            if isinstance(sink, Worker):
+                self._spawn(line, partial(sink.work, line.work, self._ration))
 
-    def _spawn(self, line: Line, work: Coroutine[Any, Any, None]) -> None:
-        line.running.append(tasks.spawn(work, f"sink {line.sink.name}"))
+    def _spawn(self, line: Line, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        line.running.append(tasks.spawn(self._ration.run(work), f"sink {line.sink.name}"))
 
-    def _wake(self) -> None:
+    def _wake(self, last: int) -> None:
+        self._ration.heard()
+        for line in self._lines.values():
+            line.news.set()
+
+    def _wake_all(self) -> None:
+        """A command may have given dead letters back."""
         for line in self._lines.values():
             line.news.set()
             line.work.set()
@@ -189,31 +213,56 @@ class Pump:
                 await asyncio.sleep(self._pace.first_s)
 
     async def _rest(self, line: Line) -> None:
-        """Until there is news, and a little longer: a batch of one is a waste."""
+        """Until there is news, and a little longer: a batch of one is a waste. Not all of them for
+        as long: what they write at the same time, a call waits for."""
         await line.news.wait()
-        await asyncio.sleep(line.sink.linger_s)
+        longer_s = self._ration.linger_s * (0.5 + self._chance())
+        await asyncio.sleep(max(line.sink.linger_s, longer_s))
 
     async def _batch(self, line: Line) -> bool:
         """Send the next one; whether there was any way to go."""
-        sink, cursor = line.sink, line.standing.cursor
         line.news.clear()
-        page = await self._store.sinks.page(cursor, sink.most, sink.wants)
-        if not page.emissions:
-            if page.cursor == page.last:
-                # Nothing of it is wanted: remembered in memory, written with the next batch.
-                line.standing = replace(line.standing, cursor=page.cursor)
-                return False
-            await self._move(line, page.cursor, Taken())
-            return True
-        taken = await self._sent(line, page.emissions)
-        await self._move(line, page.cursor, taken)
-        return len(page.emissions) == sink.most or page.cursor < page.last
+        if isinstance(line.sink, Filer):
+            return await self._filed(line, line.sink)
+        assert isinstance(line.sink, Sender)
+        return await self._read(line, line.sink)
 
-    async def _sent(self, line: Line, batch: Sequence[Emission]) -> Taken:
+    async def _filed(self, line: Line, sink: Filer) -> bool:
+        page = await self._store.sinks.headings(line.standing.cursor, sink.most, sink.wants)
+        taken = Taken()
+        if page.headings:
+            taken = Taken(filed=len(page.headings), also=(sink.file(page.headings),))
+        return await self._on(
+            line, page.cursor, page.last, taken, full=len(page.headings) == sink.most
+        )
+
+    async def _read(self, line: Line, sink: Sender) -> bool:
+        """In small pages: receipts are made of Python, and while a reader makes them, no call goes
+        on."""
+        batch: list[Emission] = []
+        cursor, last, more = line.standing.cursor, 0, True
+        while more and len(batch) < sink.most:
+            few = min(_FEW, sink.most - len(batch))
+            page = await self._store.sinks.page(cursor, few, sink.wants)
+            batch += page.emissions
+            cursor, last, more = page.cursor, page.last, len(page.emissions) == few
+        taken = await self._sent(line, sink, batch) if batch else Taken()
+        return await self._on(line, cursor, last, taken, full=more)
+
+    async def _on(self, line: Line, cursor: int, last: int, taken: Taken, *, full: bool) -> bool:
+        """Whether there is more behind it."""
+        if taken == Taken() and cursor == last:
+            # Nothing of it is wanted: remembered in memory, written with the next batch.
+            line.standing = replace(line.standing, cursor=cursor)
+            return False
+        await self._move(line, cursor, taken)
+        return full or cursor < last
+
+    async def _sent(self, line: Line, sink: Sender, batch: Sequence[Emission]) -> Taken:
         """The batch is taken, or given up; until then it is tried again and again."""
         while True:
             try:
-                taken = await line.sink.send(batch)
+                taken = await sink.send(batch)
             except NotNow as error:
                 line.failures += 1
                 if line.failures == 1:

@@ -17,23 +17,25 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from hashlib import sha256
+from itertools import islice
 from random import Random
 from typing import Any
 
 from modelspend.errors import ConfigInvalid, LedgerUnavailable, Overloaded
 from modelspend.events import Event
 from modelspend.exporters.http import Answered, Door, NotNow
-from modelspend.exporters.pump import Taken
+from modelspend.exporters.ration import Ration
 from modelspend.money import dumps
 from modelspend.receipt_json import iso, to_json
 from modelspend.settings import Settings, Webhook
 from modelspend.sinks import RECEIPT, Wants
 from modelspend.store import Store
-from modelspend.store.sinks import Also, Emission, told_at
+from modelspend.store.sinks import Also, Emission, Heading
 from modelspend.store.webhooks import Delivery, filing
 
 MOST_BYTES = 20_000  # what Standard Webhooks asks of a payload
-_AT_ONCE = 4
+_AT_ONCE, _EACH = 4, 2
+_ROUND_S = 1.0
 _LOOK_S = 30.0
 _PATIENCE = 5  # failures in a row, after which an endpoint is left alone for a while
 _PAUSE_S, _MOST_PAUSE_S = 0.1, 60.0
@@ -109,8 +111,8 @@ def _secret(env: Mapping[str, str], name: str, variable: str) -> bytes:
 class WebhookSink:
     """Files what is wanted, and delivers what is filed."""
 
-    most = 100
-    linger_s = 0.2  # each batch costs a sync of the disk, which calls would feel
+    most = 32
+    linger_s = 0.2
 
     def __init__(
         self,
@@ -131,28 +133,22 @@ class WebhookSink:
             tenant=to.section.tenant,
         )
 
-    async def send(self, batch: Sequence[Emission]) -> Taken:
-        """Nothing goes out yet: each becomes a delivery that is due now."""
+    def file(self, batch: Sequence[Heading]) -> Also:
+        """Each becomes a delivery that is due now."""
         now_ms = self._now_ms()
-        deliveries = [_delivery(self._to.name, one, now_ms) for one in batch]
-        return Taken(filed=len(batch), also=(filing(deliveries),))
+        return filing([_delivery(self._to.name, one, now_ms) for one in batch])
 
-    async def work(self, news: asyncio.Event) -> None:
+    async def work(self, news: asyncio.Event, ration: Ration) -> None:
         """Deliver what is due, a few at a time, until cancelled."""
         while True:
             try:
                 await asyncio.sleep(self._pause_s())
                 news.clear()
-                at_once = _AT_ONCE if self._failures < _PATIENCE else 1
-                due = await self._store.webhooks.due(self._to.name, self._now_ms(), at_once)
+                resting = self._failures >= _PATIENCE
+                most = 1 if resting else _AT_ONCE * 4
+                due = await self._store.webhooks.due(self._to.name, self._now_ms(), most)
                 if due.deliveries:
-                    tries = map(self._deliver, due.deliveries)
-                    ended = await asyncio.gather(*tries, return_exceptions=True)
-                    ends = [one for one in ended if not isinstance(one, BaseException)]
-                    await self._store.webhooks.write(ends)
-                    for one in ended:
-                        if isinstance(one, BaseException):
-                            raise one
+                    await self._tried(due.deliveries, ration)
                     continue
                 wait_s = _LOOK_S
                 if due.next_at_ms is not None:
@@ -163,14 +159,33 @@ class WebhookSink:
             except (LedgerUnavailable, Overloaded):
                 await asyncio.sleep(_TROUBLE_S)
 
+    async def _tried(self, due: Sequence[Delivery], ration: Ration) -> None:
+        """What each came to is written at once, after a moment or when none is left to try."""
+        left, ends = iter(due), list[Also]()
+        until = time.monotonic() + _ROUND_S
+
+        async def hand() -> None:
+            while few := list(islice(left, _EACH)):
+                told = await self._store.webhooks.told(few)
+                for one in few:
+                    ends.append(await self._deliver(one, told.get(one.seq)))
+                    if self._failures >= _PATIENCE or time.monotonic() > until:
+                        return
+
+        running = (ration.run(hand) for _ in range(_AT_ONCE))
+        hands = await asyncio.gather(*running, return_exceptions=True)
+        await self._store.webhooks.write(ends)
+        for one in hands:
+            if isinstance(one, BaseException):
+                raise one
+
     def _pause_s(self) -> float:
         """An endpoint that takes nothing is tried ever more rarely, one delivery at a time."""
         over = self._failures - _PATIENCE
         return 0.0 if over < 0 else min(_PAUSE_S * 2.0 ** min(over, 30), _MOST_PAUSE_S)
 
-    async def _deliver(self, one: Delivery) -> Also:
+    async def _deliver(self, one: Delivery, told: Emission | None) -> Also:
         """One try, and what is to be written of it."""
-        told = await self._store.webhooks.told(one.seq)
         if told is None:
             return self._failed(one, b"", None, "what it tells is no longer in the ledger", None)
         try:
@@ -202,22 +217,18 @@ class WebhookSink:
         await self._door.close()
 
 
-def _delivery(webhook: str, one: Emission, now_ms: int) -> Delivery:
-    at_ms = told_at(one)
-    named = sha256(f"{webhook}\0{one.seq}\0{at_ms}\0{_unique(one)}".encode()).hexdigest()[:26]
+def _delivery(webhook: str, one: Heading, now_ms: int) -> Delivery:
+    """Its id begins with its number: rows that are added side by side lie side by side."""
+    said = f"{webhook}\0{one.seq}\0{one.at_ms}\0{one.receipt_id or ''}"
     return Delivery(
-        delivery_id=f"msg_{named}",
+        delivery_id=f"msg_{one.seq:010x}{sha256(said.encode()).hexdigest()[:16]}",
         webhook=webhook,
         seq=one.seq,
-        type=one.kind if isinstance(one, Event) else RECEIPT,
-        tenant=one.tenant if isinstance(one, Event) else one.receipt.tenant,
-        created_at_ms=at_ms,
+        type=one.kind,
+        tenant=one.tenant,
+        created_at_ms=one.at_ms,
         due_at_ms=now_ms,
     )
-
-
-def _unique(one: Emission) -> str:
-    return (one.receipt_id or "") if isinstance(one, Event) else one.receipt.receipt_id
 
 
 def payload(one: Emission) -> bytes:

@@ -24,11 +24,12 @@ class Alarms:
         self._writer = writer
 
     async def known(self) -> list[Alarm]:
-        """Every alarm that is remembered, those that go on first, the newest first."""
+        """Every alarm that is remembered: those that go on first, the worst of them, the newest."""
 
         def ask(conn: sqlite3.Connection) -> list[Alarm]:
             rows = conn.execute(
-                f"SELECT {_COLUMNS} FROM alarms ORDER BY resolved_at IS NOT NULL, since DESC"
+                f"SELECT {_COLUMNS} FROM alarms"
+                " ORDER BY resolved_at NOTNULL, level <> 'critical', since DESC, rule, name"
             )
             return [_alarm(*row) for row in rows]
 

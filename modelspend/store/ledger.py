@@ -191,6 +191,10 @@ class Store:
         """Be called on the event loop with the last number after each commit of ours."""
         needed(self._writer).on_commit.append(listener)
 
+    def on_foreign_commit(self, listener: Callable[[], None]) -> None:
+        """Be called on the event loop after another process has written."""
+        needed(self._writer).on_foreign_commit.append(listener)
+
     def on_change(self, listener: Callable[[], None]) -> None:
         """Be called on the event loop after each commit, ours or another process's."""
         writer = needed(self._writer)

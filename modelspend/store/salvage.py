@@ -44,6 +44,9 @@ _COPIED = {  # what is not chained is copied as it reads
     "budget_overrides": "scope, name, window_text, zone, cap_pico, hard, set_at",
     "budget_firings": "budget, start, rule, at",
     "stops": "name, reason, set_at",
+    "alarms": "rule, scope, name, period, level, message, value, threshold, see, window_start,"
+    " window_end, since, last_seen, quiet_since, resolved_at, told, is_open",
+    "alarm_silences": "rule, scope, name, silenced_at, until",
     "intents": "receipt_id, boot_id, created_at, tenant, hold_pico, detail, holds",
     "intent_attempts": "receipt_id, n, provider, model_id, started_at, hold_pico, holds",
 }

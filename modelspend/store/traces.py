@@ -70,20 +70,24 @@ class Traces:
 def keeping(rows: Sequence[Row], at_ms: int, error: str | None) -> Also:
     """Spans that were sent at a time, or that the collector did not want."""
 
+    cells = [
+        (
+            *(one.trace_id, one.span_id, one.parent_id, one.name, one.kind),
+            *(one.start_ns, one.end_ns, one.status, json.dumps(one.attrs)),
+            *(one.receipt_id, one.tenant, None if error else at_ms, error),
+        )
+        for one in rows
+    ]
+
     def put(book: Book) -> None:
-        for one in rows:
-            book.execute(
-                "INSERT INTO otel_traces (trace_id, span_id, parent_id, name, kind, start_ns,"
-                " end_ns, status, attrs, receipt_id, tenant, exported_at, export_error)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (trace_id, span_id) DO UPDATE SET"
-                " exported_at = excluded.exported_at, export_error = excluded.export_error",
-                (
-                    *(one.trace_id, one.span_id, one.parent_id, one.name, one.kind),
-                    *(one.start_ns, one.end_ns, one.status, json.dumps(one.attrs)),
-                    *(one.receipt_id, one.tenant, None if error else at_ms, error),
-                ),
-            )
+        book.conn.executemany(
+            "INSERT INTO otel_traces (trace_id, span_id, parent_id, name, kind, start_ns,"
+            " end_ns, status, attrs, receipt_id, tenant, exported_at, export_error)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (trace_id, span_id) DO UPDATE SET"
+            " exported_at = excluded.exported_at, export_error = excluded.export_error",
+            cells,
+        )
 
     return put
 

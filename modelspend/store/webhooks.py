@@ -86,17 +86,13 @@ class Webhooks:
 
         return await self._readers.ask(ask)
 
-    async def told(self, seq: int) -> Emission | None:
-        """What a delivery tells."""
+    async def told(self, deliveries: Sequence[Delivery]) -> dict[int, Emission]:
+        """What they tell, by its number; what is no longer in the ledger is missing."""
+        numbers = [one.seq for one in deliveries]
 
-        def ask(conn: sqlite3.Connection) -> Emission | None:
-            events = select(conn, Wanted(), "seq = ? AND seq = ?", (seq, seq), "seq", 1)
-            if events:
-                return events[0]
-            row = conn.execute("SELECT seq FROM receipts WHERE seq = ?", (seq,)).fetchone()
-            return load(conn, [seq])[0] if row else None
-
-        return await self._readers.ask(ask)
+        return await self._readers.ask(
+            lambda conn: {seq: told for seq in numbers if (told := _told(conn, seq))}
+        )
 
     async def write(self, ends: Sequence[Also]) -> None:
         """What several tries came to, made durable at once: each write of its own would cost calls
@@ -106,7 +102,7 @@ class Webhooks:
             for end in ends:
                 end(book)
 
-        await needed(self._writer).later(put)
+        await needed(self._writer).aside(put)
 
     @staticmethod
     def delivered(one: Delivery, http_status: int, at_ms: int) -> Also:
@@ -218,18 +214,30 @@ class Webhooks:
 def filing(deliveries: Sequence[Delivery]) -> Also:
     """New deliveries, written with the sink's number."""
 
+    rows = [
+        (
+            *(one.delivery_id, one.webhook, one.seq, one.type, one.tenant),
+            *(one.created_at_ms, one.due_at_ms),
+        )
+        for one in deliveries
+    ]
+
     def put(book: Book) -> None:
-        for one in deliveries:
-            book.execute(
-                "INSERT INTO webhook_deliveries (delivery_id, webhook, seq, type, tenant,"
-                " created_at, due_at, status) VALUES (?, ?, ?, ?, ?, ?, ?, 'pending')",
-                (
-                    *(one.delivery_id, one.webhook, one.seq, one.type, one.tenant),
-                    *(one.created_at_ms, one.due_at_ms),
-                ),
-            )
+        book.conn.executemany(
+            "INSERT INTO webhook_deliveries (delivery_id, webhook, seq, type, tenant,"
+            " created_at, due_at, status) VALUES (?, ?, ?, ?, ?, ?, ?, 'pending')",
+            rows,
+        )
 
     return put
+
+
+def _told(conn: sqlite3.Connection, seq: int) -> Emission | None:
+    events = select(conn, Wanted(), "seq = ? AND seq = ?", (seq, seq), "seq", 1)
+    if events:
+        return events[0]
+    row = conn.execute("SELECT seq FROM receipts WHERE seq = ?", (seq,)).fetchone()
+    return load(conn, [seq])[0] if row else None
 
 
 def _sink(webhook: str) -> str:

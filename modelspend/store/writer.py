@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from modelspend.errors import LedgerUnavailable
 from modelspend.store.book import Book
-from modelspend.store.checkpoint import Checkpoints
+from modelspend.store.checkpoint import PAUSE_S, Checkpoints
 
 R = TypeVar("R")
 Run = Callable[[Book], R]
@@ -35,6 +35,8 @@ SEAL_AFTER = 2_000  # numbers, when there is no pause to seal the chain in
 CROWD = 4  # after a batch this large, more is on its way: a short wait makes the next one larger
 GATHER_S = 0.003
 LATER_WAIT_S = 1.0  # background work goes between two batches once it has waited so long
+ASIDE_WAIT_S = 0.25  # while calls go on, small things are written together so often …
+LULL_S = 0.005  # … and when no call has come for so long
 
 _ITEM_FAULTS = frozenset(
     {
@@ -96,6 +98,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._later: deque[Job[Any]] = deque()
+        self._aside: deque[Job[Any]] = deque()
         self._kept: deque[Job[Any]] = deque()
         self._undo: list[Job[Any]] = []
         self._book: Book | None = None
@@ -104,6 +107,7 @@ class Writer:
         self._data_version = 0
         self._looked = 0.0
         self._crowd = 0
+        self._busy_at = 0.0
         self._started: ThreadFuture[None] = ThreadFuture()
         self._thread = threading.Thread(target=self._main, name="ledger-writer", daemon=True)
         self.trouble: str | None = None
@@ -129,8 +133,16 @@ class Writer:
 
     def later(self, run: Run[R]) -> "asyncio.Future[R]":
         """Run when nothing else waits, or between two batches after a second."""
+        return self._beside(self._later, run)
+
+    def aside(self, run: Run[R]) -> "asyncio.Future[R]":
+        """Something small that no call shall wait for: as `later`, but one commit takes all of it
+        that has come, and while calls go on only four times a second."""
+        return self._beside(self._aside, run)
+
+    def _beside(self, waiting: deque[Job[Any]], run: Run[R]) -> "asyncio.Future[R]":
         job = Job(run, self._admitted())
-        self._later.append(job)
+        waiting.append(job)
         self._queue.put(_WAKE)
         assert job.future is not None
         return job.future
@@ -196,17 +208,31 @@ class Writer:
             return 0.0
         if self.trouble:
             return PROBE_S
-        return self._checkpoints.patience(IDLE_S) if self._checkpoints else IDLE_S
+        longest = self._checkpoints.patience(IDLE_S) if self._checkpoints else IDLE_S
+        if self._aside:
+            wait_s = self._aside[0].since + ASIDE_WAIT_S - time.monotonic()
+            return min(max(wait_s, LULL_S), PAUSE_S)
+        return longest
 
     def _turn(self, batch: list[Job[Any]]) -> None:
         if self.trouble is not None:
             self._struggle(batch)
         elif batch:
             self._attempt(batch)
+            self._crowd, self._busy_at = len(batch), time.monotonic()
         if self.trouble is None:
-            if self._later and (not batch or _waited(self._later[0])):
+            if self._later and (not batch or _waited(self._later[0], LATER_WAIT_S)):
                 self._attempt([self._later.popleft()])
-            self._look(idle=not batch)
+            quiet = not batch and time.monotonic() - self._busy_at >= PAUSE_S
+            if self._aside and (quiet or self._aside_is_due(batch)):
+                few = range(min(BATCH, len(self._aside)))
+                self._attempt([self._aside.popleft() for _ in few])
+            # Work of the background is no pause: after each bit of it, sealing and copying the log
+            # would cost calls three more syncs.
+            self._look(idle=quiet)
+
+    def _aside_is_due(self, batch: list[Job[Any]]) -> bool:
+        return _waited(self._aside[0], LATER_WAIT_S if batch else ASIDE_WAIT_S)
 
     def _attempt(self, batch: list[Job[Any]]) -> None:
         try:
@@ -236,7 +262,6 @@ class Writer:
             raise
         self.commits += 1
         self.items += len(jobs)
-        self._crowd = len(jobs)
 
     def _begin(self, book: Book, jobs: list[Job[Any]]) -> None:
         """Take the write lock; a foreign one is waited out, for as long as patience lasts."""
@@ -393,7 +418,7 @@ class Writer:
         """The queue is closed: a last try for what is kept, then let go of the file."""
         if self.trouble is not None:
             self._struggle([])
-        rest = [*self._kept, *self._later]
+        rest = [*self._kept, *self._later, *self._aside]
         if self._kept:
             log.error("%d receipts could not be written before the end", len(self._kept))
         self._refuse(rest)
@@ -433,8 +458,8 @@ def _data_version(book: Book) -> int:
     return int(book.execute("PRAGMA data_version").fetchone()[0])
 
 
-def _waited(job: Job[Any]) -> bool:
-    return time.monotonic() - job.since > LATER_WAIT_S
+def _waited(job: Job[Any], long_s: float) -> bool:
+    return time.monotonic() - job.since > long_s
 
 
 def _fill(book: Book) -> None:

@@ -4,6 +4,7 @@
     loadgen.py open   URL RATE SECONDS                           Poisson arrivals, never held back
     loadgen.py stream URL STREAMS RAMP_SECONDS                   begun evenly over the ramp
 
+`raw` behind any of them adds every latency, so that several runs can be looked at as one.
 A latency counts from the moment of sending. Timers of the loop are whole milliseconds, so `late_ms`
 tells how far behind its schedule the generator was: large values mean that it was overrun itself.
 """
@@ -227,7 +228,10 @@ async def main(mode: str, url: str, amount: float, seconds: float, *rest: str) -
         await load.open(amount, seconds)
     else:
         await load.streams(int(amount), seconds)
-    print(json.dumps(load.tally.told(time.monotonic() - started)), flush=True)
+    told = load.tally.told(time.monotonic() - started)
+    if "raw" in rest:
+        told["raw_ms"] = [ns / 1e6 for ns in load.tally.whole]
+    print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

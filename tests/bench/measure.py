@@ -15,6 +15,7 @@ CONNECTIONS = 32
 FIRST_MS, GAP_MS = 100, 50
 
 Figures = dict[str, Any]
+Rows = dict[str, dict[str, list[float]]]
 
 
 def run(bench: Bench, side_by_side: list[Target], *, rounds: int, calls: int) -> Figures:
@@ -52,6 +53,21 @@ def run(bench: Bench, side_by_side: list[Target], *, rounds: int, calls: int) ->
     foreign = (procs.machine_busy_s() - busy - ours) / figures["seconds"]
     figures["foreign_cpu_share"] = max(0.0, foreign / (os.cpu_count() or 1))
     return figures
+
+
+def spine(side_by_side: list[Target], rounds: int) -> tuple[Rows, list[str]]:
+    """Latencies and rates alone, and what went wrong: whoever is not visited stands still."""
+    rows: Rows = {target.name: {} for target in side_by_side}
+    seen = _Seen(rows)
+    _warm(side_by_side, seen)
+    for number in range(rounds):
+        _say(f"round {number + 1} of {rounds}")
+        turn = side_by_side[number % len(side_by_side) :] + side_by_side
+        for target in turn[: len(side_by_side)]:
+            with procs.alone(target.process, [one.process for one in side_by_side]):
+                for measured in (_one_connection, _fixed_rates, _many_connections, _fast_streams):
+                    measured(target, seen)
+    return rows, seen.problems
 
 
 class _Seen:

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -79,6 +80,20 @@ class Process:
             time.sleep(0.001)
         self.stop()
         raise SystemExit(f"It did not start; it said:\n{self._log.read_text(errors='replace')}")
+
+
+@contextmanager
+def alone(one: Process | None, several: Sequence[Process | None]) -> Iterator[None]:
+    """The others stand still meanwhile; it has a moment to make up for what its timers missed."""
+    others = [process.pid for process in several if process and process is not one]
+    for pid in others:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(0.5)
+    try:
+        yield
+    finally:
+        for pid in others:
+            os.kill(pid, signal.SIGCONT)
 
 
 def script(name: str, *words: object) -> list[str]:

@@ -36,6 +36,18 @@ models = ["{model}"]
 price = {{ input = 0.15, output = 0.60 }}
 """
 
+SINKS = """
+[webhooks.all]
+url = "{url}"
+types = ["*"]
+allow_private = true
+
+[otlp]
+endpoint = "{url}"
+allow_private = true
+"""
+"""Every kind of sink, each told all that it can be told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -68,18 +80,21 @@ class Bench:
             yield Target("bare aiohttp", process.url, process)
 
     @contextmanager
-    def sidecar(self, bodies: str) -> Iterator[Target]:
-        """`modelspend serve` on a fresh ledger: full durability, receipts, bodies or none."""
+    def sidecar(self, bodies: str, black_hole: str | None = None) -> Iterator[Target]:
+        """`modelspend serve` on a fresh ledger: full durability, receipts, bodies or none; with
+        every sink on when there is somewhere to send it."""
         self._started += 1
         home = self.folder / f"sidecar-{self._started}"
         home.mkdir(mode=0o700)
         config, ledger = home / "config.toml", home / "ledger.db"
         config.write_text(
             CONFIG.format(ledger=ledger, bodies=bodies, upstream=self.upstream.url, model=MODEL)
+            + (SINKS.format(url=black_hole) if black_hole else "")
         )
         command = [sys.executable, "-m", "modelspend", "serve", "--config", str(config)]
         with self._running(command) as process:
             name = "sidecar" if bodies == "full" else "sidecar, bodies off"
+            name = f"{name}, every sink on" if black_hole else name
             yield Target(name, process.url, process, ledger)
 
     @contextmanager
@@ -89,6 +104,17 @@ class Bench:
         process = Process(command, GATEWAY_CORE, log, _environment(self.folder))
         try:
             yield process
+        finally:
+            process.stop()
+
+    @contextmanager
+    def black_hole(self) -> Iterator[str]:
+        """The address of a far end that takes everything."""
+        command = [sys.executable, "-m", "tests.fakes.sink", "200 OK"]
+        log = self.folder / "black-hole.txt"
+        process = Process(command, LOAD_CORE, log, _environment(self.folder))
+        try:
+            yield process.url
         finally:
             process.stop()
 

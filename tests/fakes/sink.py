@@ -1,6 +1,7 @@
 """A far end for exporters that is well, or misbehaves in one of the ways that far ends have."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -97,8 +98,9 @@ async def far_end(host: str = "127.0.0.1") -> AsyncIterator[Far]:
 
 @asynccontextmanager
 async def far_end_apart(answer: str) -> AsyncIterator[str]:
-    """The address of one in a process of its own, so that its work is nobody else's: `answer` is
-    stall, endless, vanish, or a status line."""
+    """The address of one in a process of its own, so that its work is nobody else's; nor does it
+    take the processor from whoever is measured. `answer` is stall, endless, vanish, or a status
+    line."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.fakes.sink", answer),
         stdout=asyncio.subprocess.PIPE,
@@ -117,6 +119,9 @@ async def _alone(answer: str) -> None:
         far.answer = answer if answer in ("stall", "endless", "vanish") else status(answer)
         sys.stdout.write(f"{far.url}\n")
         sys.stdout.flush()
+        if hasattr(os, "SCHED_BATCH"):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+        os.nice(19)
         await asyncio.Event().wait()
 
 

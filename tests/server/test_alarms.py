@@ -206,22 +206,38 @@ async def test_an_alarm_and_what_tells_of_it_are_written_together_or_not_at_all(
     assert all(one.is_open and one.told == one.level for one in alarms)
 
 
-async def test_a_ledger_that_answers_too_late_is_asked_the_next_time(watched: Watched) -> None:
-    await write(watched.store, minute(answered(28, 200), NOW, 30, of=40))
+async def test_what_a_ledger_says_too_late_is_neither_loud_nor_quiet(watched: Watched) -> None:
+    """Nothing is resolved because it could not be asked, and the other rules are asked all the
+    same."""
 
     class Slow:
+        def __init__(self, store: Store) -> None:
+            self.told_at = store.alerts.told_at
+
         def __getattr__(self, name: str) -> Callable[..., Any]:
             async def late(*given: Any) -> None:
                 raise Overloaded("The question took longer than 5 s.", "Narrow it.")
 
             return late
 
-    kept, watched.store.alerts = watched.store.alerts, Slow()  # type: ignore[assignment]
+    calls = answered(28, 300)
+    await write(watched.store, minute(calls, NOW, 30, of=40))
+    await write(watched.store, [(at(next(calls), NOW - n, cost=None), None) for n in range(40)])
     await watched.look()
-    assert await watched.told() == []
+    before = await watched.told()
+    assert {(FIRED, "tenant:acme"), (FIRED, "process:all")} <= set(before)
+    kept, watched.store.alerts = watched.store.alerts, Slow(watched.store)  # type: ignore[assignment]
+    await watched.store.budgets.set_override(cap(1), NOW)
+    for _ in range(30):
+        await watched.look()
+    now = await watched.told()
+    assert now[: len(before)] == before
+    burns = await watched.told("budget_burn")
+    assert now[len(before) :] == burns == [(FIRED, "tenant:acme")]
     watched.store.alerts = kept
-    await watched.look()
-    assert (FIRED, "tenant:acme") in await watched.told()
+    for _ in range(15):
+        await watched.look()
+    assert RESOLVED not in [kind for kind, _ in await watched.told()]
 
 
 # A whole sidecar.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from modelspend.alarms import Alarm, Silence, Step
 from modelspend.errors import LedgerCorrupt, LedgerHeld, NotFound
 from modelspend.money import Band, Price
 from modelspend.receipt import Receipt, Savings, Status
@@ -275,7 +276,13 @@ async def test_what_reports_need_is_made_for_the_receipts_that_are_there_already
 
 
 async def test_the_misses_of_receipts_that_were_salvaged_are_kept(ledger: Path) -> None:
+    """And what was told: a salvaged ledger pages nobody a second time."""
     store = await Store.open(ledger, durability="normal")
+    alarm = Alarm(rule="velocity", scope="process", name="all", level="warn", said="x",
+                  window_ms=1, since_ms=1, seen_ms=1, told="warn", is_open=True)  # fmt: skip
+    silence = Silence(rule="p95_drift", at_ms=1, until_ms=2)
+    await store.alarms.write([Step(alarm=alarm)])
+    await store.alarms.silence(silence)
     receipts = list(Traffic(5).receipts(400))
     for receipt in receipts:
         await store.calls.finish(receipt, advanced=missing(10))
@@ -292,6 +299,8 @@ async def test_the_misses_of_receipts_that_were_salvaged_are_kept(ledger: Path) 
     kept = await again.receipts.count()
     assert 300 < kept < 400
     assert len(await again.conversations.misses(limit=1000)) == kept
+    assert await again.alarms.known() == [alarm]
+    assert await again.alarms.silences() == [silence]
     await again.close()
 
 

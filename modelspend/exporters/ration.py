@@ -1,0 +1,86 @@
+"""Sinks take a small share of the event loop while calls go on, and all of it when none do.
+
+Hides that a coroutine is run step by step: what each step takes is measured, and the next one waits
+until all sinks together are back within their share. So it holds for every sink, whatever its far
+end does and however much it has to say; what it cannot say now stays in the ledger.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import closing
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+SHARE = 0.02
+_CALM_S = 1.0  # so long after the last receipt no call is going on
+_LINGER_S = 1.0
+_BURST_S = 0.0003  # what may be taken at once: a timer for each small step would cost more
+_TYPICAL_S = 0.0001  # what a turn is reckoned at until it has been taken
+_MOST_DEBT_S = 1.0  # one step that took very long shall not stop the others for ever
+
+
+class Ration:
+    """What the sinks of a process share."""
+
+    def __init__(self) -> None:
+        self._busy_until = self._free_at = 0.0
+
+    def heard(self) -> None:
+        """A call goes on."""
+        self._busy_until = time.monotonic() + _CALM_S
+
+    @property
+    def linger_s(self) -> float:
+        """How long a batch is waited for at least: fewer and larger ones cost calls less."""
+        return _LINGER_S if time.monotonic() < self._busy_until else 0.0
+
+    async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """What `work` returns or raises; cancelling it cancels that."""
+        with closing(work()) as begun:
+            return await _Steps(begun, self)
+
+    def turn(self) -> float:
+        """When the next step may be taken, in seconds from now; it is taken then."""
+        now = time.monotonic()
+        if now >= self._busy_until:
+            return 0.0
+        turn = max(self._free_at, now)
+        self._free_at = turn + _TYPICAL_S / SHARE
+        return turn - now if turn - now > _BURST_S / SHARE else 0.0
+
+    def spent(self, seconds: float) -> None:
+        """What the step has taken after all."""
+        now = time.monotonic()
+        owed = max(self._free_at, now) + (seconds - _TYPICAL_S) / SHARE
+        self._free_at = min(owed, now + _MOST_DEBT_S)
+
+
+class _Steps(Generic[T]):
+    """Hands on to the loop whatever `work` waits for."""
+
+    def __init__(self, work: Coroutine[Any, Any, T], ration: Ration) -> None:
+        self._work, self._ration = work, ration
+
+    def __await__(self) -> Generator[Any, None, T]:
+        raised: BaseException | None = None
+        while True:
+            try:
+                if raised is None and (wait_s := self._ration.turn()):
+                    yield from asyncio.sleep(wait_s).__await__()
+            except asyncio.CancelledError as cancelled:
+                raised = cancelled
+            began = time.thread_time()
+            try:
+                awaited = self._work.throw(raised) if raised else self._work.send(None)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            finally:
+                raised = None
+                self._ration.spent(time.thread_time() - began)
+            try:
+                yield awaited
+            except (Exception, asyncio.CancelledError) as error:
+                raised = error

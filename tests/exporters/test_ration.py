@@ -1,0 +1,112 @@
+"""The ration of sinks: a small share of the loop while calls go on, all of it when none do."""
+
+import asyncio
+import time
+
+import pytest
+
+from modelspend.exporters.ration import SHARE, Ration
+
+
+def work(seconds: float) -> float:
+    """Keep the processor busy; how long it was."""
+    began = time.thread_time()
+    while (spent := time.thread_time() - began) < seconds:
+        pass
+    return spent
+
+
+async def spent_in(ration: Ration, for_s: float, *, calls: bool, several: int = 5) -> float:
+    """The share of the time that so many greedy sinks got."""
+    spent = 0.0
+
+    async def greedy() -> None:
+        nonlocal spent
+        while True:
+            spent += work(0.0005)
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        sinks = [group.create_task(ration.run(greedy)) for _ in range(several)]
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < for_s:
+            if calls:
+                ration.heard()
+            await asyncio.sleep(0.005)
+        for one in sinks:
+            one.cancel()
+    return spent / passed
+
+
+async def test_while_calls_go_on_all_sinks_together_keep_within_their_share() -> None:
+    assert 0 < await spent_in(Ration(), 1.0, calls=True) < SHARE * 1.5
+
+
+async def test_when_no_call_goes_on_nothing_is_held_back() -> None:
+    assert await spent_in(Ration(), 0.3, calls=False) > SHARE * 5
+
+
+async def test_a_step_that_takes_long_is_made_up_for_but_not_for_ever() -> None:
+    ration = Ration()
+    ration.heard()
+    ration.spent(30.0)
+    assert SHARE * 10 < ration.turn() <= 1.0
+
+
+async def test_what_is_waited_for_comes_back_or_is_raised() -> None:
+    async def adds() -> int:
+        loop = asyncio.get_running_loop()
+        good, bad = loop.create_future(), loop.create_future()
+        loop.call_soon(good.set_result, 40)
+        loop.call_soon(bad.set_exception, LookupError("two"))
+        found = int(await good)
+        with pytest.raises(LookupError):
+            await bad
+        async with asyncio.timeout(5):
+            await asyncio.sleep(0.001)
+        return found + 2
+
+    ration = Ration()
+    ration.heard()
+    assert await ration.run(adds) == 42
+
+
+async def test_a_timeout_and_a_cancellation_reach_what_runs() -> None:
+    ration, seen = Ration(), []
+
+    async def waits() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+        seen.append("timeout")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append("cancelled")
+
+    ration.heard()
+    task = asyncio.get_running_loop().create_task(ration.run(waits))
+    while not seen:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert seen == ["timeout", "cancelled"]
+
+
+async def test_what_is_cancelled_before_its_turn_was_never_begun() -> None:
+    begun = False
+
+    async def never() -> None:
+        nonlocal begun
+        begun = True
+
+    ration = Ration()
+    ration.heard()
+    ration.spent(10.0)
+    task = asyncio.get_running_loop().create_task(ration.run(never))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not begun
