@@ -16,7 +16,7 @@ from typing import Protocol
 
 from modelspend import __version__
 from modelspend.errors import ConfigInvalid
-from modelspend.exporters.formats import FORMATS, Format
+from modelspend.exporters.formats import FORMATS
 from modelspend.exporters.http import Door, NotNow
 from modelspend.exporters.notice import Notice, notice_of
 from modelspend.exporters.pump import Taken
@@ -72,7 +72,17 @@ class SiemSink:
         self._format, self._way = FORMATS[section.format], way
 
     async def send(self, batch: Sequence[Emission]) -> Taken:
-        return await self._way.carry(await asyncio.to_thread(_say, batch, self._format))
+        return await self._way.carry(await self._said(batch))
+
+    async def _said(self, batch: Sequence[Emission]) -> list[Said]:
+        """One by one, with the loop let go between: a thread that said them all would hold up the
+        loop for as long as Python lets a thread go on."""
+        said = []
+        for one in batch:
+            notice = notice_of(one)
+            said.append(Said(notice, self._format.line(notice)))
+            await asyncio.sleep(0)
+        return said
 
     async def close(self) -> None:
         await self._way.close()
@@ -82,11 +92,6 @@ def wants(types: Sequence[str], tenant: str | None) -> Wants:
     """What is told, by types of events as a webhook names them."""
     receipts = any(fnmatchcase(RECEIPT, pattern) for pattern in types)
     return Wants(receipts=receipts, kinds=tuple(types), tenant=tenant)
-
-
-def _say(batch: Sequence[Emission], format: Format) -> list[Said]:
-    notices = map(notice_of, batch)
-    return [Said(notice, format.line(notice)) for notice in notices]
 
 
 def _way(name: str, section: Siem, env: Mapping[str, str]) -> Way:
@@ -169,7 +174,11 @@ class _BySyslog:
         )
 
     async def carry(self, batch: Sequence[Said]) -> Taken:
-        too_long = await self._wire.send([self._message(one) for one in batch])
+        messages = []
+        for one in batch:
+            messages.append(self._message(one))
+            await asyncio.sleep(0)
+        too_long = await self._wire.send(messages)
         error = "too long for a datagram; use tcp or tls" if too_long else None
         return Taken(sent=len(batch) - too_long, dropped=too_long, error=error)
 
