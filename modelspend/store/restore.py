@@ -30,7 +30,7 @@ from modelspend.store.signed_checkpoints import read_key, write_break
 
 _GATE_PATIENCE_S = 5.0
 _LEAP, _LEAP_PER_S = 1_000_000, 100
-"""How far numbers leap where the ledger of the backup is gone, which alone knows those that it used:
+"""How far numbers leap where the ledger of the backup is gone, which alone knows those it has used:
 a sidecar would have had to give a hundred a second, day and night, since the backup."""
 
 
