@@ -128,14 +128,15 @@ class Pump:
         self._lines: dict[str, Line] = {}
         self._listens = False
         self._ration = Ration()
-        self._changing = asyncio.Lock()
+        self._changing, self._ended = asyncio.Lock(), False
 
     async def start(self, sinks: Sequence[Sink], off: Sequence[str] = ()) -> None:
         """Begin, or go on with others: those that ran before are stopped first. Where those that
         are turned `off` were is forgotten."""
         async with self._changing:
             await self._stop()
-            await self._start(sinks, off)
+            if not self._ended:
+                await self._start(sinks, off)
 
     async def _start(self, sinks: Sequence[Sink], off: Sequence[str]) -> None:
         if off:
@@ -170,6 +171,12 @@ class Pump:
     async def stop(self) -> None:
         """What is on its way is cut; it is sent again after the next start."""
         async with self._changing:
+            await self._stop()
+
+    async def end(self) -> None:
+        """Stop, and never begin again: a reload may still be on its way."""
+        async with self._changing:
+            self._ended = True
             await self._stop()
 
     async def _stop(self) -> None:

@@ -230,7 +230,7 @@ def _pumping(
     async def run(app: web.Application) -> AsyncIterator[None]:
         await app[LIVE].pump.start(sinks, off)
         yield
-        await app[LIVE].pump.stop()
+        await app[LIVE].pump.end()
 
     return run
 

@@ -104,7 +104,8 @@ async def test_two_who_start_it_at_once_tell_nobody_twice(store: Store, traffic:
     await until(all_sent)
     assert sorted(seen) == [1, 1, 2, 2, 3, 3, 4, 4]
     assert [each.sent for each in await pump.standings()] == [4, 4]
-    await pump.stop()
+    await pump.end()
+    await pump.start([sink("one")])  # of a reload that comes too late
     assert tasks.running() == before, "a sink runs that nobody can stop"
 
 
