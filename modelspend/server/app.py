@@ -138,9 +138,8 @@ async def build(started: Started, store: Store) -> web.Application:
     drills.keep_ends(app[LIVE], store)
     app[RELOAD] = _reloading(app, started)
     sinks = sinks_of(settings, started.env, store)
-    app.cleanup_ctx.extend(
-        (_upstream, _background(prices), _pumping(sinks, turned_off(settings, started.env)))
-    )
+    off = turned_off(settings, started.env, await _known_sinks(store))
+    app.cleanup_ctx.extend((_upstream, _background(prices), _pumping(sinks, off)))
     app.on_shutdown.append(_drain)
     return app
 
@@ -215,8 +214,13 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
     sinks = sinks_of(settings, started.env, app[STORE])
     live.assembly = await reassemble(live.assembly, settings, started.env)
     live.settings = settings
-    await live.pump.start(sinks, turned_off(settings, started.env))
+    known = await _known_sinks(app[STORE])
+    await live.pump.start(sinks, turned_off(settings, started.env, known))
     return list(loaded.notes)
+
+
+async def _known_sinks(store: Store) -> list[str]:
+    return [one.name for one in await store.sinks.rows()]
 
 
 async def _upstream(app: web.Application) -> AsyncIterator[None]:
