@@ -3,10 +3,16 @@
 A name says nothing: it may lead elsewhere a second later, and `0x7f.1` is this machine. So the
 check sits where a socket is made for one resolved address. What would reach our own networks is
 refused unless the sink says `allow_private`; what hands out a machine's credentials always is.
+
+A name is looked up in a thread of its own: the event loop has two for all names (libuv), and two
+sinks whose names are answered late would have a call wait for its provider's.
 """
 
+import asyncio
 import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -58,6 +64,35 @@ def why_not(address: str, *, allow_private: bool = False) -> str | None:
         if found in network:
             return None if allow_private else name
     return None if found.is_global else "not a public address"
+
+
+async def resolved(host: str, port: int, kind: socket.SocketKind, family: int = 0) -> list[Any]:
+    """What `socket.getaddrinfo` finds. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[Any]] = loop.create_future()
+
+    def tell(found: list[Any] | OSError) -> None:
+        if answer.done():  # nobody waits for it any more
+            return
+        if isinstance(found, OSError):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
+    def look() -> None:
+        found: list[Any] | OSError
+        try:
+            found = list(socket.getaddrinfo(host, port, family=family, type=kind))
+        except (OSError, UnicodeError) as error:
+            found = error if isinstance(error, OSError) else OSError("not a name")
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, found)
+
+    try:
+        threading.Thread(target=look, name="sink-name", daemon=True).start()
+    except RuntimeError:  # as many as the system allows
+        raise OSError("no thread can be had") from None
+    return await answer
 
 
 class Refused(OSError):

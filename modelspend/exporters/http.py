@@ -7,6 +7,7 @@ so long.
 
 import asyncio
 import math
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -14,9 +15,10 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
 
 from modelspend import __version__
-from modelspend.exporters.addresses import Refused, checked
+from modelspend.exporters.addresses import Refused, checked, resolved
 
 MOST_BODY = 16 * 1024
 _BODY_S = 2.0
@@ -95,6 +97,7 @@ class Door:
         connector = aiohttp.TCPConnector(
             limit=4,
             use_dns_cache=False,
+            resolver=_Names(),
             socket_factory=checked(allow_private=self.allow_private),
         )
         return aiohttp.ClientSession(
@@ -110,6 +113,29 @@ class Door:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+class _Names(AbstractResolver):
+    """Names as `addresses.resolved` looks them up, in the shape that aiohttp asks for."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = []
+        for kind, _, proto, _, place in await resolved(host, port, socket.SOCK_STREAM, family):
+            found.append(
+                ResolveResult(
+                    hostname=host,
+                    host=place[0],
+                    port=place[1],
+                    family=kind,
+                    proto=proto,
+                    flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+                )
+            )
+        return found
+
+    async def close(self) -> None: ...
 
 
 async def _beginning(answer: aiohttp.ClientResponse) -> bytes:

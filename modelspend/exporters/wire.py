@@ -11,13 +11,13 @@ import sys
 from asyncio import Transport
 from collections.abc import Sequence
 from pathlib import Path
-from socket import SOCK_DGRAM, SOCK_STREAM
+from socket import SOCK_DGRAM, SOCK_STREAM, SocketKind
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 
-from modelspend.exporters.addresses import Refused, checked
+from modelspend.exporters.addresses import Refused, checked, resolved
 from modelspend.exporters.http import NotNow
 from modelspend.exporters.syslog import octets
 from modelspend.record import record
@@ -133,9 +133,8 @@ class Wire:
                 raise refused[0] from None
             raise
 
-    async def _places(self, kind: int) -> list[Any]:
-        loop = asyncio.get_running_loop()
-        return list(await loop.getaddrinfo(self.to.host, self.to.port, type=kind))
+    async def _places(self, kind: SocketKind) -> list[Any]:
+        return await resolved(self.to.host, self.to.port, kind)
 
     def _context(self) -> ssl.SSLContext:
         """RFC 5425: at least TLS 1.2, and the receiver's name is looked at."""

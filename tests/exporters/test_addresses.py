@@ -6,14 +6,18 @@ one.
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from modelspend.exporters import http
-from modelspend.exporters.addresses import checked, why_not
+from modelspend.exporters.addresses import checked, resolved, why_not
 from modelspend.exporters.http import Door, NotNow
+from modelspend.exporters.wire import Wire, address
+from tests.fakes.receiver import receiver
 from tests.fakes.sink import far_end, status
 
 SPELLINGS = [
@@ -246,3 +250,35 @@ async def test_a_name_is_asked_for_off_the_event_loop() -> None:
         assert not waiting.done()
         with pytest.raises(NotNow):
             await waiting
+
+
+class _Threads(ThreadPoolExecutor):
+    """Those of an event loop, and how often one was asked for."""
+
+    asked = 0
+
+    def submit(self, *args: Any, **named: Any) -> Any:
+        self.asked += 1
+        return super().submit(*args, **named)
+
+
+async def test_the_name_of_a_sink_is_looked_up_where_no_call_waits_behind_it() -> None:
+    """uvloop looks up two names at a time: two sinks whose names are answered late had a call wait
+    for as long. A loop without uvloop takes a thread of its own pool for it."""
+    threads = _Threads(max_workers=1)
+    asyncio.get_running_loop().set_default_executor(threads)
+    async with far_end() as far, receiver() as syslog:
+        port = far.url.rpartition(":")[2]
+        async with Door(allow_private=True, timeout_s=5) as door:
+            assert (await door.post(f"http://localhost:{port}/", b"x", {})).ok
+        to = address(f"tcp://localhost:{syslog.port}")
+        wire = Wire(to, allow_private=True, timeout_s=5)
+        assert await wire.send([b"x"]) == 0
+        await wire.close()
+    assert threads.asked == 0
+
+
+async def test_a_name_that_nobody_knows_and_one_that_is_none_are_told() -> None:
+    for name in ("nowhere.invalid", "a" * 70 + ".test"):
+        with pytest.raises(OSError, match=r".+"):
+            await resolved(name, 1, socket.SOCK_STREAM)
