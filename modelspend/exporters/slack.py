@@ -5,6 +5,7 @@ too long is refused whole. https://docs.slack.dev/messaging/sending-messages-usi
 (read 2026-11-22)
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -65,11 +66,9 @@ def message(events: Sequence[Event]) -> dict[str, Any]:
 
 def _blocks(event: Event) -> Iterator[dict[str, Any]]:
     sign = _OVER if event.kind in (RESOLVED, TEST) else _SIGNS.get(str(event.level), "")
-    said = _escaped(str(event.data.get("message", ""))[: _MOST_TEXT // 2])
-    yield {
-        "type": "section",
-        "text": {"type": "mrkdwn", "text": f"{sign} *{_escaped(title(event)[:200])}*\n{said}"},
-    }
+    said = f"{sign} *{_escaped(title(event)[:200])}*\n"
+    said += _cut(_escaped(str(event.data.get("message", ""))), _MOST_TEXT - len(said))
+    yield {"type": "section", "text": {"type": "mrkdwn", "text": said, "verbatim": True}}
     told = "   ".join(f"{name}: {value}" for name, value in facts(event))
     if told:
         yield {
@@ -78,6 +77,12 @@ def _blocks(event: Event) -> Iterator[dict[str, Any]]:
         }
 
 
+def _cut(escaped: str, most: int) -> str:
+    """So many characters at most as Slack counts them, escapes and all; none is cut in two."""
+    return escaped if len(escaped) <= most else re.sub(r"&[a-z]*$", "", escaped[:most])
+
+
 def _escaped(text: str) -> str:
-    """For mrkdwn: these three alone. What could be emphasis in a name is left as it is."""
+    """For mrkdwn: these three alone, and `verbatim`, so that no name becomes a link or a mention.
+    What could be emphasis in one is left as it is."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

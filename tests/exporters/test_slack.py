@@ -69,6 +69,15 @@ def test_no_name_can_call_the_channel_or_make_a_link() -> None:
     assert "&amp;" in said
 
 
+@pytest.mark.parametrize("extra", range(6))
+def test_a_text_of_nothing_but_escapes_is_not_too_long_for_slack(extra: int) -> None:
+    said = message([told(name="&" * 300, said="x" * extra + "&" * 2900)])
+    text = said["blocks"][0]["text"]
+    assert text["verbatim"] is True, "@everyone and https://… in a name stay what they are"
+    assert 2000 < len(text["text"]) <= 3000
+    assert text["text"].endswith("&amp;")
+
+
 def test_the_end_looks_unlike_the_beginning() -> None:
     (over,) = (message([told(RESOLVED)]),)
     assert over["text"].startswith("[resolved] fallback rate of tenant acme")
