@@ -148,6 +148,12 @@ class LedgerHeld(ModelspendError):
     code, status = "ledger_held", 409
 
 
+class ExportHeld(ModelspendError):
+    """Another run of the same export is writing to the same folder."""
+
+    code, status = "export_held", 409
+
+
 class LedgerCorrupt(ModelspendError):
     code, status = "ledger_corrupt", 500
 

@@ -27,6 +27,14 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
 SinkUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]+(/[^\s#]*)?$")]
+FilePath = Annotated[str, StringConstraints(pattern=r"^(/|~/|[A-Za-z]:[\\/]).*[^\\/]$")]
+SYSLOG = r"(tls|tcp|udp)://([^\s/?#@:\[\]]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
+SiemPlace = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^({SYSLOG}|https?://[^\s/?#@]+(/[^\s#]*)?|(/|~/|[A-Za-z]:[\\/]).*[^\\/])$"
+    ),
+]
 Wait = Annotated[float, Field(gt=0, le=604_800)]
 EventType = Annotated[str, StringConstraints(pattern=r"^([a-z0-9_.]+\*?|\*)$")]
 

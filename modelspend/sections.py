@@ -26,7 +26,7 @@ from modelspend.section import (
     WindowText,
     Zone,
 )
-from modelspend.sink_sections import Datadog, Otlp, Webhook
+from modelspend.sink_sections import Datadog, Otlp, Siem, Webhook
 
 DialectName = Literal[
     "openai.chat",
@@ -485,6 +485,7 @@ class Settings(Section):
     limits: dict[Name, Limit] = {}
     alerts: Alerts = Alerts()
     webhooks: dict[Name, Webhook] = {}
+    siem: dict[Name, Siem] = {}
     otlp: Otlp = Otlp()
     datadog: Datadog = Datadog()
     views: dict[Name, View] = {}

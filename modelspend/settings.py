@@ -42,7 +42,7 @@ from modelspend.sections import (
     View,
     Workflow,
 )
-from modelspend.sink_sections import Datadog, Otlp, Webhook
+from modelspend.sink_sections import Datadog, Otlp, Siem, Webhook
 
 __all__ = [
     "BUILT_IN_PROFILE",
@@ -69,6 +69,7 @@ __all__ = [
     "Savings",
     "Server",
     "Settings",
+    "Siem",
     "Slack",
     "Store",
     "Tenant",

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from modelspend.section import EnvName, EventType, Name, Section, SinkUrl, Wait
+from modelspend.section import EnvName, EventType, FilePath, Name, Section, SiemPlace, SinkUrl, Wait
 
 
 class Webhook(Section):
@@ -65,6 +65,56 @@ class Otlp(Section):
         False, description="It lies on this machine or in a private network; also allows http."
     )
     enabled: bool = Field(True, description="false sends nothing, whatever variables say.")
+
+
+class Siem(Section):
+    """A SIEM that is told of receipts and events as they happen: by file, HTTP or syslog."""
+
+    format: Literal["cef", "ecs", "ocsf"] = Field(
+        "ecs", description="How it is said: CEF, or JSON lines of ECS or OCSF."
+    )
+    to: SiemPlace | None = Field(
+        None,
+        description="A file (/var/log/…), a collector (https://…), or syslog (tls://host:6514,"
+        " tcp://host:601, udp://host:514).",
+    )
+    to_env: EnvName | None = Field(
+        None, description="The variable that holds it, when that is a secret; wins."
+    )
+    types: tuple[EventType, ...] = Field(
+        ("*",),
+        min_length=1,
+        description='Types of events: whole, or their beginning with *; "receipt.created" too.',
+    )
+    tenant: Name | None = Field(None, description="Only what concerns this tenant.")
+    token_env: EnvName | None = Field(
+        None, description="The variable that holds the token of an HTTP collector."
+    )
+    token_scheme: Literal["Bearer", "Splunk", "ApiKey"] = Field(
+        "Bearer", description="What stands before the token in the authorization header."
+    )
+    ca_file: FilePath | None = Field(
+        None, description="Certificates that syslog over TLS trusts, instead of the system's."
+    )
+    facility: int = Field(13, ge=0, le=23, description="Syslog's facility: 13 is audit.")
+    hostname: Name | None = Field(None, description="This machine's name in syslog; its own.")
+    rotate_mb: int = Field(100, ge=1, le=10_000, description="A file is put aside at this size.")
+    keep_days: int = Field(
+        90, ge=0, le=3650, description="Days that files are kept after that; 0: for ever."
+    )
+    gzip: bool = Field(True, description="Compress files that were put aside.")
+    timeout_s: float = Field(15, gt=0, le=120, description="How long one batch may take.")
+    allow_private: bool = Field(
+        False,
+        description="It lies on this machine or in a private network; also allows http, tcp, udp.",
+    )
+    enabled: bool = Field(True, description="false sends nothing; what happens then waits.")
+
+    @model_validator(mode="after")
+    def _some_place(self) -> "Siem":
+        if self.to is None and self.to_env is None:
+            raise ValueError("write to, or to_env")
+        return self
 
 
 DatadogSite = Literal[

@@ -206,13 +206,23 @@ def test_every_command_file_is_listed_and_every_listed_command_has_its_file() ->
 
 EXPORTER_PARTS = {
     "addresses",
+    "cef",
     "channels",
     "datadog_metrics",
+    "ecs",
+    "folder",
+    "formats",
     "http",
+    "json_lines",
+    "notice",
+    "ocsf",
     "otlp_bytes",
     "pump",
     "ration",
+    "roll",
     "spans",
+    "syslog",
+    "wire",
 }
 """What exporters share or are made of; no exporters themselves."""
 

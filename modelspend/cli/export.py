@@ -1,4 +1,4 @@
-"""`export ledger|traces`: the ledger for whoever pays the bills, and for whoever watches spans.
+"""`export ledger|traces|siem`: the ledger for those who pay bills, watch spans, or keep watch.
 
 A period ends where the next one begins; what is written is the same bytes each time; a file takes
 its name only when all of it is there. Nothing in a cell can become a spreadsheet's formula.
@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from modelspend.cli.context import here
-from modelspend.cli.filters import Asked, filtered
-from modelspend.cli.output import aside, csv_line
+from modelspend.cli.context import Here, here
+from modelspend.cli.filters import Asked, Since, TenantName, filtered, instant
+from modelspend.cli.output import aside, csv_line, draw, write_json
 
 if TYPE_CHECKING:
+    from modelspend.cli.export_siem import SiemExport
     from modelspend.exported import Numbers
     from modelspend.store import Filter, Key, Store
 
 app = typer.Typer(help="Write the ledger for other programs.")
 
 Format = Literal["csv", "jsonl", "focus"]
+SiemFormat = Literal["cef", "ecs", "ocsf"]
 Said = AsyncIterator[bytes]
 
 
@@ -128,6 +130,100 @@ def traces(
     read(at.ledger, run)
     if out is not None:
         typer.echo(f"Written: {out}", err=True)
+
+
+@app.command()
+def siem(
+    ctx: typer.Context,
+    format: Annotated[
+        SiemFormat, typer.Option("--format", help="cef, or JSON lines: ecs, ocsf.")
+    ] = "ecs",
+    since: Since = None,
+    after: Annotated[
+        int | None,
+        typer.Option("--after", metavar="SEQ", min=0, help="Only what came after this number."),
+    ] = None,
+    tenant: TenantName = None,
+    types: Annotated[
+        str | None,
+        typer.Option(
+            "--type",
+            metavar="TYPES",
+            help="Only these types, with commas between: receipt.created, budget.*, failover.",
+        ),
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Wait for new ones, until interrupted.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write files there; each run goes on."),
+    ] = None,
+    rotate_mb: Annotated[
+        int, typer.Option("--rotate-mb", min=1, max=10_000, help="With --out: the largest file.")
+    ] = 100,
+    gzip: Annotated[bool, typer.Option("--gzip", help="With --out: compress the files.")] = False,
+    keep_days: Annotated[
+        int | None,
+        typer.Option("--keep-days", min=1, max=3650, help="With --out: delete older ones."),
+    ] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="With --out: print the files as JSON.")
+    ] = False,
+) -> None:
+    """Export receipts and events for a SIEM, as CEF or JSON lines of ECS or OCSF.
+
+    With --out only what has come since the last run is written, so cron may run it as often as it
+    likes: a run that is cut off loses nothing and repeats nothing, and two at once are refused
+    (exit 1). A folder knows how far it is; --since counts for its first run. --json tells of the
+    files. Prompts, answers and the words of errors are never in it. See: modelspend help siem
+    """
+    from modelspend.cli.export_siem import SiemExport, asked_types, to_stdout
+    from modelspend.cli.reading import read
+    from modelspend.exporters.siem import wants
+
+    at = here(ctx)
+    if out is not None and after is not None:
+        raise _usage("--after does not go with --out.", "The folder knows how far it is.")
+    asked = SiemExport(
+        format=format,
+        wants=wants(asked_types(types), tenant),
+        since_ms=instant("--since", since, at.now_ms()),
+        after=after,
+        follow=follow,
+        most_bytes=rotate_mb * 1_000_000,
+        compress=gzip,
+        keep_days=keep_days,
+    )
+    if out is None:
+        read(at.ledger, lambda store: to_stdout(store, asked))
+        return
+    _files(at, asked, out, json)
+
+
+def _files(at: Here, asked: "SiemExport", out: Path, json: bool) -> None:
+    """The files that were written; of those of --follow each is told at once."""
+    from modelspend.cli.export_siem import Written, to_folder
+    from modelspend.cli.reading import read
+
+    async def run(store: "Store") -> list[Written]:
+        found = []
+        async for one in to_folder(store, asked, out, at):
+            if asked.follow and json:
+                write_json(one, line=True)
+                sys.stdout.flush()
+            elif asked.follow:
+                typer.echo(f"Written: {one['file']}", err=True)
+            else:
+                found.append(one)
+        return found
+
+    files = read(at.ledger, run)
+    columns = ("file", "events", "bytes", "cursor")
+    if json:
+        write_json(files)
+    elif files:
+        draw(columns, [[str(one[name]) for name in columns] for one in files], right=columns[1:])
 
 
 async def _write(said: Said, write: Callable[[bytes], Any]) -> None:

@@ -175,6 +175,16 @@ _NAMED: Mapping[
             "secrets": ["OPS_HOOK_SECRET"],
         }
     },
+    "siem": {
+        "soc": {
+            "format": "cef",
+            "to": "tls://siem.example.com:6514",
+            "tenant": "acme-prod",
+            "token_env": "SOC_TOKEN",
+            "ca_file": "~/siem-ca.pem",
+            "hostname": "gateway-1",
+        }
+    },
     "views": {
         "dear-errors": {
             "tenant": "acme-prod",
@@ -216,6 +226,7 @@ _OTHERWISE = {
     "path": "~/modelspend/ledger.db",
     "baseline_model": "openai/gpt-4.1",
     "url_env": "OPS_HOOK_URL",
+    "to_env": "SOC_ADDRESS",
     "tenant": "acme-prod",
     "endpoint": "https://collector.example.com/v1/traces",
     "url": "https://relay.example.com",

@@ -174,16 +174,17 @@ def csv_line(row: Iterable[str]) -> bytes:
 
 def _cell(cell: str) -> str:
     safe = _harmless(cell)
-    if any(mark in safe for mark in ',"\r\n'):
+    if any(mark in safe for mark in ',;"\t\r\n'):  # some spreadsheets part cells at ; or a tab
         return '"' + safe.replace('"', '""') + '"'
     return safe
 
 
 def _harmless(cell: str) -> str:
-    dangerous = cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
-    return f"'{cell}" if dangerous and not _NUMBER.fullmatch(cell) else cell
+    """What stands behind apostrophes gets one more, so that taking one off gives the text back."""
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
 
 
+_FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")  # the wide ones run in some languages' Excel
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 
 

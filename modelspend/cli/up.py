@@ -16,7 +16,7 @@ import typer
 
 from modelspend.cli.context import Here, here, note
 from modelspend.cli.output import Json, write_json
-from modelspend.errors import DaemonUnreachable, ModelspendError
+from modelspend.errors import DaemonUnreachable, LedgerHeld, ModelspendError
 
 _LOOK_S = 0.05
 _READY_S = 60.0
@@ -74,18 +74,29 @@ def start(at: Here, wait_s: float = _READY_S) -> Up:
     log = at.ledger.with_name("sidecar.log")
     size = _make(log)
     process = _detached(at, log)
-    url, pid = _awaited(at, wait_s, process, (log, size))
-    if pid != process.pid:  # somebody else was faster: ours must not take over when that one ends
-        process.terminate()
-        process.wait()
+    pid = None
+    try:
+        url, pid = _awaited(at, wait_s, process, (log, size))
+    finally:
+        if pid != process.pid:  # it must not take over when whoever was faster ends
+            process.terminate()
+            process.wait()
+    if pid != process.pid:
         return Up(url, pid, by="it ran already")
     return Up(url, pid, by="process", log=log)
 
 
 def _serving(at: Here) -> tuple[str, int] | None:
-    """(address, process) of a sidecar that answers that it is ready."""
+    """(address, process) of a sidecar that answers. Raises LedgerHeld for that of a command."""
     from modelspend.cli import client
+    from modelspend.store import read_lock
 
+    holder = read_lock(at.ledger)
+    if holder is not None and holder.url and not holder.runs_as:
+        raise LedgerHeld(
+            f"{at.ledger} is in use by process {holder.pid}, a command that ends by itself.",
+            "Once it has ended (such as: modelspend run), try again.",
+        )
     try:
         daemon = client.find(at.ledger)
         daemon.get("/v1/status")
@@ -139,8 +150,6 @@ def _awaited(
                 f"The sidecar ended as it started: {_last_words(log)}", "Try it: modelspend serve"
             )
         if time.monotonic() > deadline:
-            if process is not None:
-                process.terminate()
             raise DaemonUnreachable(
                 f"The sidecar is not ready after {wait_s:g} s: {_last_words(log)}",
                 "Look at it: modelspend doctor; or give it more time: --wait 300",

@@ -6,7 +6,7 @@ runs them. A sink never touches a request: it reads the ledger behind everybody'
 
 from collections.abc import Callable, Mapping, Sequence
 
-from modelspend.exporters import datadog, email, otlp, pagerduty, slack, webhooks
+from modelspend.exporters import datadog, email, otlp, pagerduty, siem, slack, webhooks
 from modelspend.exporters.channels import Channel
 from modelspend.exporters.pump import Pace, Pump, Sink
 from modelspend.settings import Settings
@@ -20,6 +20,7 @@ EXPORTERS: tuple[tuple[str, Make], ...] = (
     ("webhooks", webhooks.sinks),
     ("otlp", otlp.sinks),
     ("datadog", datadog.sinks),
+    ("siem", siem.sinks),
     ("slack", slack.sinks),
     ("pagerduty", pagerduty.sinks),
     ("email", email.sinks),

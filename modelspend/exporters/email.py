@@ -126,6 +126,7 @@ class _Post:
         self._section, self._login, self._context = section, login, context
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
+        self._server: smtplib.SMTP | None = None
         self._over = False
 
     def send(self, letter: EmailMessage) -> Said:
@@ -133,6 +134,7 @@ class _Post:
         section = self._section
         try:
             with self._connected() as server:
+                self._server = server
                 if section.tls == "starttls":
                     server.starttls(context=self._context)
                 if self._login is not None:
@@ -197,13 +199,15 @@ class _Post:
         return made
 
     def cut(self) -> None:
+        """STARTTLS puts another socket in the place of the one that was dialled."""
         with self._lock:
-            self._over, made = True, self._socket
-        if made is not None:
-            with suppress(OSError):
-                made.shutdown(socket.SHUT_RDWR)
-            with suppress(OSError):
-                made.close()
+            self._over, dialled = True, self._socket
+        for made in (self._server.sock if self._server else None, dialled):
+            if made is not None:
+                with suppress(OSError):
+                    made.shutdown(socket.SHUT_RDWR)
+                with suppress(OSError):
+                    made.close()
 
 
 def _no(code: int, text: str) -> Said:

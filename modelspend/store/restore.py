@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelspend.budgets import MOST_SPENT
-from modelspend.errors import LedgerUnavailable, NotFound, Usage
+from modelspend.errors import LedgerHeld, LedgerUnavailable, NotFound, Usage
 from modelspend.events import Event
 from modelspend.places import checkpoint_key
 from modelspend.receipt_json import iso
@@ -130,9 +130,9 @@ def pending(ledger: Path) -> bool:
 
 
 def finish_if_broken_off(ledger: Path, now_ms: int) -> None:
-    """For whoever opens a ledger without being its gateway."""
+    """For whoever opens a ledger without being its gateway; somebody else may do it just now."""
     if pending(ledger) and read_lock(ledger) is None:
-        with _alone(ledger, now_ms):
+        with suppress(LedgerHeld), _alone(ledger, now_ms):
             finish(ledger)
 
 

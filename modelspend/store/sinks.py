@@ -65,6 +65,14 @@ class Sinks:
         """The same without reading them: a hundredth of the work."""
         return await self._readers.ask(lambda conn: _headings(conn, cursor, limit, wants))
 
+    async def last(self) -> int:
+        """The newest number there is."""
+        return await self._readers.ask(_last)
+
+    async def before(self, ms: int) -> int:
+        """The number behind which lies all that happened at a time (milliseconds UTC) or later."""
+        return await self._readers.ask(lambda conn: _before(conn, ms))
+
     async def count(self, after: int, until: int | None, wants: Wants) -> tuple[int, int]:
         """How many a sink wants with numbers after one and up to another (or the newest): the
         count, and the number up to which it was counted."""
@@ -234,6 +242,18 @@ def _last(conn: sqlite3.Connection) -> int:
         " coalesce((SELECT max(seq) FROM receipts), 0))"
     ).fetchone()
     return int(row[0])
+
+
+def _before(conn: sqlite3.Connection, ms: int) -> int:
+    firsts = [
+        conn.execute(query, (ms,)).fetchone()[0]
+        for query in (
+            "SELECT min(seq) FROM events WHERE created_at >= ?",
+            "SELECT min(seq) FROM receipts INDEXED BY receipts_time WHERE created_at >= ?",
+        )
+    ]
+    known = [first for first in firsts if first is not None]
+    return min(known) - 1 if known else _last(conn)
 
 
 def _headings(conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -> Headings:

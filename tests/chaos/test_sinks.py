@@ -47,9 +47,9 @@ async def bad_ends() -> AsyncIterator[dict[str, str]]:
         yield urls | {"refuses": "http://127.0.0.1:1"}
 
 
-def sections(urls: Mapping[str, str], *, look_s: float = 10.0) -> dict[str, Any]:
+def sections(urls: Mapping[str, str], folder: Path, *, look_s: float = 10.0) -> dict[str, Any]:
     """Webhooks to each of them, traces and logs to one that stalls, metrics to one that fails, and
-    channels of alerts that stall, fail and refuse."""
+    channels of alerts that stall, fail and refuse; for SIEMs, all of these and a file."""
     here = {"allow_private": True}
     hooks = {name: {"url": url, "types": ["*"], "timeout_s": 30.0, **here}
              for name, url in urls.items()}  # fmt: skip
@@ -59,6 +59,11 @@ def sections(urls: Mapping[str, str], *, look_s: float = 10.0) -> dict[str, Any]
         "webhooks": hooks,
         "otlp": {"endpoint": urls["stalls"], **here},
         "budgets": {"tiny": {"scope": "process", "cap_usd": 0.000001, "hard": False}},
+        "siem": {
+            **{name: {"to": url, "timeout_s": 30.0, **here} for name, url in urls.items()},
+            "syslog": {"to": "tcp://127.0.0.1:1", **here},
+            "file": {"to": str(folder / "siem.jsonl")},
+        },
         "datadog": {"url": urls["stalls"], "timeout_s": 30, **here},
         "alerts": {
             "every_s": look_s,
@@ -88,7 +93,7 @@ async def carried(sidecar: Sidecar, calls: int, every_s: float) -> list[float]:
 def holds(sinks: list[dict[str, Any]], ledger: Path) -> None:
     """Sent, dropped and queued of each sink are all that there is, counted by somebody else."""
     standings = {one["name"]: one for one in sinks}
-    assert len(standings) == 12
+    assert len(standings) == 20
     for name, one in standings.items():
         said = one["sent"] + one["dropped"] + one["queued"]
         assert said == _emitted(ledger, name), name
@@ -98,6 +103,8 @@ def holds(sinks: list[dict[str, Any]], ledger: Path) -> None:
     for name in ("stalls", "vanishes", "fails", "redirects", "refuses"):
         assert standings[f"webhook:{name}"]["sent"] == 0, name
         assert standings[f"webhook:{name}"]["queued"] > 0, name
+        assert standings[f"siem:{name}"]["sent"] == 0, name
+        assert standings[f"siem:{name}"]["queued"] > 0, name
 
 
 def _emitted(ledger: Path, sink: str) -> int:
@@ -123,7 +130,10 @@ async def test_bad_far_ends_lose_no_call_and_nothing_of_the_count(
     async with (
         bad_ends() as urls,
         sidecar_for(
-            tmp_path, simulator.url, env=environment(urls), **sections(urls, look_s=0.05)
+            tmp_path,
+            simulator.url,
+            env=environment(urls),
+            **sections(urls, tmp_path, look_s=0.05),
         ) as sidecar,
     ):
         await carried(sidecar, 8, 0.0)
@@ -157,7 +167,7 @@ async def test_the_slowest_calls_are_no_slower_than_without(tmp_path: Path) -> N
         urls = await stack.enter_async_context(bad_ends())
         plain, env = ("without", "likewise"), environment(urls)
         each = [Process(tmp_path / name, upstream) for name in plain]
-        told = upstream + tomli_w.dumps(sections(urls))
+        told = upstream + tomli_w.dumps(sections(urls, tmp_path))
         each.append(Process(tmp_path / "with", told, env=env))
         for one in each:
             await stack.enter_async_context(one)

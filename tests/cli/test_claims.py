@@ -89,8 +89,13 @@ def constant(named: str) -> bool:
     return wanted == str(value if isinstance(value, int | float) else len(value or ()))
 
 
+@cache
+def commands() -> Node:
+    return tree(app)
+
+
 def command(named: str) -> bool:
-    node: Node = tree(app)
+    node = commands()
     for word in named.split():
         if word.startswith("--"):
             return any(word in flag.names for flag in node.flags)

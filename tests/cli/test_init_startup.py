@@ -1,20 +1,30 @@
 """`init --systemd` and `init --launchd`: files that the service managers themselves can read."""
 
+import asyncio
 import os
 import plistlib
+import re
 import shlex
 import shutil
+import signal
+import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
+import tomli_w
 from typer.testing import CliRunner, Result
 
 from modelspend.cli import app
 from modelspend.cli.init_systemd import quoted, serves
+from modelspend.simulator import Simulator
+from modelspend.store import read_lock
+
+ROOT = Path(__file__).parents[2]
 
 Init = Callable[..., Result]
 
@@ -138,6 +148,81 @@ def test_systemd_finds_nothing_wrong_with_the_units(home: Path, init: Init, tmp_
         told = [line for line in done.stderr.splitlines() if "modelspend" in line]
         assert bool(told) is bad, done.stderr
         assert done.returncode == 0 or bad, done.stderr
+
+
+def allowed_by(group: str) -> set[str]:
+    """The calls of a group of systemd's, with those of the groups in it."""
+    told = subprocess.run(
+        ["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True
+    )
+    names = [line.strip() for line in told.stdout.splitlines()[1:]]
+    plain = {name for name in names if name and name[0] not in "#@"}
+    return plain.union(*(allowed_by(name) for name in names if name.startswith("@")))
+
+
+async def traced(config: Path, trace: Path, simulator: Simulator, notify: Path) -> None:
+    """A sidecar under strace: it starts, tells its manager, carries calls, drains."""
+    process = await asyncio.create_subprocess_exec(
+        "strace", "-f", "-qq", "-o", str(trace),
+        sys.executable, "-m", "modelspend", "serve", "--config", str(config),
+        env={
+            **os.environ,
+            "NOTIFY_SOCKET": str(notify),
+            "WATCHDOG_USEC": "300000",
+            "PYTHONDONTWRITEBYTECODE": "1",  # where it could not, Python does without
+        },
+        cwd=ROOT, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    url = (await process.stdout.readline()).decode().split()[-1]
+    async with aiohttp.ClientSession() as client:
+        for stream in (False, True) * 3:
+            body = {"model": "sim/sim-ok", "stream": stream, "messages": [_QUESTION]}
+            async with client.post(f"{url}/v1/chat/completions", json=body) as answer:
+                assert answer.status == 200
+                await answer.read()
+    holder = read_lock(config.with_name("my data") / "ledger.db")
+    assert holder is not None
+    os.kill(holder.pid, signal.SIGTERM)
+    assert await process.wait() == 0
+
+
+_QUESTION = {"role": "user", "content": "hi"}
+
+
+@pytest.mark.skipif(
+    not shutil.which("systemd-analyze") or not shutil.which("strace"),
+    reason="systemd or strace is not installed",
+)
+async def test_the_hardening_forbids_nothing_that_the_sidecar_does(
+    home: Path, init: Init, simulator: Simulator, tmp_path: Path
+) -> None:
+    """Each call to the system is one of the allowed, no memory is written and run, no file outside
+    the ledger's folder is written, and each kind of address is allowed."""
+    config = configured(home)
+    assert init("--systemd", "--config", str(config)).exit_code == 0
+    said = settings_of((units_of(home) / "modelspend.service").read_text())
+    provider = {"base_url": f"{simulator.url}/v1", "dialects": ["openai.chat"], "price": "free"}
+    config.write_text(
+        config.read_text().replace("port = 8899", "port = 0")
+        + tomli_w.dumps({"providers": {"sim": provider}})
+    )
+    trace = tmp_path / "trace"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        await traced(config, trace, simulator, tmp_path / "notify")
+    lines = [line.split(" ", 1)[1].lstrip() for line in trace.read_text().splitlines()]
+    used = {line.partition("(")[0] for line in lines if re.match(r"\w+\(", line)}
+    assert used <= allowed_by(said["SystemCallFilter"]) | allowed_by("@default")
+    assert not used <= allowed_by("@basic-io") | allowed_by("@default"), "the comparison bites"
+    mapped = [line for line in lines if line.startswith(("mmap(", "mprotect("))]
+    assert not [line for line in mapped if "PROT_WRITE" in line and "PROT_EXEC" in line]
+    families = {line[7:].partition(",")[0] for line in lines if line.startswith("socket(")}
+    assert {"AF_INET", "AF_UNIX"} <= families <= set(said["RestrictAddressFamilies"].split())
+    opened = [re.search(r'"(.*?)".*(?:O_WRONLY|O_RDWR|O_CREAT)', line) for line in lines]
+    written = {found[1] for found in opened if found and found[1] != "/dev/null"}
+    assert written
+    assert [path for path in written if not path.startswith(f"{home}/my data/")] == []
 
 
 def test_the_agent_is_a_property_list_that_restarts_what_fails(home: Path, init: Init) -> None:

@@ -79,6 +79,12 @@ async def ask(client: aiohttp.ClientSession, url: str, model: str = "sim/sim-ok"
         return answer.status
 
 
+async def begun(simulator: Simulator, count: int) -> None:
+    """So many calls have reached the provider."""
+    while len(simulator.requests) < count:
+        await asyncio.sleep(0.01)
+
+
 async def statuses(ledger: Path) -> list[Status]:
     store = await Store.open_read(ledger)
     try:
@@ -98,7 +104,9 @@ async def verified(run: Run) -> dict[str, Any]:
 # up, down, reload
 
 
-async def test_up_serves_in_the_background_and_down_drains(run: Run, ledger: Path) -> None:
+async def test_up_serves_in_the_background_and_down_drains(
+    run: Run, ledger: Path, simulator: Simulator
+) -> None:
     code, out, err = await run("up", "--json")
     assert code == 0, err
     told = json.loads(out)
@@ -108,8 +116,7 @@ async def test_up_serves_in_the_background_and_down_drains(run: Run, ledger: Pat
     async with aiohttp.ClientSession() as client:
         assert await ask(client, told["url"]) == 200
         slow = asyncio.create_task(ask(client, told["url"], "sim/sim-delay-2500"))  # noqa: TID251
-        while json.loads((await run("status", "--json"))[1])["in_flight"] == 0:
-            await asyncio.sleep(0.01)
+        await begun(simulator, 2)
         code, out, err = await run("down", "--json")
         assert (code, json.loads(out)["pid"]) == (0, told["pid"]), err
         assert await slow == 200
@@ -170,22 +177,25 @@ async def test_what_keeps_it_from_serving_is_told_from_its_log(
     assert f"Port {port} on 127.0.0.1 cannot be listened on" in err
 
 
-async def test_down_cuts_what_is_open_when_it_is_told_to(run: Run, ledger: Path) -> None:
+async def test_down_cuts_what_is_open_when_it_is_told_to(
+    run: Run, ledger: Path, simulator: Simulator
+) -> None:
     url = await url_of(run)
     async with aiohttp.ClientSession() as client:
         slow = asyncio.create_task(ask(client, url, "sim/sim-stall-headers"))  # noqa: TID251
-        while json.loads((await run("status", "--json"))[1])["in_flight"] == 0:
-            await asyncio.sleep(0.01)
+        await begun(simulator, 1)
         assert (await run("down", "--now"))[0] == 0
         await asyncio.gather(slow, return_exceptions=True)
     assert await statuses(ledger) == [Status.ERROR]
 
 
+@pytest.mark.parametrize("command", ["up", "down"])
 async def test_a_sidecar_that_belongs_to_a_command_is_left_alone(
-    sidecar: Sidecar, tmp_path: Path
+    sidecar: Sidecar, tmp_path: Path, command: str
 ) -> None:
+    """It ends with its command, so it is nothing that `up` could promise."""
     running = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "modelspend", "down", "--config", str(tmp_path / "config.toml"),
+        sys.executable, "-m", "modelspend", command, "--config", str(tmp_path / "config.toml"),
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     _, err = await running.communicate()
@@ -303,7 +313,7 @@ async def test_a_backup_under_load_is_sound_and_no_call_waits_for_it(
 
 
 async def test_restore_drains_the_sidecar_and_has_it_serve_again(
-    run: Run, ledger: Path, tmp_path: Path
+    run: Run, ledger: Path, tmp_path: Path, simulator: Simulator
 ) -> None:
     url, file = await url_of(run), tmp_path / "copy.db"
     async with aiohttp.ClientSession() as client:
@@ -313,8 +323,7 @@ async def test_restore_drains_the_sidecar_and_has_it_serve_again(
         for _ in range(2):
             assert await ask(client, url) == 200
         slow = asyncio.create_task(ask(client, url, "sim/sim-delay-2500"))  # noqa: TID251
-        while json.loads((await run("status", "--json"))[1])["in_flight"] == 0:
-            await asyncio.sleep(0.01)
+        await begun(simulator, 6)
         code, out, err = await run("restore", str(file), "--yes", "--json")
         assert code == 0, err
         assert await slow == 200

@@ -1,6 +1,9 @@
 """Mail: a real SMTP server receives it over TLS, and nothing is said to one that has none."""
 
 import asyncio
+import socket
+import ssl
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +203,39 @@ async def test_a_server_that_stalls_or_drips_is_cut_in_time(
     async with asyncio.timeout(5):
         await over.wait()
     # The thread has ended too: one that were still waiting would hold up the end of the loop.
+    async with asyncio.timeout(5):
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+
+async def test_a_server_that_drips_within_its_tls_is_cut_in_time(
+    authority: trustme.CA, mail_to: Make
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    listening = socket.create_server(("localhost", 0))
+    cut = threading.Event()
+
+    def serve() -> None:
+        made, _ = listening.accept()
+        for answer in (b"220 mail.test\r\n", b"250-mail.test\r\n250 STARTTLS\r\n", b"220 Go\r\n"):
+            made.sendall(answer)
+            if not answer.startswith(b"220 Go"):
+                made.recv(1000)
+        try:
+            with context.wrap_socket(made, server_side=True) as wrapped:
+                while True:
+                    wrapped.sendall(b"2")
+                    time.sleep(0.02)
+        except OSError:
+            cut.set()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with pytest.raises(NotNow, match=r"did not take it within 0\.5 s"):
+        await mail_to(listening.getsockname()[1], timeout_s=0.5).say([told()])
+    assert await asyncio.to_thread(cut.wait, 5)
+    thread.join()
+    listening.close()
     async with asyncio.timeout(5):
         await asyncio.get_running_loop().shutdown_default_executor()
 
