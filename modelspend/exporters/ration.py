@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-SHARE = 0.02
+SHARE = 0.01
 _CALM_S = 1.0  # so long after the last receipt no call is going on
 _LINGER_S = 1.0
 _BURST_S = 0.0003  # what may be taken at once: a timer for each small step would cost more
