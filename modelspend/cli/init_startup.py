@@ -5,6 +5,7 @@ written: what to do about both is said.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from modelspend.cli.output import write_json
 from modelspend.errors import Usage
 
 if TYPE_CHECKING:
-    from modelspend.settings import Loaded
+    from modelspend.settings import Loaded, Settings
 
 _CARRIED = ("MODELSPEND_STORE__PATH",)
 """Variables of this shell that say where things are, which the service would not see."""
@@ -64,6 +65,7 @@ def _units(at: Here) -> dict[Path, str]:
         init_systemd.Service(
             command=init_systemd.python_command(_config(at)),
             ledger=loaded.ledger,
+            folders=_written(loaded.settings),
             variables=_variables(at),
             listen=f"{host}:{server.port}",
             drain_s=server.drain_s,
@@ -92,6 +94,17 @@ def _loaded(at: Here) -> "Loaded":
     loaded = at.load()
     loaded.ledger.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     return loaded
+
+
+def _written(settings: "Settings") -> list[Path]:
+    """The folders of files that SIEM sinks write; made where that is allowed, for a service may
+    make none."""
+    places = (one.to for one in settings.siem.values() if one.enabled and one.to)
+    found = {Path(to).expanduser().parent for to in places if to.startswith(("/", "~"))}
+    for folder in found:
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return sorted(found)
 
 
 def _config(at: Here) -> Path | None:

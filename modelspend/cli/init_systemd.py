@@ -22,10 +22,11 @@ _WAIT_S = 120
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What the units are made of."""
+    """What the units are made of. `folders` are those that it writes beside the ledger's."""
 
     command: Sequence[str]
     ledger: Path
+    folders: Sequence[Path]
     variables: Path
     listen: str
     drain_s: float
@@ -39,13 +40,14 @@ def units(of: Service) -> dict[str, str]:
 
 def _service(of: Service) -> str:
     own = "".join(f"Environment={quoted(f'{k}={v}')}\n" for k, v in of.environment.items())
+    others = (quoted(f"-{one}") for one in of.folders)  # one that is missing stops no service
     return _SERVICE.format(
         command=" ".join(quoted(word, command=True) for word in of.command),
         environment=own,
         variables=escaped(str(of.variables)),
         stop_s=round(of.drain_s + 15),
         ledger=escaped(str(of.ledger)),
-        folder=quoted(str(of.ledger.parent)),
+        folders=" ".join((quoted(str(of.ledger.parent)), *others)),
     )
 
 
@@ -87,7 +89,7 @@ KillMode=mixed
 LimitNOFILE=65536
 X-Ledger={ledger}
 
-# It writes its ledger's folder and nothing else; it makes network connections and nothing else.
+# It writes the folders of its ledger and of [siem] files, makes network connections, and no more.
 UMask=0077
 NoNewPrivileges=yes
 LockPersonality=yes
@@ -101,7 +103,7 @@ SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
 # These need user namespaces; where the system forbids them (status 226/NAMESPACE), take them out.
 ProtectSystem=strict
-ReadWritePaths={folder}
+ReadWritePaths={folders}
 ProtectHome=read-only
 PrivateTmp=yes
 PrivateDevices=yes

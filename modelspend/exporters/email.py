@@ -48,8 +48,8 @@ def channel(name: str, section: Email, env: Mapping[str, str]) -> Channel:
     login = None
     if section.username_env is not None and section.password_env is not None:
         login = (
-            held(env, f"{where}.username_env", section.username_env),
-            held(env, f"{where}.password_env", section.password_env),
+            _ascii(env, f"{where}.username_env", section.username_env),
+            _ascii(env, f"{where}.password_env", section.password_env),
         )
     context = _trust(where, section)
 
@@ -69,6 +69,17 @@ def channel(name: str, section: Email, env: Mapping[str, str]) -> Channel:
         """Each message has a connection of its own."""
 
     return Channel("email", name, section, say, close, most=_MOST_AT_ONCE, linger_s=_LINGER_S)
+
+
+def _ascii(env: Mapping[str, str], key: str, variable: str) -> str:
+    """What a variable holds, in letters that the standard library's client can log in with."""
+    found = held(env, key, variable)
+    if not found.isascii():
+        raise ConfigInvalid(
+            f"{key}: {variable} holds letters beyond ASCII, which cannot be logged in with.",
+            "Use a name and a password of ASCII alone.",
+        )
+    return found
 
 
 def _trust(where: str, section: Email) -> ssl.SSLContext:
@@ -133,21 +144,13 @@ class _Post:
         """Blocks. Raises NotNow when it is to be tried again."""
         section = self._section
         try:
-            with self._connected() as server:
-                self._server = server
-                if section.tls == "starttls":
-                    server.starttls(context=self._context)
-                if self._login is not None:
-                    server.login(*self._login)
-                refused = server.send_message(letter, section.sender, list(section.to))
+            refused = self._sent(letter)
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
             return _no(min(codes), "every recipient was refused")
         except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
             return _no(error.smtp_code, "it was refused")
-        except (
-            smtplib.SMTPResponseException
-        ) as error:  # of a greeting or a login: who asks is wrong
+        except smtplib.SMTPResponseException as error:  # of a greeting or a login: we are wrong
             raise NotNow(f"{section.host}: SMTP {error.smtp_code}") from None
         except Refused as error:
             text = (
@@ -160,6 +163,23 @@ class _Post:
             return Said(ok=True, text="SMTP 250")
         text = f"taken, but not for {len(refused)} of {len(section.to)} recipients"
         return Said(ok=True, text=text, warning=text)
+
+    def _sent(self, letter: EmailMessage) -> Mapping[str, object]:
+        """The recipients that it was not taken for. Once it is taken, it is: no good-bye is waited
+        for, since one that were wrong or late would have it sent again."""
+        section, server = self._section, self._connected()
+        self._server = server
+        try:
+            if section.tls == "starttls":
+                server.starttls(context=self._context)
+            if self._login is not None:
+                server.login(*self._login)
+            refused = server.send_message(letter, section.sender, list(section.to))
+            with suppress(smtplib.SMTPException, OSError):
+                server.putcmd("QUIT")
+            return refused
+        finally:
+            server.close()
 
     def _connected(self) -> smtplib.SMTP:
         section = self._section

@@ -64,7 +64,8 @@ class Roll:
 
     def _append(self, lines: Sequence[Line], now_ms: int) -> None:
         self._open(now_ms)
-        fresh = [(uid, line) for uid, line in lines if uid not in set(self._last)]
+        told_last = set(self._last)
+        fresh = [(uid, line) for uid, line in lines if uid not in told_last]
         if not fresh:
             return
         data = b"".join(line + b"\n" for _, line in fresh)
@@ -72,6 +73,12 @@ class Roll:
             self._size + len(data) > self.most_bytes or self._day != _stamp(now_ms)[:8]
         ):
             self._turn(now_ms)
+        at = self._write(data)
+        told = tuple(uid for uid, _ in lines)[-_MOST_REMEMBERED:]
+        self._remember(at, _stamp(now_ms)[:8], told)
+
+    def _write(self, data: bytes) -> int:
+        """Behind what is known to be in it, on the disk; how long it is then."""
         descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
             # What a batch that failed in the middle has left; somebody else may have emptied it.
@@ -81,8 +88,7 @@ class Roll:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        told = tuple(uid for uid, _ in lines)[-_MOST_REMEMBERED:]
-        self._remember(at + len(data), _stamp(now_ms)[:8], told)
+        return at + len(data)
 
     def _open(self, now_ms: int) -> None:
         """Once: take the lock, and go on where the last process had come to."""
@@ -109,7 +115,8 @@ class Roll:
         while kept.exists() or kept.with_name(kept.name + ".gz").exists():
             count += 1
             kept = self.path.with_name(f"{stem}.{count}{self.path.suffix}")
-        with suppress(FileNotFoundError):
+        if self.path.exists():  # somebody may have carried it away
+            self._write(b"")  # what a batch that failed has left is told again, in the next file
             self.path.replace(kept)
         sync_folder(self.path.parent)
         self._remember(0, self._day, self._last)

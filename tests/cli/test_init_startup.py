@@ -81,6 +81,22 @@ def test_the_units_name_this_interpreter_this_file_and_this_ledger(home: Path, i
     assert serves(folder / "ledger.db", os.environ) is False  # no manager runs for this home
 
 
+def test_the_service_may_write_the_files_that_a_siem_follows(
+    home: Path, init: Init, tmp_path: Path
+) -> None:
+    spool = tmp_path / "spool" / "a b"
+    sinks = (("a", "~/siem/events.jsonl"), ("b", f"{spool}/x.log"), ("c", "tls://siem.test:6514"))
+    text = "".join(f'[siem.{name}]\nto = "{to}"\n' for name, to in sinks)
+    off = '[siem.off]\nto = "/srv/off/x.log"\nenabled = false\n'
+    config = configured(home, "[server]\nport = 8899\n" + text + off)
+    assert init("--systemd", "--config", str(config)).exit_code == 0
+    said = settings_of((units_of(home) / "modelspend.service").read_text())
+    written = shlex.split(said["ReadWritePaths"].replace("%%", "%"))
+    folders = [home / "siem", spool]
+    assert written == [str(home / "my data"), *sorted(f"-{one}" for one in folders)]
+    assert all(stat.S_IMODE(one.stat().st_mode) == 0o700 for one in folders)
+
+
 def test_keys_are_named_and_never_written(
     home: Path, init: Init, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -164,6 +164,27 @@ async def test_what_the_server_says_decides_whether_it_is_tried_again(
         assert (await said_by(mail, mail_to)).again
 
 
+async def test_what_was_taken_is_not_sent_again_whatever_the_good_bye_is(
+    authority: trustme.CA, mail_to: Make
+) -> None:
+    async with mail_server(authority) as mail:
+        for bye in ("421 too many connections", "500 what", "no number"):
+            mail.at_quit = bye
+            assert await said_by(mail, mail_to) == Said(ok=True, text="SMTP 250")
+
+
+async def test_a_server_that_takes_it_and_then_stalls_has_taken_it(
+    authority: trustme.CA, mail_to: Make
+) -> None:
+    async with mail_server(authority) as mail:
+        mail.bye = asyncio.Event()
+        try:
+            assert await said_by(mail, mail_to, timeout_s=0.5) == Said(ok=True, text="SMTP 250")
+        finally:
+            mail.bye.set()
+        assert len(mail.got) == 1
+
+
 async def test_a_wrong_password_is_told_without_it_and_tried_again(
     authority: trustme.CA, mail_to: Make
 ) -> None:
@@ -262,6 +283,9 @@ def test_what_is_not_safe_is_refused_at_start(tmp_path: Path, store: Store) -> N
             Email(**{**good, **wrong})
     with pytest.raises(ConfigInvalid, match=r"alerts\.email\.team\.username_env names MAIL_USER"):
         channel("team", Email(**good, **LOGIN), {})
+    with pytest.raises(ConfigInvalid, match="beyond ASCII") as refused:
+        channel("team", Email(**good, **LOGIN), {**ENV, "MAIL_PASSWORD": "geheimnisvöll"})
+    assert "geheimnis" not in str(refused.value)
     empty = tmp_path / "empty.pem"
     empty.write_text("nothing")
     with pytest.raises(ConfigInvalid, match="holds no certificates"):

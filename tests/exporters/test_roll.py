@@ -57,6 +57,23 @@ def test_what_a_process_that_died_had_not_finished_is_cut_off(tmp_path: Path) ->
     assert everything(file) == [f"line {n}" for n in range(6)]
 
 
+@pytest.mark.parametrize("left", [b"line 5\nlin", b"line 5\nline 6\n"])
+def test_what_a_process_that_died_had_not_finished_is_not_put_aside_either(
+    tmp_path: Path, left: bytes
+) -> None:
+    file = tmp_path / "siem.jsonl"
+    first = rolled(file)
+    first.append(lines(0, 5), NOW_MS)
+    first.close()
+    with file.open("ab") as torn:
+        torn.write(left)
+    again = rolled(file)
+    again.append(lines(5, 7), NOW_MS + DAY_MS)
+    again.close()
+    assert everything(file) == [f"line {n}" for n in range(7)]
+    assert file.read_bytes() == b"line 5\nline 6\n"
+
+
 @pytest.mark.parametrize("away", ["emptied", "moved"])
 def test_somebody_else_may_empty_it_or_carry_it_away(tmp_path: Path, away: str) -> None:
     file = tmp_path / "siem.jsonl"

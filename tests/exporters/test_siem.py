@@ -11,7 +11,8 @@ import os
 import shutil
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,29 @@ from typing import Any
 import pytest
 import trustme
 
+from modelspend import tasks
 from modelspend.errors import ConfigInvalid
 from modelspend.events import Event
 from modelspend.exporters import Pace, Pump, cef
+from modelspend.exporters.formats import FORMATS
 from modelspend.exporters.http import NotNow
-from modelspend.exporters.siem import sinks
+from modelspend.exporters.notice import notice_of
+from modelspend.exporters.pump import Taken
+from modelspend.exporters.siem import Said, SiemSink, sinks
 from modelspend.exporters.wire import Address, Wire, address
 from modelspend.settings import Settings, Siem
 from modelspend.simulator import Simulator
 from modelspend.sinks import Standing
 from modelspend.store import Store
 from tests.exporters.emitting import emit, now_ms, until
-from tests.exporters.hostile import hostile_event, read_cef, read_frames, read_message, texts
+from tests.exporters.hostile import (
+    hostile_event,
+    read_cef,
+    read_frames,
+    read_message,
+    stored,
+    texts,
+)
 from tests.exporters.test_addresses import SPELLINGS
 from tests.fakes.receiver import Receiver, datagrams, receiver
 from tests.fakes.sidecar import sidecar_for
@@ -69,6 +81,53 @@ async def ended(pump: Pump, count: int) -> Standing:
 
 def sequence(line: bytes) -> int:
     return int(json.loads(line)["event"]["sequence"])
+
+
+class _Threads(ThreadPoolExecutor):
+    """Those of an event loop, and how often one was asked for."""
+
+    asked = 0
+
+    def submit(self, *args: Any, **named: Any) -> Any:
+        self.asked += 1
+        return super().submit(*args, **named)
+
+
+class _Carried:
+    """A way that keeps what it was given."""
+
+    def __init__(self) -> None:
+        self.batch: list[Said] = []
+
+    async def carry(self, batch: Sequence[Said]) -> Taken:
+        self.batch += batch
+        return Taken(sent=len(batch))
+
+    async def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("format", ["cef", "ecs", "ocsf"])
+async def test_no_thread_says_a_batch_for_it_would_hold_up_the_loop(format: str) -> None:
+    """A hundred in a thread stopped the loop for 2 to 5 ms, all of them at once."""
+    threads, way = _Threads(max_workers=1), _Carried()
+    asyncio.get_running_loop().set_default_executor(threads)
+    section = Siem.model_validate({"to": "/var/log/siem", "format": format})
+    batch = [stored(one, n) for n, one in enumerate(Traffic().receipts(20), 1)]
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = tasks.spawn(count(), "turns")
+    taken = await SiemSink("soc", section, way).send(batch)
+    counting.cancel()
+    assert taken == Taken(sent=20)
+    assert [one.line for one in way.batch] == [FORMATS[format].line(notice_of(b)) for b in batch]
+    assert threads.asked == 0
+    assert turns >= len(batch)
 
 
 def test_what_is_not_configured_is_nothing(store: Store) -> None:

@@ -20,13 +20,16 @@ Tls = Literal["starttls", "whole", "none"]
 @dataclass(slots=True)
 class Mail:
     """`got` has (mail, over which TLS version, as whom); `at_rcpt` maps a recipient to an answer,
-    `at_data` is one for the whole of it."""
+    `at_data` is one for the whole of it, `at_quit` one for the
+    good-bye, which waits for `bye`."""
 
     port: int = 0
     got: list[tuple[EmailMessage, str | None, str | None]] = field(default_factory=list)
     rcpt: list[list[str]] = field(default_factory=list)
     at_rcpt: dict[str, str] = field(default_factory=dict)
     at_data: str = "250 OK"
+    at_quit: str = "221 Bye"
+    bye: asyncio.Event | None = None
     users: dict[str, str] = field(default_factory=dict)
 
     async def handle_RCPT(  # aiosmtpd's own name
@@ -49,6 +52,13 @@ class Mail:
             self.got.append((letter, tls.version() if tls else None, who))
             self.rcpt.append(list(envelope.rcpt_tos))
         return self.at_data
+
+    async def handle_QUIT(  # aiosmtpd's own name
+        self, server: Any, session: Session, envelope: Envelope
+    ) -> str:
+        if self.bye is not None:
+            await self.bye.wait()
+        return self.at_quit
 
     def authenticate(self, server: Any, session: Any, envelope: Any, how: str, data: Any) -> Any:
         assert isinstance(data, LoginPassword)
