@@ -51,7 +51,8 @@ def restore(
         draw(("what", "value"), _rows(at, done))
     if not done.numbers_known:
         note(
-            "the old ledger could not be read: what was spent after the backup is not in the caps."
+            "the ledger of this backup is not there or cannot be read: what was spent after the"
+            " backup is not in the caps."
         )
 
 
@@ -88,12 +89,14 @@ def _shape(at: Here, done: "Restored") -> dict[str, Any]:
 
 def _rows(at: Here, done: "Restored") -> list[tuple[str, str]]:
     held, kept = done.holding, done.aside
-    lost = "not known" if done.lost is None else f"{done.lost:,} receipts"
+    lost = "not known"
+    if done.lost is not None:
+        lost = f"{done.lost:,} receipts; they are in the old file"
     return [
         ("ledger", str(at.ledger)),
         ("restored from", f"{held.path}, made {_when(held.made_at_ms)}"),
         ("receipts", f"{held.receipts:,}, up to number {held.last_seq:,}"),
-        ("after the backup", f"{lost}; they are in the old file"),
+        ("after the backup", lost),
         ("old file", "none was there" if kept is None else str(kept)),
         ("goes on at number", f"{done.continues_at:,}"),
     ]

@@ -30,13 +30,14 @@ from modelspend.store.signed_checkpoints import read_key, write_break
 
 _GATE_PATIENCE_S = 5.0
 _LEAP, _LEAP_PER_S = 1_000_000, 100
-"""How far numbers leap where the old ledger does not tell which were used: a sidecar would have had
-to give a hundred a second, day and night, since the backup."""
+"""How far numbers leap where the ledger of the backup is gone, which alone knows those it has used:
+a sidecar would have had to give a hundred a second, day and night, since the backup."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """What a restore did. `lost` receipts came after the backup, if that is known."""
+    """What a restore did. `lost` receipts came after the backup, if that is known; `numbers_known`
+    is false where what the ledger did after its backup is not."""
 
     holding: Holding
     aside: Path | None
@@ -188,9 +189,10 @@ def _go_on(conn: sqlite3.Connection, old: _Old, told: Holding, now_ms: int) -> R
     while roll(Book(conn)):
         pass
     last = max(told.last_seq, old.last or 0)
-    if old.last is None:
-        last += _LEAP + max(now_ms - told.made_at_ms, 0) // 1000 * _LEAP_PER_S
     same = old.conn is not None and old.ledger_id == told.ledger_id
+    numbers_known = same and old.last is not None
+    if not numbers_known:
+        last += _LEAP + max(now_ms - told.made_at_ms, 0) // 1000 * _LEAP_PER_S
     if old.conn is not None:
         _keep_spent(conn, old.conn, same=same)
         if same:
@@ -206,14 +208,14 @@ def _go_on(conn: sqlite3.Connection, old: _Old, told: Holding, now_ms: int) -> R
         aside=None,
         continues_at=last + 1,
         lost=max((old.receipts or 0) - told.receipts, 0) if known else None,
-        numbers_known=old.last is not None,
+        numbers_known=numbers_known,
     )
 
 
 def _open_old(ledger: Path) -> _Old:
     """The old ledger opened to read; as little as can be read of a damaged one."""
     if not ledger.exists() or not ledger.stat().st_size:
-        return _Old(last=0)
+        return _Old()
     try:
         conn = files.connect_reader(ledger)
     except files.Unreadable:

@@ -324,8 +324,10 @@ async def test_a_lost_ledger_is_restored_where_there_is_none(ledger: Path, file:
     filled(ledger)
     backup.make(ledger, file, NOW)
     shutil.rmtree(ledger.parent)
-    done = restore.restore(ledger, file, NOW)
+    done = restore.restore(ledger, file, NOW + 60_000)
     assert done.aside is None
+    assert (done.lost, done.numbers_known) == (None, False)
+    assert done.continues_at == 60 + 1_000_000 + 60 * 100 + 1, "what it gave since is not known"
     assert rows(ledger) == rows(file)
     assert (await verdict(ledger)).problems == ()
 
@@ -343,7 +345,8 @@ async def test_another_ledgers_spending_is_added(
     await spend(store, traffic, 20, 15)
     await store.close()
     done = restore.restore(other, file, NOW)
-    assert done.lost is None
+    assert (done.lost, done.numbers_known) == (None, False)
+    assert done.continues_at > 1_000_000, "what the lost one gave since is not known"
     store = await Store.open(other)
     assert await used(store) == (25, 0)
     await store.close()
