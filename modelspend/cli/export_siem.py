@@ -85,7 +85,7 @@ async def to_folder(
             mark = await _first(store, asked)
         else:
             asked = replace(asked, since_ms=None)  # nothing is left out when a run comes late
-        await _same_ledger(store, mark, path)
+        mark = await _of_this_ledger(store, mark, path)
         while True:
             async for reached, written in _files(store, asked, folder, mark, at):
                 mark = reached
@@ -183,30 +183,32 @@ async def _first(store: "Store", asked: SiemExport) -> "Mark":
 
 def _reached(mark: "Mark", one: "Emission") -> "Mark":
     from modelspend.events import Event
-    from modelspend.exporters.folder import Mark
 
     receipt = mark.receipt if isinstance(one, Event) else (one.seq, one.hash)
-    return Mark(cursor=one.seq, receipt=receipt)
+    return replace(mark, cursor=one.seq, receipt=receipt)
 
 
 def _at(mark: "Mark", cursor: int) -> "Mark":
-    from modelspend.exporters.folder import Mark
-
-    return Mark(cursor=cursor, receipt=mark.receipt)
+    return replace(mark, cursor=cursor)
 
 
-async def _same_ledger(store: "Store", mark: "Mark", path: Path) -> None:
-    """A number means another event in another ledger: what it has would be left out in silence."""
+async def _of_this_ledger(store: "Store", mark: "Mark", path: Path) -> "Mark":
+    """A number means another event in another ledger: what it has would be left out in silence.
+
+    Where a backup was restored, the receipt that was told last may be gone; no number comes again.
+    """
+    ledger = await store.meta.ledger_id()
     known = mark.cursor <= await store.sinks.last()
     if known and mark.receipt is not None:
         seq, link = mark.receipt
-        found = await store.receipts.after(seq - 1, limit=1)
-        known = bool(found) and (found[0].seq, found[0].hash) == (seq, link)
+        there = [one for one in await store.receipts.after(seq - 1, limit=1) if one.seq == seq]
+        known = there[0].hash == link if there else mark.ledger == ledger
     if not known:
         raise CheckFailed(
             f"{path} goes on from number {mark.cursor} of another ledger than {store.path}.",
             "Export this one to another folder; --since says from when on.",
         )
+    return replace(mark, ledger=ledger)
 
 
 async def _a_moment(seconds: float) -> None:

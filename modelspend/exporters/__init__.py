@@ -4,7 +4,7 @@ A row makes the sinks that the configuration and the environment ask for, and no
 runs them. A sink never touches a request: it reads the ledger behind everybody's back.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from modelspend.exporters import datadog, email, otlp, pagerduty, siem, slack, webhooks
 from modelspend.exporters.channels import Channel
@@ -50,14 +50,19 @@ def channels_of(settings: Settings, env: Mapping[str, str], ledger: str) -> list
     return [channel for make in makers for channel in make(settings, env, ledger)]
 
 
-def turned_off(settings: Settings, env: Mapping[str, str]) -> list[str]:
+def turned_off(settings: Settings, env: Mapping[str, str], known: Iterable[str] = ()) -> list[str]:
     """The names of sinks that somebody has turned off: they lose what happens meanwhile, so that
-    nothing of it is sent once they are on again."""
+    nothing of it is sent once they are on again. Of those that the ledger knows (`known`), channels
+    that have no section any more are as good as off: alerts of last month are no news."""
     off = [f"webhook:{name}" for name, one in settings.webhooks.items() if not one.enabled]
     alerts = settings.alerts
     kinds = (("slack", alerts.slack), ("pagerduty", alerts.pagerduty), ("email", alerts.email))
     for kind, named in kinds:
         off += [f"{kind}:{name}" for name, one in named.items() if not one.enabled]
+        here = f"{kind}:"
+        off += [
+            name for name in known if name.startswith(here) and name.removeprefix(here) not in named
+        ]
     if not settings.otlp.enabled:
         off.append(otlp.NAME)
     whole = not settings.datadog.enabled or datadog_off(env)

@@ -28,10 +28,11 @@ _COMMON = "modelspend-"
 
 @record
 class Mark:
-    """How far the files go: up to a number of the ledger. `receipt` is the last one in them, by its
-    number and its link of the chain, which tells whether it is still the same ledger."""
+    """How far the files go: up to a number of the ledger with an id. `receipt` is the last one in
+    them, by its number and its link of the chain: a copy of a ledger has its id as well."""
 
     cursor: int = 0
+    ledger: str | None = None
     receipt: tuple[int, str] | None = None
 
 
@@ -176,10 +177,10 @@ def _stamp(ms: int) -> str:
 
 
 def _said(mark: Mark) -> dict[str, Any]:
-    return {"cursor": mark.cursor, "receipt": mark.receipt}
+    return {"cursor": mark.cursor, "ledger": mark.ledger, "receipt": mark.receipt}
 
 
 def _mark(said: dict[str, Any]) -> Mark:
     last = said["receipt"]
     receipt = None if last is None else (int(last[0]), str(last[1]))
-    return Mark(cursor=int(said["cursor"]), receipt=receipt)
+    return Mark(cursor=int(said["cursor"]), ledger=said.get("ledger"), receipt=receipt)

@@ -128,11 +128,17 @@ class Pump:
         self._lines: dict[str, Line] = {}
         self._listens = False
         self._ration = Ration()
+        self._changing, self._ended = asyncio.Lock(), False
 
     async def start(self, sinks: Sequence[Sink], off: Sequence[str] = ()) -> None:
         """Begin, or go on with others: those that ran before are stopped first. Where those that
         are turned `off` were is forgotten."""
-        await self.stop()
+        async with self._changing:
+            await self._stop()
+            if not self._ended:
+                await self._start(sinks, off)
+
+    async def _start(self, sinks: Sequence[Sink], off: Sequence[str]) -> None:
         if off:
             await self._store.sinks.forget(off)
         if sinks and not self._listens:
@@ -164,6 +170,16 @@ class Pump:
 
     async def stop(self) -> None:
         """What is on its way is cut; it is sent again after the next start."""
+        async with self._changing:
+            await self._stop()
+
+    async def end(self) -> None:
+        """Stop, and never begin again: a reload may still be on its way."""
+        async with self._changing:
+            self._ended = True
+            await self._stop()
+
+    async def _stop(self) -> None:
         lines, self._lines = list(self._lines.values()), {}
         running = [task for line in lines for task in line.running]
         for task in running:

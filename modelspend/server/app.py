@@ -4,10 +4,11 @@ What is started is stopped in reverse order. The ledger is opened first and clos
 are cut at the end still leave their receipts.
 """
 
+import asyncio
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -16,7 +17,7 @@ from aiohttp import web
 
 from modelspend import tasks
 from modelspend.catalog.prices import PriceBook
-from modelspend.errors import ConfigInvalid
+from modelspend.errors import ConfigInvalid, ModelspendError
 from modelspend.exporters import Pump, Sink, sinks_of, turned_off
 from modelspend.gateway.assembly import assemble, reassemble
 from modelspend.gateway.models import Models
@@ -135,11 +136,10 @@ async def build(started: Started, store: Store) -> web.Application:
     await circuits.take_up(app[LIVE], store)
     app[events.FEED] = events.Feed(store)
     drills.keep_ends(app[LIVE], store)
-    app[RELOAD] = lambda: _reload(app, started)
+    app[RELOAD] = _reloading(app, started)
     sinks = sinks_of(settings, started.env, store)
-    app.cleanup_ctx.extend(
-        (_upstream, _background(prices), _pumping(sinks, turned_off(settings, started.env)))
-    )
+    off = turned_off(settings, started.env, await _known_sinks(store))
+    app.cleanup_ctx.extend((_upstream, _background(prices), _pumping(sinks, off)))
     app.on_shutdown.append(_drain)
     return app
 
@@ -176,6 +176,27 @@ def read_token(path: Path) -> str:
         return token
 
 
+def _reloading(app: web.Application, started: Started) -> Callable[[], Awaitable[list[str]]]:
+    """One at a time, and to its end also when whoever asked for it hangs up: half of a reload would
+    leave sinks stopped, and settings that nobody has written."""
+    turn = asyncio.Lock()
+
+    async def reload() -> list[str] | ModelspendError:
+        async with turn:
+            try:
+                return await _reload(app, started)
+            except ModelspendError as refused:  # for who asked, not for the log
+                return refused
+
+    async def asked() -> list[str]:
+        done = await asyncio.shield(tasks.spawn(reload(), "reload"))
+        if isinstance(done, ModelspendError):
+            raise done
+        return done
+
+    return asked
+
+
 async def _reload(app: web.Application, started: Started) -> list[str]:
     """Validate the file whole, then swap; whatever raises leaves the old settings in place."""
     loaded = started.reload()
@@ -193,8 +214,13 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
     sinks = sinks_of(settings, started.env, app[STORE])
     live.assembly = await reassemble(live.assembly, settings, started.env)
     live.settings = settings
-    await live.pump.start(sinks, turned_off(settings, started.env))
+    known = await _known_sinks(app[STORE])
+    await live.pump.start(sinks, turned_off(settings, started.env, known))
     return list(loaded.notes)
+
+
+async def _known_sinks(store: Store) -> list[str]:
+    return [one.name for one in await store.sinks.rows()]
 
 
 async def _upstream(app: web.Application) -> AsyncIterator[None]:
@@ -208,7 +234,7 @@ def _pumping(
     async def run(app: web.Application) -> AsyncIterator[None]:
         await app[LIVE].pump.start(sinks, off)
         yield
-        await app[LIVE].pump.stop()
+        await app[LIVE].pump.end()
 
     return run
 

@@ -57,6 +57,15 @@ class Meta:
     async def info(self) -> Info:
         return await self._readers.ask(self._info, limit_s=_UNLIMITED_S)
 
+    async def ledger_id(self) -> str:
+        """Which ledger it is; a restored one is the same, and gives none of its numbers again."""
+
+        def ask(conn: sqlite3.Connection) -> str:
+            (found,) = conn.execute("SELECT value FROM meta WHERE key = 'ledger.id'").fetchone()
+            return str(found)
+
+        return await self._readers.ask(ask)
+
     async def check(self, *, full: bool = True) -> list[str]:
         """Problems, worst first; empty means sound. Not `full`: the pages of the file alone."""
         return await self._readers.ask(

@@ -348,6 +348,24 @@ def test_another_ledger_is_not_taken_for_the_same(
     assert in_files(out) == list(range(1, 41))
 
 
+def test_a_folder_goes_on_with_its_ledger_after_a_restore(
+    cli: Cli, some: Path, tmp_path: Path
+) -> None:
+    """What was told last is gone and its number is given to nobody again: cron need not stop."""
+    out, kept = tmp_path / "out", tmp_path / "kept.db"
+    assert cli("backup", str(kept)).exit_code == 0
+    put(some, list(Traffic(seed=6).receipts(5)), happened(5))
+    assert cli("export", "siem", "--out", str(out)).exit_code == 0
+    assert cli("restore", str(kept), "--yes").exit_code == 0
+    put(some, list(Traffic(seed=7).receipts(2)), [])
+    for _ in range(2):
+        done = cli("export", "siem", "--out", str(out))
+        assert done.exit_code == 0, done.stderr
+    found = in_files(out)
+    assert found == [*range(1, 51), 51, 52, 53], "51 tells of the restore"
+    assert json.loads((out / ".modelspend-all-ecs.cursor").read_text())["cursor"] == 53
+
+
 def test_a_mark_that_cannot_be_read_is_no_beginning(cli: Cli, some: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert cli("export", "siem", "--out", str(out)).exit_code == 0

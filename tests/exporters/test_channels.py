@@ -3,12 +3,13 @@
 import pytest
 
 from modelspend.alarms import ESCALATED, FIRED, RESOLVED
+from modelspend.exporters import turned_off
 from modelspend.exporters.channels import Channel, trial
 from modelspend.exporters.email import channel as email
 from modelspend.exporters.http import NotNow
 from modelspend.exporters.pagerduty import channel as pagerduty
 from modelspend.exporters.slack import channel as slack
-from modelspend.settings import Email, PagerDuty, Slack
+from modelspend.settings import Email, PagerDuty, Settings, Slack
 from modelspend.store import Store
 from tests.exporters.alerting import ended, telling, told
 from tests.exporters.test_slack import slack as slack_at
@@ -50,6 +51,31 @@ async def test_a_channel_hears_of_the_level_the_rules_and_the_tenant_that_it_nam
     assert [each.queued for each in standings] == [0]
     for name, (_, body) in zip(heard, far.got, strict=True):
         assert (f"of tenant {name}".encode() in body) is (name != "all")
+
+
+async def test_a_channel_that_was_taken_out_hears_nothing_of_the_time_it_was_away(
+    store: Store,
+) -> None:
+    """Renamed, and named again as before: it would say again what the other name has said."""
+    with_it = Settings.model_validate({"alerts": {"slack": {"ops": {"url_env": "HOOK"}}}})
+    async with far_end() as far:
+
+        async def named(settings: Settings) -> list[str]:
+            known = [one.name for one in await store.sinks.rows()]
+            return turned_off(settings, {}, known)
+
+        async with telling(store, slack_at(far)):
+            pass
+        assert await named(with_it) == []
+        assert await named(Settings()) == ["slack:ops"]
+        async with telling(store) as pump:
+            await pump.start([], await named(Settings()))
+            store.events.tell(told(name="meanwhile"))
+            await store.circuits.obeyed([])
+        async with telling(store, slack_at(far)) as pump:
+            store.events.tell(told(name="afterwards"))
+            await ended(pump, 1)
+    assert [b"afterwards" in body for _, body in far.got] == [True]
 
 
 def private() -> list[Channel]:

@@ -79,6 +79,37 @@ async def test_everything_is_sent_once_in_the_order_of_the_ledger(
     await pump.stop()
 
 
+async def test_two_who_start_it_at_once_tell_nobody_twice(store: Store, traffic: Traffic) -> None:
+    """Two reloads in a row: whoever comes second stops all that the first one has begun."""
+    pump = pump_of(store)
+    seen: list[int] = []
+
+    def sink(name: str) -> Counting:
+        def act(batch: Sequence[Emission]) -> Taken:
+            seen.extend(one.seq for one in batch)
+            return Taken(sent=len(batch))
+
+        made = Counting(act=act)
+        made.name = name
+        return made
+
+    await pump.start([sink("one"), sink("other")])
+    await pump.stop()
+    await emit(store, traffic, 2, 2)  # what waits for them as they begin
+    before = tasks.running()
+    await asyncio.gather(*(pump.start([sink("one"), sink("other")]) for _ in range(3)))
+
+    async def all_sent() -> bool:
+        return all(each.sent >= 4 for each in await pump.standings())
+
+    await until(all_sent)
+    assert sorted(seen) == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert [each.sent for each in await pump.standings()] == [4, 4]
+    await pump.end()
+    await pump.start([sink("one")])  # of a reload that comes too late
+    assert tasks.running() == before, "a sink runs that nobody can stop"
+
+
 async def test_a_new_sink_begins_with_what_happens_from_now_on(
     store: Store, traffic: Traffic
 ) -> None:

@@ -1,6 +1,8 @@
 """The control plane: the token, what it tells, and a reload that is all or nothing."""
 
+import asyncio
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,9 @@ import orjson
 import pytest
 
 from modelspend.server.app import ROUTES
+from modelspend.server.keys import LIVE, RELOAD
 from modelspend.simulator import Simulator
+from tests.exporters.emitting import until
 from tests.fakes.sidecar import Sidecar, sidecar_for
 
 OPEN_TO_ALL = {"/healthz", "/readyz"}
@@ -103,6 +107,29 @@ async def test_a_wrong_question_gets_a_problem_that_names_it(
     told = await ask(sidecar, path)
     assert (told[0], told[2]["title"]) == (status, word)
     assert told[2]["hint"]
+
+
+async def test_a_reload_goes_on_to_its_end_when_who_asked_for_it_hangs_up(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    """Half of one would leave a sink stopped, and nobody would be told."""
+    siem = {"local": {"to": str(tmp_path / "siem.jsonl")}}
+    async with sidecar_for(tmp_path, simulator.url, siem=siem) as sidecar:
+        pump = sidecar.app[LIVE].pump
+        for patience_s in (0.0, 0.001, 0.005, 0.02, 0.1):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await sidecar.app[RELOAD]()
+
+            async def all_run() -> bool:
+                return [one.name for one in await pump.standings()] == ["siem:local"]
+
+            await until(all_run)
+        status, _, _ = await ask(sidecar, "/v1/reload", method="POST")
+        assert status == 200
+        told = await asyncio.gather(*(ask(sidecar, "/v1/reload", method="POST") for _ in range(3)))
+        assert [one[0] for one in told] == [200, 200, 200]
+        assert [one.name for one in await pump.standings()] == ["siem:local"]
 
 
 async def test_a_reload_swaps_the_providers_and_a_bad_file_changes_nothing(
