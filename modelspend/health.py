@@ -8,7 +8,7 @@ provider: the caller's own faults, ours, and rate limits (which are counted besi
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import ceil, log
-from typing import Any
+from typing import Any, Literal
 
 from modelspend.breaker import WEIGHTS, Weight
 from modelspend.receipt import FailureClass
@@ -93,6 +93,22 @@ class Sample:
             "ttft_ms": _percentiles(self.ttft),
             "failures": dict(sorted(self.failures.items())),
         }
+
+
+Standing = Literal["ok", "degraded", "down"]
+
+_TELLING = 10  # attempts under which a share says nothing
+_OK_FROM, _DOWN_BELOW = 0.99, 0.5
+
+
+def standing(one: Sample, before: Standing) -> Standing:
+    """How a provider is, from its attempts of the last minutes; as before where they are few."""
+    share = one.availability
+    if share is None or one.calls < _TELLING:
+        return before
+    if share < _DOWN_BELOW:
+        return "down"
+    return "ok" if share >= _OK_FROM else "degraded"
 
 
 def _tells(name: str) -> bool:

@@ -17,7 +17,7 @@ from modelspend import __version__
 from modelspend.errors import ConfigInvalid, Overloaded
 from modelspend.events import Event
 from modelspend.exporters.channels import source
-from modelspend.exporters.datadog_metrics import Names, Series, gauges_of, series_of
+from modelspend.exporters.datadog_metrics import Names, Series, Sums, gauges_of
 from modelspend.exporters.http import Answered, Door, NotNow
 from modelspend.exporters.pump import Taken
 from modelspend.exporters.ration import Ration
@@ -290,8 +290,11 @@ class Metrics:
         stale = len(batch) - len(fresh)
         refused = None
         if fresh:
-            series = series_of(fresh, self._names)
-            refused = await self._put(series, self._second(now_ms))
+            sums = Sums(self._names)
+            for one in fresh:
+                sums.add(one)
+                await asyncio.sleep(0)
+            refused = await self._put(sums.series(), self._second(now_ms))
         if refused:
             return Taken(dropped=len(batch), error=refused)
         return Taken(sent=len(fresh), dropped=stale, error="older than an hour" if stale else None)

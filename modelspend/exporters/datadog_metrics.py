@@ -5,7 +5,7 @@ bills for each. The first ones have names, the rest is `_other`.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from modelspend.breaker import Phase
@@ -48,14 +48,19 @@ class Series:
         }
 
 
-def series_of(batch: Sequence[Emission], names: "Names") -> list[Series]:
-    """What the receipts and events of a batch add up to."""
-    counts: Counter[tuple[str, Tags]] = Counter()
-    took: dict[Tags, list[float]] = defaultdict(list)
-    for one in batch:
+class Sums:
+    """What the receipts and events of a batch add up to: one by one, since a batch may be large."""
+
+    def __init__(self, names: "Names") -> None:
+        self._names = names
+        self._counts: Counter[tuple[str, Tags]] = Counter()
+        self._took: dict[Tags, list[float]] = defaultdict(list)
+
+    def add(self, one: Emission) -> None:
+        counts, names = self._counts, self._names
         if isinstance(one, Event):
             _count_event(counts, one)
-            continue
+            return
         receipt, run = one.receipt, one.receipt.execution
         last = receipt.attempts[-1] if receipt.attempts else None
         provider = (f"provider:{last.provider if last else 'none'}",)
@@ -70,11 +75,13 @@ def series_of(batch: Sequence[Emission], names: "Names") -> list[Series]:
             if amount := receipt.usage.quantities.get(bucket, 0):
                 counts["modelspend.tokens", (*place, f"kind:{bucket}")] += amount
         if run.status == "success":
-            took[provider].append(run.actual_latency_ms)
-    return [
-        *(_counted(name, tags, value) for (name, tags), value in counts.items()),
-        *(each for tags, ms in took.items() for each in _durations(tags, ms)),
-    ]
+            self._took[provider].append(run.actual_latency_ms)
+
+    def series(self) -> list[Series]:
+        return [
+            *(_counted(name, tags, value) for (name, tags), value in self._counts.items()),
+            *(each for tags, ms in self._took.items() for each in _durations(tags, ms)),
+        ]
 
 
 def _counted(name: str, tags: Tags, value: int) -> Series:

@@ -281,6 +281,7 @@ class Pump:
                 taken = await sink.send(batch)
             except NotNow as error:
                 line.failures += 1
+                self._ration.behind(line.sink.name, 0.0)
                 if line.failures == 1:
                     line.failing_since_ms = self._now_ms()
                 if self._too_old(line, batch):
@@ -293,6 +294,8 @@ class Pump:
                 return Taken(dropped=len(batch), error=f"a fault of ours: {type(error).__name__}")
             else:
                 line.failures = 0
+                age_ms = self._now_ms() - told_at(batch[0])
+                self._ration.behind(line.sink.name, age_ms / 1000)
                 return taken
 
     def _too_old(self, line: Line, batch: Sequence[Emission]) -> bool:

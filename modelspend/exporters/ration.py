@@ -1,5 +1,8 @@
 """Sinks take a small share of the event loop while calls go on, and all of it when none do.
 
+A share that is always small would leave a sink behind for ever where calls never pause: it grows
+with the age of what a sink that gets on has still to say, and is small again once it has.
+
 Hides that a coroutine is run step by step: what each step takes is measured, and the next one waits
 until all sinks together are back within their share. So it holds for every sink, whatever its far
 end does and however much it has to say; what it cannot say now stays in the ledger.
@@ -13,7 +16,8 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-SHARE = 0.02
+SHARE, MOST_SHARE = 0.01, 0.1
+_PATIENT_S = 5.0  # a sink this far behind still has its small share; at twice that, twice as much
 _CALM_S = 1.0  # so long after the last receipt no call is going on
 _LINGER_S = 1.0
 _BURST_S = 0.0003  # what may be taken at once: a timer for each small step would cost more
@@ -26,10 +30,19 @@ class Ration:
 
     def __init__(self) -> None:
         self._busy_until = self._free_at = 0.0
+        self._behind: dict[str, float] = {}
+        self._share = SHARE
 
     def heard(self) -> None:
         """A call goes on."""
         self._busy_until = time.monotonic() + _CALM_S
+
+    def behind(self, sink: str, seconds: float) -> None:
+        """How old what a sink has just taken is; 0 of one that takes nothing: it has no use for
+        more time."""
+        self._behind[sink] = seconds
+        worst = max(self._behind.values())
+        self._share = min(SHARE * max(worst / _PATIENT_S, 1.0), MOST_SHARE)
 
     @property
     def linger_s(self) -> float:
@@ -47,13 +60,13 @@ class Ration:
         if now >= self._busy_until:
             return 0.0
         turn = max(self._free_at, now)
-        self._free_at = turn + _TYPICAL_S / SHARE
-        return turn - now if turn - now > _BURST_S / SHARE else 0.0
+        self._free_at = turn + _TYPICAL_S / self._share
+        return turn - now if turn - now > _BURST_S / self._share else 0.0
 
     def spent(self, seconds: float) -> None:
         """What the step has taken after all."""
         now = time.monotonic()
-        owed = max(self._free_at, now) + (seconds - _TYPICAL_S) / SHARE
+        owed = max(self._free_at, now) + (seconds - _TYPICAL_S) / self._share
         self._free_at = min(owed, now + _MOST_DEBT_S)
 
 

@@ -72,17 +72,12 @@ class SiemSink:
         self._format, self._way = FORMATS[section.format], way
 
     async def send(self, batch: Sequence[Emission]) -> Taken:
-        return await self._way.carry(await self._said(batch))
-
-    async def _said(self, batch: Sequence[Emission]) -> list[Said]:
-        """One by one, with the loop let go between: a thread that said them all would hold up the
-        loop for as long as Python lets a thread go on."""
         said = []
         for one in batch:
             notice = notice_of(one)
             said.append(Said(notice, self._format.line(notice)))
-            await asyncio.sleep(0)
-        return said
+            await asyncio.sleep(0)  # calls go on between any two
+        return await self._way.carry(said)
 
     async def close(self) -> None:
         await self._way.close()
@@ -174,11 +169,7 @@ class _BySyslog:
         )
 
     async def carry(self, batch: Sequence[Said]) -> Taken:
-        messages = []
-        for one in batch:
-            messages.append(self._message(one))
-            await asyncio.sleep(0)
-        too_long = await self._wire.send(messages)
+        too_long = await self._wire.send([self._message(one) for one in batch])
         error = "too long for a datagram; use tcp or tls" if too_long else None
         return Taken(sent=len(batch) - too_long, dropped=too_long, error=error)
 

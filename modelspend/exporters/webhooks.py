@@ -175,6 +175,9 @@ class WebhookSink:
         running = (ration.run(hand) for _ in range(_AT_ONCE))
         hands = await asyncio.gather(*running, return_exceptions=True)
         await self._store.webhooks.write(ends)
+        now_ms = self._now_ms()
+        due_ms = now_ms if self._failures else min(one.due_at_ms or now_ms for one in due)
+        ration.behind(self.name, (now_ms - due_ms) / 1000)
         for one in hands:
             if isinstance(one, BaseException):
                 raise one

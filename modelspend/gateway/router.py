@@ -5,8 +5,9 @@ how a request is read for that; `options` says who could answer it. In `observe`
 looked up: the call goes as it was asked, and is only classified.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
@@ -43,7 +44,7 @@ from modelspend.gateway.options import (
 from modelspend.gateway.passage import Request, lacking, unsayables
 from modelspend.gateway.target import Target, choose, circuit_of, spoken_with, target_at
 from modelspend.quality import NO_SCORES, Scores
-from modelspend.receipt import Classification, Decision
+from modelspend.receipt import Candidate, Classification, Decision
 from modelspend.record import record
 from modelspend.routing import Asked, Option, Plan
 from modelspend.settings import BUILT_IN_PROFILE, Profile, Settings
@@ -103,6 +104,8 @@ class Router:
     scores: Scores = NO_SCORES
     answers: StoredAnswers | None = None
     circuits: Circuits | None = None
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Candidates that the rules of privacy have ruled out, by tenant, until somebody tells."""
 
     def configure(self, catalog: Catalog, settings: Settings) -> None:
         self.catalog, self.settings = catalog, settings
@@ -320,6 +323,8 @@ class Router:
         shut = self._shut(found, question.caller, question.dialect)
         question = replace(question, shut=shut) if shut else question
         plan = options.plan(self.known, question, asked, found, unsayable)
+        if not question.dry and (out := sum(map(_private, plan.candidates))):
+            self.dropped[question.caller.tenant] += out
         if plan.chosen is None:
             raise nobody(plan, question, errors.values())
         return self._ruled(plan, plan.chosen, asked, question, unsayable)
@@ -417,6 +422,10 @@ def asked_in(
         pinned=pinned,
         stay=question.stay,
     )
+
+
+def _private(candidate: Candidate) -> bool:
+    return candidate.filtered_out_by == "privacy"
 
 
 UNCLASSIFIED = Classification(

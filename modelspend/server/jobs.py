@@ -12,6 +12,7 @@ from modelspend.errors import CheckFailed, LedgerUnavailable
 from modelspend.server import circuits
 from modelspend.server.alarms import Lookout
 from modelspend.server.keys import Live
+from modelspend.server.signs import Signs
 from modelspend.store import Store
 
 log = logging.getLogger("modelspend")
@@ -106,7 +107,11 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
         except (CheckFailed, OSError) as error:
             log.error("no checkpoint was signed: %s", error)
 
+    signs = Signs(live, store)
     return (
+        Job("look-at-providers", 30.0, signs.look_at_providers),
+        Job("look-at-the-door", 60.0, signs.look_at_the_door),
+        Job("look-at-privacy", 600.0, signs.look_at_privacy),
         Job("sign-checkpoint", 3600.0, sign_checkpoint),
         Job("learn-prices", 2.0, learn_prices),
         Job("notice-overrides", 1.0, notice_overrides),

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,26 @@ allow_private = true
 
 [otlp]
 endpoint = "{url}"
+allow_private = true
+
+[datadog]
+url = "{url}"
+allow_private = true
+
+[alerts.slack.all]
+url_env = "BLACK_HOLE"
+allow_private = true
+
+[alerts.pagerduty.all]
+url = "{url}"
+key_env = "KEY"
+allow_private = true
+
+[alerts.email.all]
+host = "127.0.0.1"
+port = {port}
+sender = "bench@example.com"
+to = ["all@example.com"]
 allow_private = true
 """
 """Every kind of sink, each told all that it can be told."""
@@ -89,19 +109,24 @@ class Bench:
         config, ledger = home / "config.toml", home / "ledger.db"
         config.write_text(
             CONFIG.format(ledger=ledger, bodies=bodies, upstream=self.upstream.url, model=MODEL)
-            + (SINKS.format(url=black_hole) if black_hole else "")
+            + (SINKS.format(url=black_hole, port=urlsplit(black_hole).port) if black_hole else "")
         )
         command = [sys.executable, "-m", "modelspend", "serve", "--config", str(config)]
-        with self._running(command) as process:
+        key = "k" * 32
+        env = {"BLACK_HOLE": black_hole, "KEY": key, "DD_API_KEY": key} if black_hole else {}
+        with self._running(command, env) as process:
             name = "sidecar" if bodies == "full" else "sidecar, bodies off"
             name = f"{name}, every sink on" if black_hole else name
             yield Target(name, process.url, process, ledger)
 
     @contextmanager
-    def _running(self, command: list[str]) -> Iterator[Process]:
+    def _running(
+        self, command: list[str], env: Mapping[str, str] | None = None
+    ) -> Iterator[Process]:
         self._started += 1
         log = self.folder / f"log-{self._started}.txt"
-        process = Process(command, GATEWAY_CORE, log, _environment(self.folder))
+        around = {**_environment(self.folder), **(env or {})}
+        process = Process(command, GATEWAY_CORE, log, around)
         try:
             yield process
         finally:

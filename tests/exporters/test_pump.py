@@ -10,6 +10,7 @@ from modelspend import tasks
 from modelspend.exporters import Pace, Pump
 from modelspend.exporters.http import Door, NotNow
 from modelspend.exporters.pump import Taken
+from modelspend.exporters.ration import Ration
 from modelspend.sinks import Standing, Wants
 from modelspend.store import Store
 from modelspend.store.sinks import Emission
@@ -301,6 +302,31 @@ def test_pauses_grow_with_jitter_and_obey_the_far_end() -> None:
     assert pace.pause_s(3, None, 0.0) == 2.0
     assert pace.pause_s(1, 90.0, 0.5) == 90.0
     assert pace.pause_s(99, 5.0, 1.0) == 300.0
+
+
+async def test_a_sink_with_work_of_its_own_is_given_time_for_it_until_the_end(
+    store: Store,
+) -> None:
+    class Working(Counting):
+        ended = False
+
+        async def work(self, news: asyncio.Event, ration: Ration) -> None:
+            self.seen.append(0)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.ended = True
+
+    pump, sink = pump_of(store), Working(act=lambda batch: Taken(sent=len(batch)))
+    await pump.start([sink])
+
+    async def works() -> bool:
+        return sink.seen == [0]
+
+    await until(works)
+    await pump.stop()
+    assert sink.ended
+    assert tasks.running() == 0
 
 
 async def test_without_a_sink_there_is_no_task(store: Store) -> None:
