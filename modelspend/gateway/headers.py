@@ -100,12 +100,17 @@ def upward(client: Pairs, credential: Iterable[tuple[str, str]]) -> list[tuple[s
 
 
 _ASK = frozenset({"anthropic-beta", "anthropic-version", "openai-beta"})
+_LONGEST_ASK = 512  # a receipt stays small, whatever a client sends
 
 
 def asking(client: Pairs, required: Iterable[tuple[str, str]]) -> tuple[str, ...]:
     """Those of the client's headers, as `name: value`, that ask for a version or a beta feature,
     beyond what its protocol requires of every request."""
-    found = [(_rule(name).low, value) for name, value in client if _rule(name).asks]
+    found = [
+        (_rule(name).low, value)
+        for name, value in client
+        if _rule(name).asks and len(value) <= _LONGEST_ASK
+    ]
     if not found:
         return ()
     usual = set(required)

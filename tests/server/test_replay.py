@@ -272,8 +272,10 @@ async def test_the_version_and_beta_features_that_were_asked_for_are_asked_for_a
     assert twice.lower().count(b"anthropic-version:") == 1
 
 
-async def test_what_every_client_of_a_protocol_says_is_not_kept(tmp_path: Path) -> None:
-    asked = {"Anthropic-Version": "2023-06-01"}
+async def test_what_every_client_of_a_protocol_says_and_what_is_too_long_is_not_kept(
+    tmp_path: Path,
+) -> None:
+    asked = {"Anthropic-Version": "2023-06-01", "Anthropic-Beta": "x" * 600}
     async with provider() as there, sidecar_for(tmp_path, there.url) as sidecar:
         path, body = call_of("anthropic.messages", "sim/m", stream=False)
         async with sidecar.client.post(sidecar.url + path, json=body, headers=asked) as answer:
