@@ -221,6 +221,7 @@ EXPORTER_PARTS = {
     "ration",
     "roll",
     "spans",
+    "surroundings",
     "syslog",
     "wire",
 }

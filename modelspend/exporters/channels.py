@@ -5,13 +5,11 @@ alert that is told: its title, its severity, the words about it. A channel is on
 how to say it in one place.
 """
 
-import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 from modelspend.alarms import KINDS, RESOLVED, TEST
 from modelspend.alert_sections import Channel as Section
-from modelspend.errors import ConfigInvalid
 from modelspend.events import Event
 from modelspend.exporters.http import Answered, NotNow
 from modelspend.exporters.pump import Taken
@@ -85,16 +83,6 @@ def of_http(answer: Answered, taken: bool) -> Said:
     return Said(ok=False, text=text, again=again, after_s=answer.after_s)
 
 
-def held(env: Mapping[str, str], key: str, variable: str) -> str:
-    """What a variable holds. Raises ConfigInvalid when it is not set."""
-    found = env.get(variable, "").strip()
-    if not found:
-        raise ConfigInvalid(
-            f"{key} names {variable}, which is not set.", "Set it where the sidecar is started."
-        )
-    return found
-
-
 # How alerts are said.
 
 
@@ -146,8 +134,3 @@ def facts(event: Event) -> list[tuple[str, str]]:
 
 def _number(value: float | None) -> str | None:
     return None if value is None else f"{value:.4g}"
-
-
-def source() -> str:
-    """Where this sidecar runs."""
-    return socket.gethostname()

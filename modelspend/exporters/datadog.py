@@ -7,7 +7,6 @@ no answer is ever in it. https://docs.datadoghq.com/api/latest/logs/ (read 2026-
 
 import asyncio
 import gzip
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,17 +15,17 @@ from typing import Any, get_args
 from modelspend import __version__
 from modelspend.errors import ConfigInvalid, Overloaded
 from modelspend.events import Event
-from modelspend.exporters.channels import source
 from modelspend.exporters.datadog_metrics import Names, Series, Sums, gauges_of
 from modelspend.exporters.http import Answered, Door, NotNow
 from modelspend.exporters.pump import Taken
 from modelspend.exporters.ration import Ration
+from modelspend.exporters.surroundings import source
 from modelspend.money import dumps, usd
 from modelspend.receipt import Receipt
 from modelspend.settings import Datadog, Settings
 from modelspend.sink_sections import DatadogSite
 from modelspend.sinks import Wants, datadog_off
-from modelspend.store import Store
+from modelspend.store import Store, wall_ms
 from modelspend.store.sinks import Emission, told_at
 
 LOGS, METRICS = "datadog:logs", "datadog:metrics"
@@ -36,10 +35,6 @@ _OLDEST_LOG_MS = 18 * 3_600_000
 _OLDEST_POINT_MS = 3_600_000
 _GAUGES_EVERY_S = 30.0
 _STATUSES = {"critical": "critical", "warn": "warning"}
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +131,7 @@ class Logs:
     most = 200  # of a thousand that would go at once: what is tried again is said twice
     linger_s = 2.0
 
-    def __init__(self, to: Account, section: Datadog, now_ms: Callable[[], int] = _wall_ms) -> None:
+    def __init__(self, to: Account, section: Datadog, now_ms: Callable[[], int] = wall_ms) -> None:
         self._to, self._now_ms, self._intake = to, now_ms, _Intake(to, section)
 
     async def send(self, batch: Sequence[Emission]) -> Taken:
@@ -279,7 +274,7 @@ class Metrics:
     most_packed = MOST_SERIES_PACKED
 
     def __init__(
-        self, to: Account, section: Datadog, store: Store, now_ms: Callable[[], int] = _wall_ms
+        self, to: Account, section: Datadog, store: Store, now_ms: Callable[[], int] = wall_ms
     ) -> None:
         self._to, self._now_ms, self._intake = to, now_ms, _Intake(to, section)
         self._store, self._names, self._last_s = store, Names(), 0

@@ -21,8 +21,9 @@ from hashlib import sha256
 from modelspend.errors import ConfigInvalid
 from modelspend.events import Event
 from modelspend.exporters.addresses import Refused, checked
-from modelspend.exporters.channels import Channel, Said, facts, held, source, title
+from modelspend.exporters.channels import Channel, Said, facts, title
 from modelspend.exporters.http import NotNow
+from modelspend.exporters.surroundings import held, source
 from modelspend.settings import Email, Settings
 from modelspend.store import Store
 

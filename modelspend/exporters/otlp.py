@@ -7,7 +7,6 @@ sent is kept in `otel_traces`, written with the sink's number.
 
 import asyncio
 import gzip
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -27,7 +26,7 @@ from modelspend.exporters.pump import Taken
 from modelspend.exporters.spans import Span, Value, spans_of
 from modelspend.settings import Otlp, Settings
 from modelspend.sinks import Wants
-from modelspend.store import Store, Stored
+from modelspend.store import Store, Stored, wall_ms
 from modelspend.store.sinks import Emission
 from modelspend.store.traces import Row, keeping
 
@@ -35,10 +34,6 @@ NAME = "otlp"
 _PATH = "/v1/traces"
 _AGAIN = frozenset({429, 502, 503, 504})
 _MOST_CONTENT = 64 * 1024
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +136,7 @@ class OtlpSink:
     linger_s = 1.0
 
     def __init__(
-        self, to: Collector, section: Otlp, store: Store, now_ms: Callable[[], int] = _wall_ms
+        self, to: Collector, section: Otlp, store: Store, now_ms: Callable[[], int] = wall_ms
     ) -> None:
         self._to, self._section, self._store, self._now_ms = to, section, store, now_ms
         self._door = Door(allow_private=section.allow_private, timeout_s=to.timeout_s)

@@ -11,8 +11,9 @@ from typing import Any
 
 from modelspend.alarms import RESOLVED, TEST
 from modelspend.events import Event
-from modelspend.exporters.channels import Channel, Said, facts, held, of_http, source, title
+from modelspend.exporters.channels import Channel, Said, facts, of_http, title
 from modelspend.exporters.http import Door
+from modelspend.exporters.surroundings import held, source
 from modelspend.money import dumps
 from modelspend.receipt_json import iso
 from modelspend.settings import PagerDuty, Settings

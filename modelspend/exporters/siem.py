@@ -7,7 +7,6 @@ what is in it is given the halves of it, so that one event it dislikes costs no 
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,11 +20,12 @@ from modelspend.exporters.http import Door, NotNow
 from modelspend.exporters.notice import Notice, notice_of
 from modelspend.exporters.pump import Taken
 from modelspend.exporters.roll import Held, Roll
+from modelspend.exporters.surroundings import held
 from modelspend.exporters.syslog import Sender, message
 from modelspend.exporters.wire import Address, Wire, address
 from modelspend.settings import Settings, Siem
 from modelspend.sinks import RECEIPT, Wants
-from modelspend.store import Store
+from modelspend.store import Store, wall_ms
 from modelspend.store.sinks import Emission
 
 _UNFIT = frozenset({400, 413, 422})
@@ -92,9 +92,9 @@ def wants(types: Sequence[str], tenant: str | None) -> Wants:
 def _way(name: str, section: Siem, env: Mapping[str, str]) -> Way:
     to = section.to or ""
     if section.to_env is not None:
-        to = _held(env, name, "to_env", section.to_env)
+        to = held(env, f"siem.{name}.to_env", section.to_env)
     if to.startswith(("https://", "http://")):
-        token = section.token_env and _held(env, name, "token_env", section.token_env)
+        token = section.token_env and held(env, f"siem.{name}.token_env", section.token_env)
         return _ByHttp(section, to, f"{section.token_scheme} {token}" if token else None)
     if to.startswith(("tls://", "tcp://", "udp://")):
         return _BySyslog(section, _receiver(name, to))
@@ -116,20 +116,8 @@ def _receiver(name: str, to: str) -> Address:
         ) from None
 
 
-def _held(env: Mapping[str, str], name: str, key: str, variable: str) -> str:
-    found = env.get(variable, "").strip()
-    if not found:
-        raise ConfigInvalid(
-            f"siem.{name}.{key} names {variable}, which is not set.",
-            "Set it where the sidecar is started.",
-        )
-    return found
-
-
 class _ToFile:
-    def __init__(
-        self, section: Siem, path: Path, now_ms: Callable[[], int] = lambda: _wall_ms()
-    ) -> None:
+    def __init__(self, section: Siem, path: Path, now_ms: Callable[[], int] = wall_ms) -> None:
         self._now_ms = now_ms
         self._roll = Roll(
             path,
@@ -216,7 +204,3 @@ class _ByHttp:
 
     async def close(self) -> None:
         await self._door.close()
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -12,8 +12,9 @@ from typing import Any
 from modelspend.alarms import RESOLVED, TEST
 from modelspend.errors import ConfigInvalid
 from modelspend.events import Event
-from modelspend.exporters.channels import Channel, Said, facts, held, of_http, title
+from modelspend.exporters.channels import Channel, Said, facts, of_http, title
 from modelspend.exporters.http import Door
+from modelspend.exporters.surroundings import held
 from modelspend.money import dumps
 from modelspend.settings import Settings, Slack
 from modelspend.store import Store

@@ -25,11 +25,12 @@ from modelspend.errors import ConfigInvalid, LedgerUnavailable, Overloaded
 from modelspend.events import Event
 from modelspend.exporters.http import Answered, Door, NotNow
 from modelspend.exporters.ration import Ration
+from modelspend.exporters.surroundings import held
 from modelspend.money import dumps
 from modelspend.receipt_json import iso, to_json
 from modelspend.settings import Settings, Webhook
 from modelspend.sinks import RECEIPT, Wants
-from modelspend.store import Store
+from modelspend.store import Store, wall_ms
 from modelspend.store.sinks import Also, Emission, Heading
 from modelspend.store.webhooks import Delivery, filing
 
@@ -46,10 +47,6 @@ _SECRET = "whsec_"
 log = logging.getLogger("modelspend.sinks")
 
 Clock = Callable[[], int]
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def sinks(settings: Settings, env: Mapping[str, str], store: Store) -> list["WebhookSink"]:
@@ -76,7 +73,7 @@ def endpoint(name: str, section: Webhook, env: Mapping[str, str]) -> Endpoint:
     if section.url_env is None:
         url = section.url or ""
     else:
-        url = _held(env, name, "url_env", section.url_env)
+        url = held(env, f"webhooks.{name}.url_env", section.url_env)
     if not url.lower().startswith(("https://", "http://")):
         raise ConfigInvalid(
             f"webhooks.{name}: {section.url_env} holds no address.", "It begins with https://"
@@ -84,18 +81,8 @@ def endpoint(name: str, section: Webhook, env: Mapping[str, str]) -> Endpoint:
     return Endpoint(name, url, section, tuple(_secret(env, name, one) for one in section.secrets))
 
 
-def _held(env: Mapping[str, str], name: str, key: str, variable: str) -> str:
-    found = env.get(variable, "").strip()
-    if not found:
-        raise ConfigInvalid(
-            f"webhooks.{name}.{key} names {variable or 'nothing'}, which is not set.",
-            "Set it where the sidecar is started.",
-        )
-    return found
-
-
 def _secret(env: Mapping[str, str], name: str, variable: str) -> bytes:
-    text = _held(env, name, "secrets", variable)
+    text = held(env, f"webhooks.{name}.secrets", variable)
     try:
         found = base64.b64decode(text.removeprefix(_SECRET), validate=True)
     except binascii.Error:
@@ -118,7 +105,7 @@ class WebhookSink:
         self,
         to: Endpoint,
         store: Store,
-        now_ms: Clock = _wall_ms,
+        now_ms: Clock = wall_ms,
         chance: Callable[[], float] | None = None,
     ) -> None:
         self._to, self._store, self._now_ms = to, store, now_ms

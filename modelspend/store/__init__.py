@@ -14,7 +14,7 @@ from modelspend.store.days import DAY_MS, Key, Sum, Sums, Tokens
 from modelspend.store.history import Past, PastTry
 from modelspend.store.holds import Firing
 from modelspend.store.latencies import ByPart, Durations, LatencyKey, Part, Took
-from modelspend.store.ledger import Store
+from modelspend.store.ledger import Store, wall_ms
 from modelspend.store.lock import Holder, read_lock
 from modelspend.store.meta import Info
 from modelspend.store.receipts import Stored, Totals
@@ -56,4 +56,5 @@ __all__ = [
     "Took",
     "Totals",
     "read_lock",
+    "wall_ms",
 ]
