@@ -24,7 +24,7 @@ _UNSENT = (Status.REFUSED, Status.CACHED)
 _NO_DRILL = "seq NOT IN (SELECT seq FROM attempts WHERE drill IS NOT NULL)"
 
 LOOKED_AT = 400
-SAMPLED = 50_000
+SAMPLED = 15_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
