@@ -79,8 +79,7 @@ def of_http(answer: Answered, taken: bool) -> Said:
     text = f"HTTP {answer.status}"
     if taken:
         return Said(ok=True, text=text)
-    again = answer.status in (408, 429) or answer.status >= 500 or 300 <= answer.status < 400
-    return Said(ok=False, text=text, again=again, after_s=answer.after_s)
+    return Said(ok=False, text=text, again=answer.later, after_s=answer.after_s)
 
 
 # How alerts are said.

@@ -117,7 +117,7 @@ def _why_not(answer: Answered) -> str | None:
     if answer.ok:
         return None
     text = f"HTTP {answer.status}"
-    if answer.status in (408, 429) or answer.status >= 500 or 300 <= answer.status < 400:
+    if answer.later:
         raise NotNow(text, after_s=answer.after_s)
     hint = " (is the API key of this site?)" if answer.status in (401, 403) else ""
     return f"{text}{hint}: not to be sent again"

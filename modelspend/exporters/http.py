@@ -48,6 +48,11 @@ class Answered:
         """2xx: anything else, a redirect too, is none."""
         return 200 <= self.status < 300
 
+    @property
+    def later(self) -> bool:
+        """Not taken now, but perhaps later; a redirect is the fault of the moment, too."""
+        return self.status in (408, 429) or self.status >= 500 or 300 <= self.status < 400
+
 
 class Door:
     """The way to one sink. Nothing is opened before the first `post`."""
