@@ -82,7 +82,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5
     )
     try:
-        for pragma in ("query_only = ON", "cache_size = -8000", "temp_store = MEMORY"):
+        for pragma in ("query_only = ON", "cache_size = -2000", "temp_store = MEMORY"):
             conn.execute(f"PRAGMA {pragma}")
         refuse_stranger(conn, path)
     except BaseException:
