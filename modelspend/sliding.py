@@ -9,7 +9,7 @@ new number and an old beginning, and is counted when it comes.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from modelspend.record import record
@@ -32,7 +32,8 @@ class Reach:
 
 @record
 class Part:
-    """What was read of a reach, from its beginning on; its `reach` says how far."""
+    """What was read of a reach, from its beginning on; its `reach` says how far. Durations are
+    `rounded`."""
 
     reach: Reach
     hours: Iterable[Hour]
@@ -44,7 +45,7 @@ class Sliding:
     """All that began in the last `span_ms`, by name; with durations if it is `timed`.
 
     Ask it what is `next` to be read, read some of that, and let it `take` it, until there is no
-    more. Durations are `rounded`; everything else is exact.
+    more. Its sums are exact, but for durations.
     """
 
     span_ms: int
@@ -90,9 +91,8 @@ class Sliding:
 
     def _count(self, part: Part, sign: int) -> None:
         for one in part.hours:
-            hour = replace(one, latency_ms=tuple(map(rounded, one.latency_ms)))
             for name in names_of(one.tenant, one.category, one.model, one.provider):
-                add_hour(self.names[name], name[0], hour, sign)
+                add_hour(self.names[name], name[0], one, sign)
         for led in part.led:
             add_led(self.names.__getitem__, led, sign)
 

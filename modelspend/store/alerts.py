@@ -29,7 +29,7 @@ _NO_DRILL = "seq NOT IN (SELECT seq FROM attempts WHERE drill IS NOT NULL)"
 
 LOOKED_AT = 400
 SAMPLED = 15_000
-_AT_A_TIME = 1_000
+_AT_A_TIME = 2_000
 
 Durations = dict[tuple[str | None, str | None], Counter[int]]
 """By model and provider."""
@@ -181,7 +181,10 @@ def _part(conn: sqlite3.Connection, reach: Reach, timed: bool) -> Part:
     source = f"receipts {index} WHERE created_at >= ? AND created_at < ? AND seq > ? AND seq <= ?"
     values = (reach.since_ms, reach.until_ms, reach.after, reach.upto)
     durations = _EVERY_DURATION if timed else "NULL"
-    hours = _grouped(conn, source, values, "0", "NULL", durations)
+    hours = [
+        replace(hour, latency_ms=tuple(map(rounded, hour.latency_ms))) if hour.latency_ms else hour
+        for hour in _grouped(conn, source, values, "0", "NULL", durations)
+    ]
     led = _led_by(
         conn,
         f"(SELECT seq, facet_id FROM {source} AND {_NO_DRILL}) r"
