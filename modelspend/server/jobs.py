@@ -130,7 +130,7 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
         Job("sample-health", 10.0, sample_health),
         Job("forget-deliveries", 3600.0, forget_deliveries),
         Job("forget-health", 3600.0, forget_health),
-        Job("give-memory-back", 60.0, give_memory_back),
+        Job("give-memory-back", 15.0, give_memory_back),
     )
 
 
