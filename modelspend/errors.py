@@ -302,6 +302,12 @@ class DrillUnderWay(ModelspendError):
     code, status = "drill_under_way", 409
 
 
+class SinkInUse(ModelspendError):
+    """What is to be forgotten is still configured, so it would only begin anew."""
+
+    code, status = "sink_in_use", 409
+
+
 class DaemonUnreachable(ModelspendError):
     code, status, exit_code = "daemon_unreachable", 503, ExitCode.UNREACHABLE
 
