@@ -120,5 +120,9 @@ def strain(reading: Reading) -> float:
     total = 0.0
     for feature in FEATURES:
         value = (feature.measure(reading) - feature.usual) / feature.spread
-        total += feature.weight * min(max(value, -MOST), MOST)
+        if value > MOST:
+            value = MOST
+        elif value < -MOST:
+            value = -MOST
+        total += feature.weight * value
     return total

@@ -178,6 +178,8 @@ class _Test:
     Of words: the number of the list, how many of it, and whether a long text must have more.
     """
 
+    rule: str
+    unless: int
     words: tuple[tuple[int, int, bool], ...]
     counts: tuple[tuple[str, int], ...]
     phrases: tuple[tuple[re.Pattern[str], Scope], ...]
@@ -194,10 +196,12 @@ def _group(words: frozenset[str], scope: Scope) -> int:
     return _groups.setdefault((words, scope != "whole"), len(_groups))
 
 
-def _test(way: Way) -> _Test:
+def _test(rule: Rule, way: Way) -> _Test:
     rare_first = sorted((kind for kind in way if kind.words), key=_commonness)
     counts = [(kind.counted, kind.at_least) for kind in way if kind.counted]
     return _Test(
+        rule.name,
+        _group(rule.unless, "whole"),
         tuple(
             (_group(kind.words, kind.scope), kind.at_least, kind.scope == "whole")
             for kind in rare_first
@@ -212,9 +216,15 @@ def _commonness(kind: Kind) -> float:
     return len(kind.words) / kind.at_least
 
 
-_TESTS: tuple[tuple[Rule, int, tuple[_Test, ...]], ...] = tuple(
-    (rule, _group(rule.unless, "whole"), tuple(map(_test, rule.ways))) for rule in RULES
-)
+def _tests() -> tuple[tuple[_Test, ...], ...]:
+    """By the number of a list, the ways of which it is the rarest: none holds without it."""
+    tests = [_test(rule, way) for rule in RULES for way in rule.ways]
+    return tuple(
+        tuple(test for test in tests if test.words[0][0] == group) for group in range(len(_groups))
+    )
+
+
+_TESTS = _tests()
 
 
 def _index(near: bool) -> dict[str, tuple[int, ...]]:
@@ -253,44 +263,53 @@ def _signals(reading: Reading) -> Signals:
     names = _fired(reading)
     if not names and reading.size >= WINDOW:
         names = _fired(read(reading.text[-_TAIL:], VOCABULARY))
+    if not names:
+        return _NONE
     fired = [rule for rule in RULES if rule.name in names]
     return Signals(sum(rule.weight for rule in fired), tuple(rule.name for rule in fired))
 
 
+_NONE = Signals(0, ())
+
+
 def _fired(reading: Reading) -> set[str]:
-    seen = _seen(reading)
+    """The rules of which one way holds, unless the text only asks to restate what it holds."""
+    seen, present = _seen(reading)
     extra = min(len(reading.words) // _LONG, _MOST_EXTRA)
-    words = reading.words
-    restate = not _RESTATE.isdisjoint(words[:_RESTATE_WITHIN] + words[-_RESTATE_WITHIN:])
-    return {
-        rule.name
-        for rule, unless, tests in _TESTS
-        if not seen[unless]
-        and (not restate or rule.category == "output_form")
-        and _any_holds(tests, seen, extra, reading)
-    }
+    names: set[str] = set()
+    for rarest in present:
+        for test in _TESTS[rarest]:
+            if seen[test.unless] or test.rule in names:
+                continue
+            for group, least, grows in test.words:
+                found = seen[group]
+                if found < least or (extra and grows and found < _wanted(least, extra)):
+                    break
+            else:
+                if _structure_holds(test, extra, reading):
+                    names.add(test.rule)
+    if names and _restates(reading.words):
+        return names & _OF_FORM
+    return names
 
 
-def _seen(reading: Reading) -> list[int]:
-    """How many different words of each list were seen."""
-    seen = [0] * len(_groups)
+_OF_FORM = frozenset(rule.name for rule in RULES if rule.category == "output_form")
+
+
+def _restates(words: Sequence[str]) -> bool:
+    return not _RESTATE.isdisjoint((*words[:_RESTATE_WITHIN], *words[-_RESTATE_WITHIN:]))
+
+
+def _seen(reading: Reading) -> tuple[list[int], list[int]]:
+    """How many different words of each list were seen, and the lists of which any was."""
+    seen, present = [0] * len(_groups), []
     for index, hits in ((_IN_WHOLE, reading.hits), (_AT_ENDS, reading.end_hits)):
         for word in hits:
             for group in index.get(word, ()):
+                if not seen[group]:
+                    present.append(group)
                 seen[group] += 1
-    return seen
-
-
-def _any_holds(tests: Sequence[_Test], seen: list[int], extra: int, reading: Reading) -> bool:
-    for test in tests:
-        for group, least, grows in test.words:
-            found = seen[group]
-            if found < least or (extra and grows and found < _wanted(least, extra)):
-                break
-        else:
-            if _structure_holds(test, extra, reading):
-                return True
-    return False
+    return seen, present
 
 
 def _wanted(least: int, extra: int) -> int:
