@@ -106,7 +106,7 @@ def forget(
         )
     told = through_its_holder(
         at.ledger,
-        lambda daemon: daemon.call("DELETE", f"/v1/sinks/{quote(name)}"),
+        lambda daemon: daemon.call("DELETE", f"/v1/sinks?name={quote(name)}"),
         lambda: _alone(at, name),
     )
     if json:

@@ -63,10 +63,8 @@ def turned_off(settings: Settings, env: Mapping[str, str]) -> list[str]:
     return [*off, *(name for name, on in parts if whole or not on)]
 
 
-def left_behind(
-    known: Iterable[str], made: Iterable[Sink], settings: Settings, env: Mapping[str, str]
-) -> list[str]:
-    """Which of the sinks that the ledger knows nothing asks for any more, of those made here: they
-    were neither turned off, nor is there a section of that name."""
-    gone, off = set(known) - {one.name for one in made}, turned_off(settings, env)
-    return sorted({*without_section(gone, settings), *((gone & BY_ENVIRONMENT) - set(off))})
+def left_behind(known: Iterable[str], made: Iterable[Sink], settings: Settings) -> list[str]:
+    """Which of the sinks that the ledger knows nothing asks for any more: none of them was made
+    here, and no section has that name. What is turned off the ledger does not know any more."""
+    gone = set(known) - {one.name for one in made}
+    return sorted({*without_section(gone, settings), *(gone & BY_ENVIRONMENT)})

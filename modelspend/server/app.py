@@ -96,7 +96,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/kill", control.guarded(kills.kill)),
     ("POST", "/v1/runs", control.guarded(runs.open_run)),
     ("DELETE", "/v1/runs/{run_id}", control.guarded(runs.close_run)),
-    ("DELETE", "/v1/sinks/{name}", control.guarded(sinks.forget)),
+    ("DELETE", "/v1/sinks", control.guarded(sinks.forget)),
 )
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from modelspend import tasks
 from modelspend.errors import LedgerUnavailable, NotFound
 from modelspend.exporters import Sink, left_behind, turned_off
+from modelspend.server.asked import Asked
 from modelspend.server.keys import LIVE, Live
 from modelspend.sinks import section_of
 from modelspend.store import Store
@@ -25,7 +26,7 @@ async def start(live: Live, store: Store, env: Mapping[str, str], made: Sequence
     """Start them, or go on with these instead of those that run."""
     await live.pump.start(made, turned_off(live.settings, env))
     known = [one.name for one in await store.sinks.rows()]
-    live.left_behind = left_behind(known, made, live.settings, env)
+    live.left_behind = left_behind(known, made, live.settings)
     if live.left_behind:  # beside the start: what waits may take a while to be counted
         tasks.spawn(_warn(live, store, tuple(live.left_behind)), "sinks that were left behind")
 
@@ -44,8 +45,8 @@ async def _warn(live: Live, store: Store, names: Sequence[str]) -> None:
 
 
 async def forget(request: web.Request) -> Mapping[str, Any]:
-    """`DELETE /v1/sinks/{name}` → how the sink stood that is let go."""
-    live, name = request.app[LIVE], request.match_info["name"]
+    """`DELETE /v1/sinks?name=webhook:ops` → how the sink stood that is let go."""
+    live, name = request.app[LIVE], Asked(request, "name").text("name") or ""
     gone = await live.pump.let_go(name)
     if gone is None:
         raise NotFound(f"There is no sink {name}.", "See: modelspend sinks list")
