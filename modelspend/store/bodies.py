@@ -2,19 +2,24 @@
 
 Hides that large ones are compressed before they reach the writer, so that a photograph does not
 hold up everybody's commit, and that old ones go in small batches which let every call pass first.
+They are Zstandard; what older versions kept is raw deflate, which cannot begin as a frame does.
 """
 
 import sqlite3
+import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+
+import zstandard
 
 from modelspend.store.book import Book
 from modelspend.store.readers import Readers
 from modelspend.store.writer import Writer, needed
 
 LARGE = 128 * 1024
+_LEVEL = 1
 _BATCH_ROWS = 200
 _BATCH_BYTES = 4 * 1024 * 1024
 _BATCH_PAGES = 500
@@ -42,14 +47,22 @@ class Packed:
     data: bytes
 
 
+class _Own(threading.local):
+    """Each thread's own, since it may not be shared."""
+
+    def __init__(self) -> None:
+        self.packer = zstandard.ZstdCompressor(level=_LEVEL)
+
+
+_own = _Own()
+
+
 def pack(bodies: Bodies) -> Packed:
-    window = min(max(bodies.size.bit_length(), 9), 15)  # no larger than there is to look back on
-    packer = zlib.compressobj(1, zlib.DEFLATED, -window, max(window - 7, 1))
-    parts = [packer.compress(part) for part in (bodies.request, bodies.answer) if part]
+    """Both parts in one frame, so that what an answer says again costs little."""
     return Packed(
         None if bodies.request is None else len(bodies.request),
         None if bodies.answer is None else len(bodies.answer),
-        b"".join([*parts, packer.flush()]),
+        _own.packer.compress((bodies.request or b"") + (bodies.answer or b"")),
     )
 
 
@@ -157,11 +170,14 @@ def _delete(book: Book, *, facet: int, batch: _Batch) -> int:
 
 def unpack(packed: Packed) -> Bodies:
     """The bytes as they were. Raises ValueError when the row is damaged."""
-    try:
-        both = zlib.decompress(packed.data, wbits=-15)
-    except zlib.error:
-        raise ValueError("the bodies cannot be unpacked") from None
     split = packed.request_size or 0
+    try:
+        if packed.data.startswith(zstandard.FRAME_HEADER):
+            both = zstandard.ZstdDecompressor().decompress(packed.data)
+        else:
+            both = zlib.decompress(packed.data, wbits=-15)
+    except (zstandard.ZstdError, MemoryError, zlib.error):
+        raise ValueError("the bodies cannot be unpacked") from None
     return Bodies(
         None if packed.request_size is None else both[:split],
         None if packed.answer_size is None else both[split:],

@@ -1,9 +1,8 @@
 """Nothing secret leaks: marked keys and prompts go through every kind of call, at debug level.
 
 A canary is a word that exists nowhere else. After a varied run it may be found only where it
-belongs: provider keys at their own provider, prompts and answers in the table of bodies (which is
-compressed: receipts are searched as the control plane shows them, files as bytes) and at the
-provider.
+belongs: provider keys at their own provider, prompts and answers in the table of bodies and at the
+provider. Receipts are searched as the control plane shows them, files as bytes.
 """
 
 import asyncio
@@ -19,6 +18,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import zstandard
 from calls import CHAT, COUNT, DOORS, GEMINI, MESSAGES, STREAMING
 from sidecar import REPOSITORY, Sidecar, provider
 
@@ -134,7 +134,7 @@ async def search(folder: Path, package: Path = REPOSITORY) -> None:
             ledger = _ledger_but_bodies(sidecar.ledger)
             bodies = _bodies(sidecar.ledger)
         files = {
-            path.name: path.read_bytes()
+            path.name: _but_bodies(path) if path == sidecar.ledger else path.read_bytes()
             for path in folder.rglob("*")
             if path.is_file() and path.suffix != ".toml"
         }
@@ -306,7 +306,22 @@ def _clear(value: Any) -> str:
             text += zlib.decompressobj(wbits=wbits).decompress(value[skip:]).decode("latin-1")
         except zlib.error:
             continue
+    if value.startswith(zstandard.FRAME_HEADER):
+        text += zstandard.ZstdDecompressor().decompress(value).decode("latin-1")
     return text
+
+
+def _but_bodies(ledger: Path) -> bytes:
+    """The bytes of the file, with all its free room, but for the pages of the table of bodies."""
+    data = bytearray(ledger.read_bytes())
+    connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
+    try:
+        places = connection.execute("SELECT pgoffset, pgsize FROM dbstat WHERE name = 'bodies'")
+        for start, size in places.fetchall():
+            data[start : start + size] = bytes(size)
+    finally:
+        connection.close()
+    return bytes(data)
 
 
 def _bodies(ledger: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +38,19 @@ async def test_bodies_come_back_byte_by_byte(
     found = await store.receipts.get(receipt.receipt_id)
     assert found is not None
     assert found.body_kept
+
+
+def test_bodies_that_an_older_version_kept_are_read() -> None:
+    for request in (b"{}", b"x" * 5000, os.urandom(5000)):
+        packer = zlib.compressobj(1, zlib.DEFLATED, -15)
+        data = packer.compress(request + b"answer") + packer.flush()
+        assert module.unpack(module.Packed(len(request), 6, data)) == Bodies(request, b"answer")
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x28\xb5\x2f\xfd", b"\xff" * 40])
+def test_damaged_bodies_are_told_so(damage: bytes) -> None:
+    with pytest.raises(ValueError, match="the bodies cannot be unpacked"):
+        module.unpack(module.Packed(5, 6, damage))
 
 
 async def test_without_bodies_there_is_nothing_to_get(store: Store, traffic: Traffic) -> None:
