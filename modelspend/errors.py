@@ -154,6 +154,12 @@ class ExportHeld(ModelspendError):
     code, status = "export_held", 409
 
 
+class BadPath(ModelspendError):
+    """A file or folder that was named cannot be written or read there; the message says why."""
+
+    code, status = "bad_path", 400
+
+
 class LedgerCorrupt(ModelspendError):
     code, status = "ledger_corrupt", 500
 

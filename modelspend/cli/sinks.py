@@ -39,11 +39,9 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
     for row in rows:
         if row["state"] == LEFT:
             name = row["name"]
-            typer.echo(
-                f"To have {name} go on, put {section_of(name)} back; to let it go:"
-                f" modelspend sinks forget {name} --yes",
-                err=True,
-            )
+            let_go = at.typed(f"modelspend sinks forget {name} --yes")
+            back = f"To have {name} go on, put {section_of(name)} back"
+            typer.echo(f"{back}; to let it go: {let_go}", err=True)
 
 
 ON, OFF, LEFT = "on", "off", "left behind"

@@ -138,7 +138,8 @@ def dead(ctx: typer.Context, name: Only = None, limit: Limit = 50, json: Json = 
     found = _deliveries(here(ctx), name, "dead", limit)
     _show(found, json)
     if found:
-        typer.echo("Send them again: modelspend webhooks retry --all", err=True)
+        again = here(ctx).typed("modelspend webhooks retry --all")
+        typer.echo(f"Send them again: {again}", err=True)
 
 
 def _deliveries(at: Here, name: str | None, status: str | None, limit: int) -> "list[Delivery]":

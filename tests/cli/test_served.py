@@ -369,7 +369,7 @@ async def test_restore_says_what_it_would_do_until_it_is_told_to(
     assert (await run("backup", str(file)))[0] == 0
     code, out, err = await run("restore", str(file))
     assert (code, out) == (2, "")
-    assert f"modelspend restore {file} --yes" in err
+    assert f"restore {file} --yes" in err
     assert json.loads((await run("status", "--json"))[1])["url"] == url
     assert (await verified(run))["breaks"] == []
 
