@@ -154,6 +154,12 @@ class ExportHeld(ModelspendError):
     code, status = "export_held", 409
 
 
+class BadPath(ModelspendError):
+    """A file or folder that was named cannot be written or read there; the message says why."""
+
+    code, status = "bad_path", 400
+
+
 class LedgerCorrupt(ModelspendError):
     code, status = "ledger_corrupt", 500
 
@@ -300,6 +306,12 @@ class DrillUnderWay(ModelspendError):
     """One fault at a time stands in front of a provider."""
 
     code, status = "drill_under_way", 409
+
+
+class SinkInUse(ModelspendError):
+    """What is to be forgotten is still configured, so it would only begin anew."""
+
+    code, status = "sink_in_use", 409
 
 
 class DaemonUnreachable(ModelspendError):

@@ -4,12 +4,17 @@ What is emitted is the ledger's own rows, receipts and events in the order of th
 takes some of them; each of those is sent, dropped or still queued, and nothing is in between.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from modelspend.events import Wanted
 from modelspend.receipt_json import iso
 from modelspend.record import record
+
+if TYPE_CHECKING:
+    from modelspend.alert_sections import Channel
+    from modelspend.settings import Settings
+    from modelspend.sink_sections import Siem, Webhook
 
 RECEIPT = "receipt.created"
 """The type under which a receipt itself is told."""
@@ -18,6 +23,43 @@ RECEIPT = "receipt.created"
 def datadog_off(env: Mapping[str, str]) -> bool:
     """Whether the switch in the environment stops all that goes to Datadog."""
     return env.get("DD_METRICS_ENABLED", "").strip().lower() in ("false", "0", "no", "off")
+
+
+BY_ENVIRONMENT = frozenset({"otlp", "datadog:logs", "datadog:metrics"})
+"""The names of sinks that a variable alone may ask for, without a section."""
+
+_CHANNELS = ("slack", "pagerduty", "email")
+
+
+def section_of(name: str) -> str:
+    """What asks for a sink of that name: `[webhooks.ops]`."""
+    kind, _, own = name.partition(":")
+    if name == "otlp":
+        return "OTLP_ENDPOINT, or endpoint in [otlp],"
+    if kind == "datadog":
+        return f"DD_API_KEY, and {own} in [datadog],"
+    place = {"webhook": "webhooks", **{one: f"alerts.{one}" for one in _CHANNELS}}.get(kind, kind)
+    return f'[{place}."{own}"]' if "." in own else f"[{place}.{own}]"
+
+
+def sections(settings: "Settings") -> dict[str, bool]:
+    """Every sink that a section names, and whether it is on there."""
+    alerts = settings.alerts
+    groups: tuple[tuple[str, Mapping[str, Webhook | Siem | Channel]], ...] = (
+        ("webhook", settings.webhooks),
+        ("siem", settings.siem),
+        ("slack", alerts.slack),
+        ("pagerduty", alerts.pagerduty),
+        ("email", alerts.email),
+    )
+    return {f"{kind}:{own}": one.enabled for kind, named in groups for own, one in named.items()}
+
+
+def without_section(known: Iterable[str], settings: "Settings") -> list[str]:
+    """Those that no section names, on or off. Whether a variable asks for one of `BY_ENVIRONMENT`
+    is not seen here: none of them is among these."""
+    found = sections(settings)
+    return [name for name in known if name not in found and name not in BY_ENVIRONMENT]
 
 
 @record

@@ -6,6 +6,8 @@ connection is told; so what is built on bare transports is tested on both.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import uvloop
@@ -26,3 +28,13 @@ def loops_for(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEv
     if any("loop_factories" in said for said in marks):
         return _LOOPS
     return {"asyncio": asyncio.new_event_loop}
+
+
+class Threads(ThreadPoolExecutor):
+    """Those of an event loop, and how often one was asked for."""
+
+    asked = 0
+
+    def submit(self, *args: Any, **named: Any) -> Any:
+        self.asked += 1
+        return super().submit(*args, **named)

@@ -6,14 +6,14 @@ their variables alone.
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelspend.errors import ConfigInvalid, DaemonUnreachable, ModelspendError
-from modelspend.sinks import datadog_off
+from modelspend.sinks import datadog_off, section_of, without_section
 
 if TYPE_CHECKING:
     from modelspend.cli.context import Here
@@ -428,7 +428,10 @@ def _points_at(url: str, port: int | None) -> bool:
 
 def _sinks(patient: Patient) -> Said:
     """What the running sidecar says of them, else how the last one left them."""
-    told = patient.sinks if patient.status is None else patient.status.get("sinks", patient.sinks)
+    left = set(_left_behind(patient))
+    told = [one for one in patient.sinks if one["name"] not in left]
+    if patient.status is not None:
+        told = patient.status.get("sinks", told)
     off = datadog_off(patient.env) and "; Datadog is off (DD_METRICS_ENABLED)"
     if not told:
         return Level.OK, f"none: nothing leaves this machine{off or ''}"
@@ -450,6 +453,28 @@ def _sinks(patient: Patient) -> Said:
 _LAG_S = 300
 
 
+def _left_behind(patient: Patient) -> Sequence[str]:
+    """Sinks that nothing asks for: as the sidecar has it, else by the file alone."""
+    if patient.status is not None:
+        return tuple(patient.status.get("sinks_left_behind", ()))
+    if patient.loaded is None:
+        return ()
+    return without_section([one["name"] for one in patient.sinks], patient.loaded.settings)
+
+
+def _left_sinks(patient: Patient) -> Said:
+    if patient.status is None and patient.loaded is None:
+        return Level.WARN, "not known while the configuration is wrong", "modelspend config check"
+    left = _left_behind(patient)
+    if not left:
+        return Level.OK, "none: each that the ledger knows is asked for"
+    waiting = {one["name"]: one["queued"] for one in patient.sinks}
+    found = "; ".join(f"{name}: {waiting.get(name, 0)} wait" for name in left)
+    back = ", ".join(section_of(name) for name in left)
+    step = f"To go on, put back {back}; to let go: modelspend sinks forget {left[0]} --yes"
+    return Level.WARN, found, step
+
+
 CHECKS: Mapping[str, tuple[str, Callable[[Patient], Said]]] = {
     "D01": ("configuration", _configuration),
     "D02": ("what is set, and where", _origins),
@@ -469,5 +494,6 @@ CHECKS: Mapping[str, tuple[str, Callable[[Patient], Said]]] = {
     "D16": ("libraries", _libraries),
     "D17": ("base URLs of this shell", _bypass),
     "D18": ("sinks", _sinks),
+    "D19": ("sinks left behind", _left_sinks),
 }
 """Every check by its id."""

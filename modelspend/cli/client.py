@@ -4,11 +4,13 @@ Hides how the daemon is found: the ledger's lock says who holds it and where, th
 it opens the control plane. Only loopback is spoken to, and never through a proxy.
 """
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from modelspend import places
@@ -17,12 +19,14 @@ from modelspend.errors import (
     BodyNotKept,
     BudgetExceeded,
     DaemonUnreachable,
+    LedgerHeld,
     ModelspendError,
     NoCandidate,
     NoCredential,
     NotAuthorised,
     NotFound,
     ReceiptNotFound,
+    SinkInUse,
     Stopped,
     UnknownModel,
     UnpairedToolCall,
@@ -30,7 +34,10 @@ from modelspend.errors import (
     Usage,
 )
 
+R = TypeVar("R")
+
 _TIMEOUT_S = 10.0
+_PATIENCE_S, _LOOK_S = 10.0, 0.05
 _SILENCE_S = 60.0  # the feed says every 15 seconds that it is there
 _TOLD = {
     each.code: each
@@ -43,6 +50,7 @@ _TOLD = {
         NotAuthorised,
         NotFound,
         ReceiptNotFound,
+        SinkInUse,
         Stopped,
         UnknownModel,
         Unsupported,
@@ -128,6 +136,23 @@ class Daemon:
             ) from None
         finally:
             connection.close()
+
+
+def through_its_holder(ledger: Path, ask: Callable[[Daemon], R], alone: Callable[[], R]) -> R:
+    """What must be written by whoever holds the ledger: `ask`ed of the sidecar while one runs, else
+    done here, with the ledger held meanwhile. Raises LedgerHeld when its holder serves nothing."""
+    patience = time.monotonic() + _PATIENCE_S
+    while True:
+        with suppress(DaemonUnreachable):
+            daemon = find(ledger)
+            break
+        try:
+            return alone()
+        except LedgerHeld:  # a sidecar is just starting, or stopping
+            if time.monotonic() > patience:
+                raise
+            time.sleep(_LOOK_S)
+    return ask(daemon)
 
 
 def find(ledger: Path) -> Daemon:

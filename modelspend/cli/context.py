@@ -6,6 +6,7 @@ place alone, for its text may hold a key.
 """
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -51,8 +52,24 @@ class Here:
 
         return places.ledger(self.config, self.env)
 
+    def typed(self, text: str) -> str:
+        """The same words, with each command in them as it has to be typed here: with the
+        configuration that was named on the command line."""
+        if self.config is None:
+            return text
+        from shlex import quote
+
+        from modelspend.cli import COMMANDS
+
+        named = "|".join(name for name, _ in COMMANDS if name not in _NEED_NONE)
+        with_it = f"modelspend --config {quote(str(self.config))} "
+        return re.sub(rf"\bmodelspend (?=(?:{named})\b)", lambda _: with_it, text)
+
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000
+
+
+_NEED_NONE = frozenset({"help", "completions", "demo", "simulate"})
 
 
 def here(ctx: typer.Context) -> Here:
@@ -153,6 +170,7 @@ class Commands(TyperGroup):
 
 def _ended(error: ModelspendError, where: Here) -> typer.Exit:
     """The error in words on stderr; its exit code as the end of the command."""
+    error.hint = where.typed(error.hint)
     if where.errors_as_json:
         from modelspend.money import dumps
 

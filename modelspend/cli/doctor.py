@@ -20,10 +20,13 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Check the configuration, the ledger, the sidecar and this shell; exit 6 if a check fails."""
+    from dataclasses import replace
+
     from modelspend.cli.checks import Level, examine
     from modelspend.errors import CheckFailed
 
-    found = examine(here(ctx), full=full)
+    at = here(ctx)
+    found = [replace(one, next=at.typed(one.next or "") or None) for one in examine(at, full=full)]
     failed = [each for each in found if each.level is Level.FAIL]
     if json:
         write_json(

@@ -64,7 +64,8 @@ def stopped(at: Here) -> Iterator[None]:
 
             note(f"the sidecar is serving again at {start(at).url}")
         elif ended is not None:
-            note("the sidecar was stopped; start it again where it ran: modelspend serve")
+            again = at.typed("modelspend serve")
+            note(f"the sidecar was stopped; start it again where it ran: {again}")
 
 
 def stop(at: Here, *, now: bool = False) -> Ended | None:

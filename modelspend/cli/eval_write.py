@@ -5,38 +5,26 @@ for the moment that it takes, this command.
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from modelspend.cli.client import Daemon, find
-from modelspend.errors import DaemonUnreachable, LedgerHeld
+from modelspend.cli.client import Daemon, through_its_holder
 
 if TYPE_CHECKING:
     from modelspend.cli.context import Here
     from modelspend.quality import Evidence
 
 _AT_ONCE = 1_000  # rows of one request: calls wait for the ledger as long as it takes them
-_PATIENCE_S = 10.0
-_LOOK_S = 0.05
 
 
 def added(at: "Here", rows: "Sequence[Evidence]") -> dict[str, Any]:
     """`{"added", "known", "promotions"}`. Raises LedgerHeld when its holder serves nothing."""
-    patience = time.monotonic() + _PATIENCE_S
-    while True:
-        with suppress(DaemonUnreachable):
-            daemon = find(at.ledger)
-            break
-        try:
-            return asyncio.run(_into_the_file(at, rows))
-        except LedgerHeld:  # a sidecar is just starting, or stopping
-            if time.monotonic() > patience:
-                raise
-            time.sleep(_LOOK_S)
-    return through(daemon, rows)
+    return through_its_holder(
+        at.ledger,
+        lambda daemon: through(daemon, rows),
+        lambda: asyncio.run(_into_the_file(at, rows)),
+    )
 
 
 def through(daemon: Daemon, rows: "Sequence[Evidence]") -> dict[str, Any]:

@@ -38,7 +38,8 @@ def kill(
         typer.echo(f"{name} may call again.")
     else:
         streams = f"{told['cut']} open stream{'s' * (told['cut'] != 1)} cut"
-        typer.echo(f"{name} is stopped; {streams}. Let it go on: modelspend kill {name} --lift")
+        again = at.typed(f"modelspend kill {name} --lift")
+        typer.echo(f"{name} is stopped; {streams}. Let it go on: {again}")
 
 
 def _list(ctx: typer.Context, json: bool) -> None:

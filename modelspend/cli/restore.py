@@ -29,6 +29,8 @@ def restore(
 
     Numbers, caps and what they have spent go on. See: modelspend help backup.
     """
+    from shlex import quote
+
     from modelspend.cli.down import stopped
     from modelspend.errors import Usage
     from modelspend.store import restore as store
@@ -41,7 +43,7 @@ def restore(
         raise Usage(
             f"This would replace {at.ledger} by a backup of {_when(held.made_at_ms)} with"
             f" {held.receipts:,} receipts, up to number {held.last_seq:,}.",
-            f"Do it (the old file is kept): modelspend restore {file} --yes",
+            f"Do it (the old file is kept): modelspend restore {quote(str(file))} --yes",
         )
     with stopped(at), Progress("pages, then numbers") as progress:
         done = store.restore(at.ledger, file, at.now_ms(), progress=progress.tell)
@@ -58,14 +60,18 @@ def restore(
 
 def _checked(at: Here, file: Path) -> "Holding":
     """What the backup holds, once it is known to be sound. Raises CheckFailed."""
+    from modelspend.errors import LedgerCorrupt
     from modelspend.places import checkpoint_key
     from modelspend.store import backup
+    from modelspend.store.restore import ANOTHER
     from modelspend.store.signed_checkpoints import read_key
 
+    key = read_key(checkpoint_key(at.ledger))
     with Progress("numbers checked") as progress:
-        backup.examine(
-            file, str(file), key=read_key(checkpoint_key(at.ledger)), progress=progress.tell
-        )
+        try:
+            backup.examine(file, str(file), hint=ANOTHER, key=key, progress=progress.tell)
+        except LedgerCorrupt as error:  # of another program, or of a newer one of ours
+            raise LedgerCorrupt(error.message, ANOTHER) from None
     return backup.holding(file)
 
 

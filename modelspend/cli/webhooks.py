@@ -138,7 +138,8 @@ def dead(ctx: typer.Context, name: Only = None, limit: Limit = 50, json: Json = 
     found = _deliveries(here(ctx), name, "dead", limit)
     _show(found, json)
     if found:
-        typer.echo("Send them again: modelspend webhooks retry --all", err=True)
+        again = here(ctx).typed("modelspend webhooks retry --all")
+        typer.echo(f"Send them again: {again}", err=True)
 
 
 def _deliveries(at: Here, name: str | None, status: str | None, limit: int) -> "list[Delivery]":
@@ -191,8 +192,7 @@ def retry(
             count, more = 0, list(delivery_ids or [])
             while True:
                 if all_:
-                    dead = await store.webhooks.list(webhook=webhook, status="dead", limit=_AT_ONCE)
-                    more = [one.delivery_id for one in dead]
+                    more = list(await store.webhooks.letters(webhook, _AT_ONCE))
                 done = await store.webhooks.retry(more, at.now_ms()) if more else 0
                 count += done
                 if not (all_ and done):
@@ -205,7 +205,10 @@ def retry(
         write_json({"retried": count})
     if delivery_ids and count < len(set(delivery_ids)):
         missing = len(set(delivery_ids)) - count
-        raise NotFound(f"{missing} of these are no dead letters.", "See: modelspend webhooks dead")
+        raise NotFound(
+            f"{missing} of these are no dead letters, or of a webhook that is off or gone.",
+            "See: modelspend webhooks dead; modelspend sinks list",
+        )
     typer.echo(f"{count} dead letters are in the queue again.", err=True)
 
 

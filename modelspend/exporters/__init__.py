@@ -10,7 +10,7 @@ from modelspend.exporters import datadog, email, otlp, pagerduty, siem, slack, w
 from modelspend.exporters.channels import Channel
 from modelspend.exporters.pump import Pace, Pump, Sink
 from modelspend.settings import Settings
-from modelspend.sinks import datadog_off
+from modelspend.sinks import BY_ENVIRONMENT, datadog_off, sections, without_section
 from modelspend.store import Store
 
 Make = Callable[[Settings, Mapping[str, str], Store], Sequence[Sink]]
@@ -34,6 +34,7 @@ __all__ = [
     "Pump",
     "Sink",
     "channels_of",
+    "left_behind",
     "sinks_of",
     "turned_off",
 ]
@@ -50,21 +51,20 @@ def channels_of(settings: Settings, env: Mapping[str, str], ledger: str) -> list
     return [channel for make in makers for channel in make(settings, env, ledger)]
 
 
-def turned_off(settings: Settings, env: Mapping[str, str], known: Iterable[str] = ()) -> list[str]:
+def turned_off(settings: Settings, env: Mapping[str, str]) -> list[str]:
     """The names of sinks that somebody has turned off: they lose what happens meanwhile, so that
-    nothing of it is sent once they are on again. Of those that the ledger knows (`known`), channels
-    that have no section any more are as good as off: alerts of last month are no news."""
-    off = [f"webhook:{name}" for name, one in settings.webhooks.items() if not one.enabled]
-    alerts = settings.alerts
-    kinds = (("slack", alerts.slack), ("pagerduty", alerts.pagerduty), ("email", alerts.email))
-    for kind, named in kinds:
-        off += [f"{kind}:{name}" for name, one in named.items() if not one.enabled]
-        here = f"{kind}:"
-        off += [
-            name for name in known if name.startswith(here) and name.removeprefix(here) not in named
-        ]
+    nothing of it is sent once they are on again."""
+    off = [name for name, on in sections(settings).items() if not on]
+    off = [name for name in off if not name.startswith("siem:")]  # what happens then waits for it
     if not settings.otlp.enabled:
         off.append(otlp.NAME)
     whole = not settings.datadog.enabled or datadog_off(env)
     parts = ((datadog.LOGS, settings.datadog.logs), (datadog.METRICS, settings.datadog.metrics))
     return [*off, *(name for name, on in parts if whole or not on)]
+
+
+def left_behind(known: Iterable[str], made: Iterable[Sink], settings: Settings) -> list[str]:
+    """Which of the sinks that the ledger knows nothing asks for any more: none of them was made
+    here, and no section has that name. What is turned off the ledger does not know any more."""
+    gone = set(known) - {one.name for one in made}
+    return sorted({*without_section(gone, settings), *(gone & BY_ENVIRONMENT)})

@@ -7,9 +7,10 @@ no answer is ever in it. https://docs.datadoghq.com/api/latest/logs/ (read 2026-
 
 import asyncio
 import gzip
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, get_args
 
 from modelspend import __version__
@@ -24,7 +25,7 @@ from modelspend.money import dumps, usd
 from modelspend.receipt import Receipt
 from modelspend.settings import Datadog, Settings
 from modelspend.sink_sections import DatadogSite
-from modelspend.sinks import Wants, datadog_off
+from modelspend.sinks import Wants, datadog_off, without_section
 from modelspend.store import Store, wall_ms
 from modelspend.store.sinks import Emission, told_at
 
@@ -59,7 +60,9 @@ def sinks(settings: Settings, env: Mapping[str, str], store: Store) -> list["Log
     if section.logs:
         made.append(Logs(found, section))
     if section.metrics:
-        made.append(Metrics(found, section, store))
+        made.append(
+            Metrics(found, section, store, gone=partial(without_section, settings=settings))
+        )
     return made
 
 
@@ -274,9 +277,16 @@ class Metrics:
     most_packed = MOST_SERIES_PACKED
 
     def __init__(
-        self, to: Account, section: Datadog, store: Store, now_ms: Callable[[], int] = wall_ms
+        self,
+        to: Account,
+        section: Datadog,
+        store: Store,
+        now_ms: Callable[[], int] = wall_ms,
+        *,
+        gone: Callable[[Iterable[str]], Collection[str]] = lambda names: (),
     ) -> None:
         self._to, self._now_ms, self._intake = to, now_ms, _Intake(to, section)
+        self._gone = gone
         self._store, self._names, self._last_s = store, Names(), 0
 
     async def send(self, batch: Sequence[Emission]) -> Taken:
@@ -327,7 +337,10 @@ class Metrics:
     async def tell_gauges(self) -> None:
         """How circuits and sinks stand now. Raises NotNow."""
         circuits = await self._store.circuits.saved()
-        series = gauges_of(circuits, await self._store.sinks.rows(), self._names)
+        rows = await self._store.sinks.rows()
+        gone = self._gone([one.name for one in rows])
+        live = [one for one in rows if one.name not in gone]
+        series = gauges_of(circuits, live, self._names)
         if series:
             await self._put(series, self._now_ms() // 1000)
 

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from modelspend.errors import CheckFailed, ExportHeld
 from modelspend.record import record
+from modelspend.store.files import sync_folder
 from modelspend.store.lock import Gate
 
 DAY_MS = 86_400_000
@@ -160,16 +161,6 @@ def write_whole(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     fresh.replace(path)
     sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """The names in it are on the disk, too, where the platform can say so."""
-    with suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _stamp(ms: int) -> str:

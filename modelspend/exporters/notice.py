@@ -191,6 +191,7 @@ _GROUPS: tuple[tuple[str, Group], ...] = (
     ("caller.", "control"),
     ("drill.", "control"),
     ("model.", "control"),
+    ("sink.", "control"),
 )
 _TITLES = {
     "failover": "A call went on at another provider",
@@ -211,6 +212,7 @@ _TITLES = {
     "ledger.resumed": "The ledger takes writes again",
     "drill.started": "A drill has begun",
     "drill.ended": "A drill is over",
+    "sink.forgotten": "A sink was let go",
     "model.promoted": "A model was promoted",
 }
 _EVENT_LEVELS: Mapping[str, Level] = {

@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from modelspend import tasks
-from modelspend.errors import LedgerUnavailable, Overloaded
+from modelspend.errors import LedgerUnavailable, Overloaded, SinkInUse
 from modelspend.exporters.http import NotNow
 from modelspend.exporters.ration import Ration
 from modelspend.record import record
-from modelspend.sinks import Standing, Wants
+from modelspend.sinks import Standing, Wants, section_of
 from modelspend.store import Store
 from modelspend.store.sinks import Also, Emission, Heading, told_at
 
@@ -188,6 +188,17 @@ class Pump:
             await asyncio.wait(running, timeout=_GRACE_S)
         for line in lines:
             await line.sink.close()
+
+    async def let_go(self, name: str) -> Standing | None:
+        """Forget one that does not run, and what waits for it; None where nobody knows it. Raises
+        SinkInUse."""
+        async with self._changing:
+            if name in self._lines:
+                raise SinkInUse(
+                    f"{name} is in use: {section_of(name)} asks for it.",
+                    "Take that out first, then: modelspend reload",
+                )
+            return await self._store.sinks.let_go(name, self._now_ms())
 
     async def standings(self) -> list[Standing]:
         """Of every sink that runs: sent + dropped + queued is what was emitted for it."""

@@ -16,7 +16,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from modelspend.exporters.folder import DAY_MS, sync_folder, write_whole
+from modelspend.exporters.folder import DAY_MS, write_whole
+from modelspend.store.files import sync_folder
 from modelspend.store.lock import Gate
 
 _MOST_REMEMBERED = 1_000

@@ -18,7 +18,7 @@ from aiohttp import web
 from modelspend import tasks
 from modelspend.catalog.prices import PriceBook
 from modelspend.errors import ConfigInvalid, ModelspendError
-from modelspend.exporters import Pump, Sink, sinks_of, turned_off
+from modelspend.exporters import Pump, Sink, sinks_of
 from modelspend.gateway.assembly import assemble, reassemble
 from modelspend.gateway.models import Models
 from modelspend.server import (
@@ -35,6 +35,7 @@ from modelspend.server import (
     replay,
     reports,
     runs,
+    sinks,
     sla,
 )
 from modelspend.server.chat import served
@@ -95,6 +96,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/kill", control.guarded(kills.kill)),
     ("POST", "/v1/runs", control.guarded(runs.open_run)),
     ("DELETE", "/v1/runs/{run_id}", control.guarded(runs.close_run)),
+    ("DELETE", "/v1/sinks", control.guarded(sinks.forget)),
 )
 
 
@@ -137,9 +139,8 @@ async def build(started: Started, store: Store) -> web.Application:
     app[events.FEED] = events.Feed(store)
     drills.keep_ends(app[LIVE], store)
     app[RELOAD] = _reloading(app, started)
-    sinks = sinks_of(settings, started.env, store)
-    off = turned_off(settings, started.env, await _known_sinks(store))
-    app.cleanup_ctx.extend((_upstream, _background(prices), _pumping(sinks, off)))
+    made = sinks_of(settings, started.env, store)
+    app.cleanup_ctx.extend((_upstream, _background(prices), _pumping(made, started.env)))
     app.on_shutdown.append(_drain)
     return app
 
@@ -211,16 +212,11 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
             "The address or the ledger changed, which takes a restart.",
             "Restart `modelspend serve`.",
         )
-    sinks = sinks_of(settings, started.env, app[STORE])
+    made = sinks_of(settings, started.env, app[STORE])
     live.assembly = await reassemble(live.assembly, settings, started.env)
     live.settings = settings
-    known = await _known_sinks(app[STORE])
-    await live.pump.start(sinks, turned_off(settings, started.env, known))
+    await sinks.start(live, app[STORE], started.env, made)
     return list(loaded.notes)
-
-
-async def _known_sinks(store: Store) -> list[str]:
-    return [one.name for one in await store.sinks.rows()]
 
 
 async def _upstream(app: web.Application) -> AsyncIterator[None]:
@@ -229,10 +225,10 @@ async def _upstream(app: web.Application) -> AsyncIterator[None]:
 
 
 def _pumping(
-    sinks: Sequence[Sink], off: Sequence[str]
+    made: Sequence[Sink], env: Mapping[str, str]
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     async def run(app: web.Application) -> AsyncIterator[None]:
-        await app[LIVE].pump.start(sinks, off)
+        await sinks.start(app[LIVE], app[STORE], env, made)
         yield
         await app[LIVE].pump.end()
 

@@ -61,6 +61,7 @@ async def status(request: web.Request) -> object:
         "rejected": live.rejected,
         "drills": [drill.to_json() for drill in gateway.attempts.faults],
         "sinks": [one.to_json() for one in await live.pump.standings()],
+        "sinks_left_behind": live.left_behind,
     }
 
 

@@ -32,6 +32,7 @@ class Live:
     pid: int
     started_at_ms: int
     url: str = ""
+    left_behind: list[str] = field(default_factory=list)
     rejected: dict[str, int] = field(default_factory=dict)
     writing: set[StallWatch] = field(default_factory=set)
 

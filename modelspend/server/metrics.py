@@ -10,12 +10,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from aiohttp import web
 
 from modelspend import __version__
 from modelspend.breaker import Phase
-from modelspend.circuits import Saved
+from modelspend.circuits import View
 from modelspend.money import usd_text
 from modelspend.reports.budgets import standing
 from modelspend.reports.table import Asked
@@ -108,6 +109,10 @@ class Meters:
         took.add((provider,), tally.took, tally.took_ms)
         began.add((provider,), tally.began, tally.began_ms)
 
+    def knows(self, model: str) -> bool:
+        """Whether a model has a name here; one that nobody answers for gets none."""
+        return model in self._models.known
+
     def lines(self) -> Iterator[str]:
         """Counters and histograms as text."""
         for name, (said, told) in _COUNTERS.items():
@@ -159,7 +164,8 @@ class _Histogram:
                 below += count
                 yield "_bucket", (*labels, ("le", f"{bound / 1000:g}")), below
             yield "_bucket", (*labels, ("le", "+Inf")), sum(counts)
-            yield "_sum", labels, f"{self._sums[labels] / 1000:g}"
+            seconds, ms = divmod(self._sums[labels], 1000)
+            yield "_sum", labels, f"{seconds}.{ms:03d}"
             yield "_count", labels, sum(counts)
 
 
@@ -191,7 +197,7 @@ async def metrics(request: web.Request) -> web.StreamResponse:
     lines = [
         *meters.lines(),
         *_process(live.gateway.in_flight, store.healthy, live.rejected),
-        *_circuits(await store.circuits.saved()),
+        *_circuits(live.circuits.views(perf_counter()), meters),
         *await _budgets(store, asked),
         *_sinks(await live.pump.standings()),
     ]
@@ -211,15 +217,19 @@ def _process(in_flight: int, healthy: bool, rejected: Mapping[str, int]) -> Iter
     yield from family("modelspend_rejected_total", "counter", "Turned away at the door.", turned)
 
 
-def _circuits(saved: Iterable[Saved]) -> Iterator[str]:
+def _circuits(views: Iterable[View], meters: Meters) -> Iterator[str]:
+    """Those that are not closed, whoever they are; a closed one once its model has answered."""
     worst: dict[Labels, int] = {}
-    for one in saved:
+    for one in views:
         provider, model, _ = one.circuit
-        labels = (("provider", provider), ("model", model))
-        worst[labels] = max(worst.get(labels, 0), _STATES[one.phase])
+        state = _STATES[one.phase]
+        if state or meters.knows(model):
+            labels = (("provider", provider), ("model", model))
+            worst[labels] = max(worst.get(labels, 0), state)
     said = "0 closed, 1 half open, 2 open; the worst of its keys."
-    samples: list[Sample] = [("", labels, state) for labels, state in sorted(worst.items())]
-    yield from family("modelspend_circuit_state", "gauge", said, samples[: 2 * MOST_MODELS])
+    first = sorted(worst.items(), key=lambda item: -item[1])[: 2 * MOST_MODELS]
+    samples: list[Sample] = [("", labels, state) for labels, state in sorted(first)]
+    yield from family("modelspend_circuit_state", "gauge", said, samples)
 
 
 async def _budgets(store: Store, asked: Asked) -> list[str]:

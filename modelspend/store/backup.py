@@ -5,15 +5,14 @@ for and never kept waiting, and what it commits meanwhile is not in the copy. It
 its name and takes that name when it is whole, checked and on the disk.
 """
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelspend.errors import CheckFailed, LedgerUnavailable, ModelspendError, Usage
+from modelspend.errors import BadPath, CheckFailed, LedgerUnavailable, ModelspendError, Usage
 from modelspend.places import checkpoint_key
 from modelspend.receipt_json import iso
 from modelspend.store import files, verify
@@ -64,14 +63,17 @@ def make(
 ) -> Holding:
     """Copy the ledger to a file and check every page and every link of the copy.
 
-    Raises Usage when the file is there already, CheckFailed when the copy is not sound (then there
-    is no file), LedgerUnavailable when it cannot be written.
+    Raises Usage when the file is there already, BadPath when there can be none of that name,
+    CheckFailed when the copy is not sound (then there is no file), LedgerUnavailable when its disk
+    does not take it.
     """
-    _refuse_names(ledger, file, overwrite=overwrite)
+    with _fit(file):
+        _refuse_names(ledger, file, overwrite=overwrite)
     with _written_aside(file) as part:
         copy(ledger, part, progress)
         _mark(part, now_ms)
-        examine(part, "The copy", key=read_key(checkpoint_key(ledger)), progress=progress)
+        examine(part, "The copy", key=read_key(checkpoint_key(ledger)), progress=progress,
+                hint="See what is wrong with the ledger: modelspend verify")  # fmt: skip
     return holding(file)
 
 
@@ -84,13 +86,17 @@ def copy(source: Path, target: Path, progress: Progress = quiet) -> None:
     try:
         _copy(reading, target, _gently(progress))
     except sqlite3.OperationalError as error:
-        raise LedgerUnavailable(
-            f"{target.parent} did not take the copy: {error}.", "Free space there, or name another."
-        ) from error
+        raise _not_taken(target.parent, str(error)) from error
     except files.Unreadable as error:
         raise _unsound(source, error) from error
     finally:
         reading.close()
+
+
+def _not_taken(folder: Path, why: str) -> LedgerUnavailable:
+    return LedgerUnavailable(
+        f"{folder} did not take the copy: {why}.", "Free space there, or name another."
+    )
 
 
 def _unsound(source: Path, error: Exception) -> CheckFailed:
@@ -127,14 +133,17 @@ def _gently(progress: Progress) -> Callable[[int, int, int], None]:
 
 
 def examine(
-    file: Path, called: str, *, key: bytes | None = None, progress: Progress = quiet
+    file: Path, called: str, *, hint: str, key: bytes | None = None, progress: Progress = quiet
 ) -> None:
-    """Look at every page and every link of a file. Raises CheckFailed at what is not as written."""
+    """Look at every page and every link of a file. Raises CheckFailed at what is not as written;
+    `hint` says what to do then."""
     try:
         conn = files.connect_reader(file)
         try:
             found = [f"the file: {one}" for one in files.problems(conn, *_EVERY_PAGE) or ()]
-            if not found and version(conn) >= _CHAIN_KNOWN:
+            if not found and not version(conn):
+                found = ["the file: there is no ledger in it"]
+            elif not found and version(conn) >= _CHAIN_KNOWN:
                 found = _chain(conn, key, progress)
         finally:
             conn.close()
@@ -142,10 +151,7 @@ def examine(
         found = [f"the file: {error}"]
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise CheckFailed(
-            f"{called} is not sound, so nothing was changed: {found[0]}{more}.",
-            "See what is wrong with the ledger: modelspend verify",
-        )
+        raise CheckFailed(f"{called} is not sound, so nothing was changed: {found[0]}{more}.", hint)
 
 
 _EVERY_PAGE = ("integrity_check", _FULL_S)
@@ -238,9 +244,11 @@ def _written_aside(file: Path) -> Iterator[Path]:
     It is held while it is written, so what another process left behind when it died is written
     over, and what another process is writing is not.
     """
-    files.make_folder(file.parent)
     part = file.with_name(f".{file.name}.part")
-    with SideLock(part) as held:
+    with ExitStack() as stack:
+        with _fit(file):
+            files.make_folder(file.parent)
+            held = stack.enter_context(SideLock(part))
         if not held.taken:
             raise LedgerUnavailable(f"Another backup is being written to {file}.", "Wait for it.")
         held.empty()
@@ -248,18 +256,25 @@ def _written_aside(file: Path) -> Iterator[Path]:
             yield part
             held.sync()
             part.replace(file)
+            files.sync_folder(file.parent)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise _not_taken(file.parent, error.strerror or type(error).__name__) from error
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-    sync_folder(file.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """What names were given in it outlives a power cut, where the system can do that."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
+@contextmanager
+def _fit(file: Path) -> Iterator[None]:
+    """What keeps a file of that name from being there is a BadPath."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        yield
+    except OSError as error:
+        why = f"{file.parent}: {error.strerror or type(error).__name__}"
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            why = f"{next(one for one in file.parents if one.exists())} is no folder"
+        raise BadPath(
+            f"{file} cannot be written: {why}.",
+            "Name a file in a folder that you may write to.",
+        ) from error

@@ -4,6 +4,7 @@ Hides pragmas and file modes. A reader would not guess why nothing here calls `o
 closing any descriptor of the file drops the locks that SQLite holds on it in this process.
 """
 
+import errno
 import os
 import sqlite3
 import stat
@@ -25,6 +26,7 @@ Durability = Literal["full", "normal"]
 BUSY_TIMEOUT_MS = 250
 WAL_LIMIT = 64 * 1024 * 1024
 _CHECK_OPCODES = 20_000  # how often a bounded check looks at the time
+_NO_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS})
 _NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "afs", "ceph"})
 
 
@@ -43,6 +45,25 @@ def make_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True, mode=0o700)
         folder.chmod(0o700)
+
+
+def sync_folder(folder: Path) -> None:
+    """What names were given in it outlives a power cut; where a file system cannot do that, or the
+    folder may be written and not read, nothing better can be had. Raises OSError when its disk
+    fails: what was just named there may be gone after a power cut."""
+    if os.name == "nt":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(handle)
 
 
 def family(path: Path) -> tuple[Path, ...]:

@@ -84,20 +84,26 @@ def _bring_in(ledger: Path, file: Path, now_ms: int, progress: Progress) -> Rest
             for left in files.family(part)[1:]:
                 left.unlink(missing_ok=True)
             backup.copy(file, part, progress)
-            backup.examine(part, str(file), key=read_key(checkpoint_key(ledger)), progress=progress)
+            key = read_key(checkpoint_key(ledger))
+            backup.examine(part, str(file), hint=ANOTHER, key=key, progress=progress)
             told = replace(backup.holding(part), path=file)
             done = _prepare(ledger, part, told, now_ms)
             held.sync()
             part.rename(incoming(ledger))
-        backup.sync_folder(ledger.parent)
+        files.sync_folder(ledger.parent)
     finally:
         for left in files.family(part):
             left.unlink(missing_ok=True)
     return done
 
 
+ANOTHER = "Name another backup; the ledger is as it was."
+
+
 def refuse_names(ledger: Path, file: Path) -> None:
     """Raises NotFound or Usage for what is no file to restore from."""
+    if file.is_dir():
+        raise Usage(f"{file} is a folder.", "Name a backup in it.")
     if not file.is_file():
         raise NotFound(f"There is no file {file}.", "Make a backup: modelspend backup FILE")
     if ledger.exists() and ledger.samefile(file):
@@ -121,7 +127,7 @@ def finish(ledger: Path) -> Path | None:
     there = ledger.exists()
     aside = files.set_aside(ledger, new.stat().st_mtime_ns // 1_000_000, "replaced")
     new.rename(ledger)
-    backup.sync_folder(ledger.parent)
+    files.sync_folder(ledger.parent)
     return aside if there or aside.exists() else None
 
 

@@ -5,19 +5,20 @@ looks through more than `_SCAN` numbers, so a sink that wants little holds up no
 """
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from modelspend.events import Event
 from modelspend.sinks import RECEIPT, Standing, Wants
 from modelspend.store.book import Book
-from modelspend.store.events import conditions, select
+from modelspend.store.events import conditions, select, write_event
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Stored, load
 from modelspend.store.writer import Writer, needed
 
 _SCAN = 20_000
+_DELETED = 500
 
 Emission = Event | Stored
 """One thing to tell; both have a `seq`."""
@@ -87,15 +88,19 @@ class Sinks:
                 return count, after
 
     async def enrol(self, name: str, wants: Wants) -> Standing:
-        """Where a sink goes on; a new one begins with what happens from now on."""
+        """Where a sink goes on; a new one begins with what happens from now on. Dead letters of
+        an earlier one of its name are its own: they may be given back to it."""
 
         def put(book: Book) -> Standing:
             last = _last(book.conn)
+            letters = 0
+            if not book.execute("SELECT 1 FROM sinks WHERE name = ?", (name,)).fetchone():
+                (letters,) = book.execute(_LETTERS, (_webhook(name),)).fetchone()
             book.execute(
-                f"INSERT INTO sinks (name, {_WANTS}, started, cursor)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+                f"INSERT INTO sinks (name, {_WANTS}, started, cursor, dropped)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
                 + ", ".join(f"{column} = excluded.{column}" for column in _WANTS.split(", ")),
-                (name, *_wants_row(wants), last, last),
+                (name, *_wants_row(wants), last, last, letters),
             )
             row = book.execute(f"{_SELECT} WHERE name = ?", (name,)).fetchone()
             return _standing(*row)[0]
@@ -110,6 +115,28 @@ class Sinks:
                 book.execute("DELETE FROM sinks WHERE name = ? AND filed = 0", (name,))
 
         await needed(self._writer).later(put)
+
+    async def let_go(self, name: str, at_ms: int) -> Standing | None:
+        """Forget where a sink was and what waits for it, and tell of that; how it stood, or None
+        where it is not known. Its dead letters stay as long as others do."""
+        found = await self.standings(at_ms, (name,))
+        if not found:
+            return None
+        writer, deleted = needed(self._writer), _DELETED
+        while deleted == _DELETED:
+            deleted = await writer.later(lambda book: _drop_filed(book, name))
+        told = Event(
+            kind="sink.forgotten",
+            at_ms=at_ms,
+            data={"sink": name, "waited": found[0].queued, "sent": found[0].sent},
+        )
+
+        def put(book: Book) -> None:
+            if book.execute("DELETE FROM sinks WHERE name = ?", (name,)).rowcount:
+                write_event(book, told)
+
+        await writer.do(put)
+        return found[0]
 
     async def advance(
         self,
@@ -149,11 +176,13 @@ class Sinks:
     async def _rows(self) -> list[tuple[Any, ...]]:
         return await self._readers.ask(lambda conn: conn.execute(_SELECT).fetchall())
 
-    async def standings(self, now_ms: int) -> list[Standing]:
-        """Every sink that the ledger knows of, with what waits for it."""
+    async def standings(self, now_ms: int, names: Collection[str] | None = None) -> list[Standing]:
+        """Every sink that the ledger knows of, or some, with what waits for it."""
         found = []
         for row in await self._rows():
             standing, wants = _standing(*row)
+            if names is not None and standing.name not in names:
+                continue
             waiting, _ = await self.count(standing.cursor, None, wants)
             lag = await self.lag_ms(standing, wants, now_ms) if waiting or standing.filed else None
             found.append(replace(standing, queued=waiting + standing.filed, lag_ms=lag))
@@ -164,13 +193,14 @@ class Sinks:
         first = await self.headings(standing.cursor, 1, wants)
         ages = [now_ms - one.at_ms for one in first.headings]
         if standing.filed:
-            webhook = standing.name.removeprefix("webhook:")
+            webhook = _webhook(standing.name)
             oldest = await self._readers.ask(lambda conn: _first(conn, _OLDEST, webhook))
             ages += [] if oldest is None else [now_ms - oldest]
         return max(ages, default=None)
 
 
 _OLDEST = "SELECT min(created_at) FROM webhook_deliveries WHERE webhook = ? AND due_at IS NOT NULL"
+_LETTERS = "SELECT count(*) FROM webhook_dead_letters WHERE webhook = ?"
 _WANTS = "kinds, tenant, receipts, levels, rules"
 _SELECT = (
     f"SELECT name, cursor, sent, dropped, filed, sent_at, error, error_at, {_WANTS} FROM sinks"
@@ -188,6 +218,21 @@ def settle(book: Book, name: str, *, sent: int = 0, dropped: int = 0, filed: int
         "UPDATE sinks SET sent = sent + ?, dropped = dropped + ?, filed = filed + ? WHERE name = ?",
         (sent, dropped, filed, name),
     )
+
+
+def _webhook(sink: str) -> str:
+    return sink.removeprefix("webhook:") if sink.startswith("webhook:") else ""
+
+
+def _drop_filed(book: Book, name: str) -> int:
+    """Some of the deliveries that have not come to their end."""
+    gone = book.execute(
+        "DELETE FROM webhook_deliveries WHERE delivery_id IN (SELECT delivery_id"
+        " FROM webhook_deliveries WHERE webhook = ? AND due_at IS NOT NULL LIMIT ?)",
+        (_webhook(name), _DELETED),
+    ).rowcount
+    settle(book, name, filed=-gone)
+    return gone
 
 
 def _fail(book: Book, name: str, error: str, at_ms: int) -> None:

@@ -172,6 +172,16 @@ class Webhooks:
             ]
         )
 
+    async def letters(self, webhook: str | None, limit: int) -> tuple[str, ...]:
+        """The ids of dead letters that can be given back."""
+        query = (
+            "SELECT delivery_id FROM webhook_dead_letters"
+            f" WHERE (? IS NULL OR webhook = ?) AND {_KNOWN} LIMIT ?"
+        )
+        return await self._readers.ask(
+            lambda conn: tuple(row[0] for row in conn.execute(query, (webhook, webhook, limit)))
+        )
+
     async def letter(self, delivery_id: str) -> bytes | None:
         """The bytes of a dead letter."""
         row = await self._readers.ask(
@@ -182,13 +192,15 @@ class Webhooks:
         return None if row is None else bytes(row[0])
 
     async def retry(self, delivery_ids: Sequence[str], now_ms: int) -> int:
-        """Dead letters become deliveries again, due at once; how many there were."""
+        """Dead letters become deliveries again, due at once; how many there were. One of a webhook
+        that is not known stays: nobody would ever send it."""
 
         def put(book: Book) -> int:
             revived = 0
             for delivery_id in delivery_ids:
                 row = book.execute(
-                    "DELETE FROM webhook_dead_letters WHERE delivery_id = ? RETURNING webhook",
+                    "DELETE FROM webhook_dead_letters WHERE delivery_id = ?"
+                    f" AND {_KNOWN} RETURNING webhook",
                     (delivery_id,),
                 ).fetchone()
                 if row is None:
@@ -209,6 +221,9 @@ class Webhooks:
         before_ms, deleted = now_ms - KEPT_MS, _DELETED
         while deleted == _DELETED:
             deleted = await needed(self._writer).later(lambda book: _expire(book, before_ms))
+
+
+_KNOWN = "EXISTS (SELECT 1 FROM sinks WHERE name = 'webhook:' || webhook)"
 
 
 def filing(deliveries: Sequence[Delivery]) -> Also:

@@ -50,6 +50,19 @@ allow_private = true
 url = "{url}"
 allow_private = true
 
+[siem.http]
+to = "{url}"
+allow_private = true
+
+[siem.syslog]
+to = "tcp://127.0.0.1:{port}"
+format = "cef"
+allow_private = true
+
+[siem.file]
+to = "{folder}/siem.jsonl"
+format = "ocsf"
+
 [alerts.slack.all]
 url_env = "BLACK_HOLE"
 allow_private = true
@@ -109,7 +122,7 @@ class Bench:
         config, ledger = home / "config.toml", home / "ledger.db"
         config.write_text(
             CONFIG.format(ledger=ledger, bodies=bodies, upstream=self.upstream.url, model=MODEL)
-            + (SINKS.format(url=black_hole, port=urlsplit(black_hole).port) if black_hole else "")
+            + (_sinks(black_hole, home) if black_hole else "")
         )
         command = [sys.executable, "-m", "modelspend", "serve", "--config", str(config)]
         key = "k" * 32
@@ -147,6 +160,10 @@ class Bench:
         """How the upstream paces its streams from now on."""
         address = f"{self.upstream.url}/_set?first_ms={first_ms}&gap_ms={gap_ms}"
         urllib.request.urlopen(address, timeout=5).close()
+
+
+def _sinks(black_hole: str, folder: Path) -> str:
+    return SINKS.format(url=black_hole, port=urlsplit(black_hole).port, folder=folder)
 
 
 @contextmanager

@@ -218,6 +218,28 @@ async def test_reload_reads_the_configuration_again_or_leaves_the_old_one(
     assert json.loads((await run("status", "--json"))[1])["mode"] == "shadow"
 
 
+async def test_a_sink_is_forgotten_by_the_sidecar_once_nothing_asks_for_it(
+    run: Run, config: Path
+) -> None:
+    plain = config.read_text()
+    config.write_text(plain + '[siem.soc]\nto = "/var/none/x.jsonl"\n')
+    await url_of(run)
+    code, out, _ = await run("sinks", "list", "--json")
+    assert [(one["name"], one["state"]) for one in json.loads(out)] == [("siem:soc", "on")]
+    code, _, err = await run("sinks", "forget", "siem:soc", "--yes", "--json")
+    assert (code, json.loads(err)["error"]["code"]) == (1, "sink_in_use")
+    config.write_text(plain)
+    assert (await run("reload"))[0] == 0
+    code, out, _ = await run("sinks", "list", "--json")
+    assert [(one["name"], one["state"]) for one in json.loads(out)] == [("siem:soc", "left behind")]
+    code, out, err = await run("sinks", "forget", "siem:soc", "--yes")
+    assert (code, out) == (0, "siem:soc is forgotten; 0 waited for it.\n"), err
+    assert json.loads((await run("sinks", "list", "--json"))[1]) == []
+    events = json.loads((await run("events", "--type", "sink.forgotten", "--json"))[1])
+    assert [one["data"]["sink"] for one in events] == ["siem:soc"]
+    assert json.loads((await run("status", "--json"))[1])["sinks_left_behind"] == []
+
+
 async def test_a_log_line_is_one_json_object_when_that_is_asked_for(
     run: Run, config: Path, ledger: Path
 ) -> None:
@@ -347,7 +369,7 @@ async def test_restore_says_what_it_would_do_until_it_is_told_to(
     assert (await run("backup", str(file)))[0] == 0
     code, out, err = await run("restore", str(file))
     assert (code, out) == (2, "")
-    assert f"modelspend restore {file} --yes" in err
+    assert f"restore {file} --yes" in err
     assert json.loads((await run("status", "--json"))[1])["url"] == url
     assert (await verified(run))["breaks"] == []
 

@@ -6,8 +6,6 @@ one.
 
 import asyncio
 import socket
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import aiohttp
 import pytest
@@ -19,6 +17,7 @@ from modelspend.exporters.http import Door, NotNow
 from modelspend.exporters.wire import Wire, address
 from tests.fakes.receiver import receiver
 from tests.fakes.sink import far_end, status
+from tests.loops import Threads
 
 SPELLINGS = [
     "127.0.0.1",
@@ -252,20 +251,10 @@ async def test_a_name_is_asked_for_off_the_event_loop() -> None:
             await waiting
 
 
-class _Threads(ThreadPoolExecutor):
-    """Those of an event loop, and how often one was asked for."""
-
-    asked = 0
-
-    def submit(self, *args: Any, **named: Any) -> Any:
-        self.asked += 1
-        return super().submit(*args, **named)
-
-
 async def test_the_name_of_a_sink_is_looked_up_where_no_call_waits_behind_it() -> None:
     """uvloop looks up two names at a time: two sinks whose names are answered late had a call wait
     for as long. A loop without uvloop takes a thread of its own pool for it."""
-    threads = _Threads(max_workers=1)
+    threads = Threads(max_workers=1)
     asyncio.get_running_loop().set_default_executor(threads)
     async with far_end() as far, receiver() as syslog:
         port = far.url.rpartition(":")[2]

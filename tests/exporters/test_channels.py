@@ -12,8 +12,9 @@ from modelspend.exporters.slack import channel as slack
 from modelspend.settings import Email, PagerDuty, Settings, Slack
 from modelspend.store import Store
 from tests.exporters.alerting import ended, telling, told
+from tests.exporters.emitting import until
 from tests.exporters.test_slack import slack as slack_at
-from tests.fakes.sink import far_end
+from tests.fakes.sink import Far, far_end
 
 
 @pytest.mark.parametrize(
@@ -53,29 +54,33 @@ async def test_a_channel_hears_of_the_level_the_rules_and_the_tenant_that_it_nam
         assert (f"of tenant {name}".encode() in body) is (name != "all")
 
 
-async def test_a_channel_that_was_taken_out_hears_nothing_of_the_time_it_was_away(
+async def test_a_channel_that_was_taken_out_goes_on_and_one_that_was_off_begins_anew(
     store: Store,
 ) -> None:
-    """Renamed, and named again as before: it would say again what the other name has said."""
-    with_it = Settings.model_validate({"alerts": {"slack": {"ops": {"url_env": "HOOK"}}}})
-    async with far_end() as far:
+    off = Settings.model_validate(
+        {"alerts": {"slack": {"ops": {"url_env": "HOOK", "enabled": False}}}}
+    )
+    for settings, heard in ((Settings(), [b"meanwhile", b"afterwards"]), (off, [b"afterwards"])):
+        async with far_end() as far:
+            async with telling(store, slack_at(far)):
+                pass
+            async with telling(store) as pump:
+                await pump.start([], turned_off(settings, {}))
+                store.events.tell(told(name="meanwhile"))
+                await store.circuits.obeyed([])
+            one = slack_at(far)
+            one.most = 1
+            async with telling(store, one) as pump:
+                store.events.tell(told(name="afterwards"))
+                await until(lambda far=far, heard=heard: reached(far, len(heard)))  # type: ignore[misc]
+                await ended(pump, 1)
+        assert [word in body for word, (_, body) in zip(heard, far.got, strict=True)] == [
+            True
+        ] * len(heard)
 
-        async def named(settings: Settings) -> list[str]:
-            known = [one.name for one in await store.sinks.rows()]
-            return turned_off(settings, {}, known)
 
-        async with telling(store, slack_at(far)):
-            pass
-        assert await named(with_it) == []
-        assert await named(Settings()) == ["slack:ops"]
-        async with telling(store) as pump:
-            await pump.start([], await named(Settings()))
-            store.events.tell(told(name="meanwhile"))
-            await store.circuits.obeyed([])
-        async with telling(store, slack_at(far)) as pump:
-            store.events.tell(told(name="afterwards"))
-            await ended(pump, 1)
-    assert [b"afterwards" in body for _, body in far.got] == [True]
+async def reached(far: Far, count: int) -> bool:
+    return len(far.got) >= count
 
 
 def private() -> list[Channel]:

@@ -42,7 +42,7 @@ from modelspend.exporters.datadog_metrics import (
 )
 from modelspend.server.keys import LIVE
 from modelspend.settings import Datadog, Settings
-from modelspend.sinks import Standing
+from modelspend.sinks import Standing, Wants
 from modelspend.store import Bodies, Store, Stored
 from tests.exporters.alerting import told
 from tests.exporters.emitting import now_ms, until
@@ -213,6 +213,7 @@ async def test_no_two_batches_are_said_to_be_of_one_second(store: Store, traffic
 
 
 async def test_how_circuits_and_sinks_stand_is_told(store: Store) -> None:
+    await store.sinks.enrol("webhook:left-behind", Wants())
     moved = Moved(Phase.CLOSED, Phase.OPEN, "consecutive", None, 15.0, 1)
     store.circuits.moved(Transition(circuit=CircuitKey("openai", "gpt-4.1"), moved=moved), now_ms())
     await store.circuits.obeyed([])
@@ -226,6 +227,8 @@ async def test_how_circuits_and_sinks_stand_is_told(store: Store) -> None:
     values = {each["metric"]: each["points"][0]["value"] for each in body["series"]}
     assert values == {"modelspend.circuit.state": 2.0, "modelspend.sink.dropped": 0.0}
     assert {"provider:openai", "model:gpt-4.1"} <= set(body["series"][0]["tags"])
+    tags = [tag for each in body["series"] for tag in each["tags"] if tag.startswith("sink:")]
+    assert tags == [f"sink:{METRICS}"]
 
 
 async def test_tags_have_a_bound_over_all_that_is_ever_said(store: Store, traffic: Traffic) -> None:

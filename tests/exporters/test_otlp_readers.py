@@ -11,16 +11,13 @@ The last two are heavy servers, each in a virtual environment of its own, and ru
 import asyncio
 import json
 import os
-import signal
-import socket
 import subprocess
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from opentelemetry.propagate import inject
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -31,10 +28,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from modelspend.exporters.spans import spans_of
 from modelspend.receipt import Receipt
 from modelspend.simulator import Simulator
+from tests.fakes.foreign import free_port, server
 from tests.fakes.sidecar import Sidecar, sidecar_for
 from tests.fakes.sink import far_end
-
-READY_S = 180
 
 
 class App:
@@ -112,42 +108,6 @@ def environment(name: str) -> Path:
     if not folder:
         pytest.skip(f"set {name} to a virtual environment that has it")
     return Path(folder).absolute()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@asynccontextmanager
-async def server(
-    folder: Path, *command: str, ready: str, env: Mapping[str, str]
-) -> AsyncIterator[aiohttp.ClientSession]:
-    """A server of its own group of processes, from when it answers until the block ends."""
-    folder.mkdir()
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, **env, "HOME": str(folder)},
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    try:
-        async with aiohttp.ClientSession() as client:
-            async with asyncio.timeout(READY_S):
-                while not await answers(client, ready):
-                    assert process.poll() is None, (folder / "log").read_text()[-2000:]
-                    await asyncio.sleep(0.2)
-            yield client
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-async def answers(client: aiohttp.ClientSession, url: str) -> bool:
-    with suppress(aiohttp.ClientError):
-        async with client.get(url) as answer:
-            return answer.status == 200
-    return False
 
 
 def flat(shape: Mapping[str, Any], before: str = "") -> dict[str, Any]:

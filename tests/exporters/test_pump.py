@@ -1,16 +1,20 @@
 """The pump: each emission is sent, dropped or queued, whatever the far end does."""
 
+import ast
 import asyncio
+import tomllib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelspend import tasks
-from modelspend.exporters import Pace, Pump
+from modelspend.exporters import EXPORTERS, Pace, Pump, siem
 from modelspend.exporters.http import Door, NotNow
 from modelspend.exporters.pump import Taken
 from modelspend.exporters.ration import Ration
+from modelspend.settings import Settings
 from modelspend.sinks import Standing, Wants
 from modelspend.store import Store
 from modelspend.store.sinks import Emission
@@ -335,3 +339,24 @@ async def test_without_a_sink_there_is_no_task(store: Store) -> None:
     await pump.start([])
     assert tasks.running() == before
     assert await pump.standings() == []
+
+
+async def test_the_benchmark_of_sinks_turns_on_one_of_every_kind(
+    store: Store, tmp_path: Path
+) -> None:
+    source = (Path(__file__).parents[1] / "bench" / "targets.py").read_text("utf-8")
+    (text,) = (
+        ast.literal_eval(node.value)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SINKS"
+    )
+    url, key = "http://127.0.0.1:9", "k" * 32
+    tree = tomllib.loads(text.format(url=url, port=9, folder=tmp_path))
+    env = {"BLACK_HOLE": url, "KEY": key, "DD_API_KEY": key}
+    settings = Settings.model_validate(tree)
+    made = {name: make(settings, env, store) for name, make in EXPORTERS}
+    assert [name for name, sinks in made.items() if not sinks] == []
+    ways = {type(one._way) for one in made["siem"] if isinstance(one, siem.SiemSink)}
+    assert len(ways) == 3  # a file, HTTP, syslog
+    for one in (each for sinks in made.values() for each in sinks):
+        await one.close()

@@ -12,7 +12,6 @@ import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +46,7 @@ from tests.exporters.test_addresses import SPELLINGS
 from tests.fakes.receiver import Receiver, datagrams, receiver
 from tests.fakes.sidecar import sidecar_for
 from tests.fakes.sink import far_end, status
+from tests.loops import Threads
 from tests.store.synthetic import Traffic
 
 QUICK = Pace(first_s=0.01, most_s=0.05)
@@ -83,16 +83,6 @@ def sequence(line: bytes) -> int:
     return int(json.loads(line)["event"]["sequence"])
 
 
-class _Threads(ThreadPoolExecutor):
-    """Those of an event loop, and how often one was asked for."""
-
-    asked = 0
-
-    def submit(self, *args: Any, **named: Any) -> Any:
-        self.asked += 1
-        return super().submit(*args, **named)
-
-
 class _Carried:
     """A way that keeps what it was given."""
 
@@ -109,7 +99,7 @@ class _Carried:
 @pytest.mark.parametrize("format", ["cef", "ecs", "ocsf"])
 async def test_no_thread_says_a_batch_for_it_would_hold_up_the_loop(format: str) -> None:
     """A hundred in a thread stopped the loop for 2 to 5 ms, all of them at once."""
-    threads, way = _Threads(max_workers=1), _Carried()
+    threads, way = Threads(max_workers=1), _Carried()
     asyncio.get_running_loop().set_default_executor(threads)
     section = Siem.model_validate({"to": "/var/log/siem", "format": format})
     batch = [stored(one, n) for n, one in enumerate(Traffic().receipts(20), 1)]

@@ -50,7 +50,7 @@ KINDS = (
     "budget.overrun", "budget.threshold", "caller.lifted", "caller.runaway", "caller.stopped",
     "circuit.half_open", "circuit.open", "circuit.recovered", "drill.ended", "drill.started",
     "failover", "ledger.gap", "ledger.recovered", "ledger.resumed", "model.promoted",
-    "provider.health", "routing.decision", "something.new",
+    "provider.health", "routing.decision", "sink.forgotten", "something.new",
 )  # fmt: skip
 
 

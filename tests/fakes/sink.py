@@ -41,6 +41,9 @@ class Far:
                 async with self._news:
                     self._news.notify_all()
                 await self._say(head, body, writer)
+        except asyncio.LimitOverrunError:  # no HTTP, such as syslog: taken, and nothing is said
+            while await reader.read(65_536):
+                pass
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

@@ -120,6 +120,39 @@ async def test_sinks_and_budgets_show_where_they_stand(
             assert (one["name"], one["queued"], one["dropped"]) == ("webhook:ops", 1, 0)
 
 
+async def test_a_circuit_is_shown_while_it_is_closed_and_when_it_is_not(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    name = "modelspend_circuit_state"
+    circuits = {"consecutive": 2}
+    async with sidecar_for(tmp_path, simulator.url, circuits=circuits) as sidecar:
+        await call(sidecar)
+        await call(sidecar, model="sim/sim-404")  # nobody answers for it: it gets no series
+        await call(sidecar, model="sim/sim-500")
+        _, found = await scraped(sidecar)
+        assert at(found, name, provider="sim", model="sim-ok") == 0
+        shown = {dict(labels)["model"] for metric, labels in found if metric == name}
+        assert shown == {"sim-ok"}
+        await call(sidecar, model="sim/sim-500")
+        _, found = await scraped(sidecar)
+        assert at(found, name, provider="sim", model="sim-500") == 2
+
+
+def test_what_is_open_is_shown_however_many_are_closed() -> None:
+    from modelspend.breaker import Phase
+    from modelspend.circuits import CircuitKey, View
+    from modelspend.server.metrics import _circuits
+
+    meters = Meters(0)
+    names = [f"m{n}" for n in range(500)]
+    meters._models.known.update(names)
+    views = [View(circuit=CircuitKey("p", name, ""), phase=Phase.CLOSED) for name in names]
+    tripped = View(circuit=CircuitKey("p", "zzz", ""), phase=Phase.OPEN)
+    found = read("".join(f"{line}\n" for line in _circuits([*views, tripped], meters)))
+    assert at(found, "modelspend_circuit_state", provider="p", model="zzz") == 2
+    assert len(found) == 200
+
+
 def tally(**changes: object) -> Tally:
     said: dict[str, object] = {
         "tenant": "t", "provider": "p", "model": "m", "status": "success", "calls": 1,
@@ -134,6 +167,13 @@ def counted(*tallies: Tally) -> Found:
     meters = Meters(0)
     meters._add(Stretch(seq=1, last=1, tallies=tallies, failovers=(), events=()))
     return read("".join(f"{line}\n" for line in meters.lines()))
+
+
+def test_the_sum_of_durations_is_exact_however_long_a_process_runs() -> None:
+    """Six digits would make it stand still, and then leap: a year of calls, and one of 1 ms."""
+    year = tally(took_ms=31_536_000_000)
+    found = counted(year, tally())
+    assert at(found, "modelspend_request_duration_seconds_sum", provider="p") == 31_536_000.001
 
 
 def test_a_thousand_tenants_make_a_bounded_number_of_series() -> None:

@@ -41,8 +41,15 @@ async def served(
     }
     file = folder / "config.toml"
     file.write_text(tomli_w.dumps(tree))
+    async with running(file) as served:
+        yield served
+
+
+@asynccontextmanager
+async def running(config: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The same with a configuration file of the caller's."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "modelspend", "serve", "--config", str(file),
+        sys.executable, "-m", "modelspend", "serve", "--config", str(config),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONWARNINGS": "default"},

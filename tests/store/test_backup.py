@@ -1,6 +1,7 @@
 """A backup: one state of the ledger, whole, checked, and never in the way of a call."""
 
 import asyncio
+import errno
 import os
 import signal
 import sqlite3
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from modelspend.errors import CheckFailed, LedgerUnavailable, NotFound, Usage
+from modelspend.errors import BadPath, CheckFailed, LedgerUnavailable, NotFound, Usage
 from modelspend.store import Store, backup, files
 from modelspend.store.bodies import Bodies
 from tests.store.bulk import load
@@ -212,3 +213,41 @@ def test_kill_9_in_the_middle_leaves_the_file_that_was_there(
         assert conn.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert backup.make(ledger, copied, now_ms=3, overwrite=True).made_at_ms == 3
     assert [each.name for each in copied.parent.iterdir()] == [copied.name]
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("taken/x.db", "taken is no folder"),
+        ("taken/deeper/x.db", "taken is no folder"),
+        ("n" * 300, "File name too long"),
+        ("/proc/x.db", "/proc: No such file or directory"),
+        ("/proc/none/x.db", "/proc/none: No such file or directory"),
+    ],
+)
+def test_a_place_where_no_file_can_be_is_told_with_its_path_and_why(
+    ledger: Path, tmp_path: Path, place: str, why: str
+) -> None:
+    filled(ledger, 1)
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(BadPath) as caught:
+        backup.make(ledger, tmp_path / place, 0)
+    assert caught.value.message.startswith(f"{tmp_path / place} cannot be written: ")
+    assert why in caught.value.message
+    assert caught.value.code == "bad_path"
+    assert (tmp_path / "taken").read_text() == "a file"
+
+
+def test_a_disk_that_fails_is_told_and_a_file_system_without_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a backup or an export says is on the disk must be; /proc is one that syncs no folder."""
+    files.sync_folder(Path("/proc"))
+    files.sync_folder(tmp_path)
+
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        files.sync_folder(tmp_path)
