@@ -8,7 +8,7 @@ come, more than the cached prompt that would be thrown away.
 """
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Literal
 
 from modelspend.constraints import Constraints
@@ -131,17 +131,19 @@ class Plan:
     chain: tuple[Option, ...] = ()
 
 
-@record
+@dataclass(slots=True)
 class _Seen:
-    """An option with what it would cost, now and with the turns to come, and how good it looks."""
+    """An option with what it would cost, now and with the turns to come, and how good it looks:
+    that is set once all have been looked at."""
 
     option: Option
+    name: str
     rank: int
     cost_pico: int | None
     ahead_pico: int | None
+    out: str | None
+    reasons: tuple[str, ...]
     score: float = 0.0
-    out: str | None = None
-    reasons: tuple[str, ...] = field(default=())
 
 
 def plan(
@@ -160,8 +162,8 @@ def plan(
         return _as_asked(own)
     pinned = asked.pinned if own is not None else None
     everybody = merged((), own) if pinned else merged(options, incumbent, own)
-    looked = [_look(asked, found, policy, n, each) for n, each in enumerate(everybody)]
-    seen = _scored(looked, policy)
+    seen = [_look(asked, found, policy, n, each) for n, each in enumerate(everybody)]
+    _score(seen, policy)
     accepted = [each for each in seen if each.out is None]
     why: tuple[str, ...]
     if pinned and not _forbidden(seen[0], policy):
@@ -171,7 +173,9 @@ def plan(
     elif not accepted:
         chosen, strategy, why = _shut(seen)[0], "single", ("every circuit is open",)
     else:
-        listed = {each.name for each in merged(options, incumbent)}
+        listed = {each.name for each in options}
+        if incumbent is not None:
+            listed.add(incumbent.name)
         chosen, strategy, why = _settle(asked, found, policy, own, seen, listed)
     others = [*sorted(accepted, key=_cheapest_first), *_shut(seen)]
     chain = [each for each in others if each is not chosen]
@@ -182,7 +186,7 @@ def plan(
             mode=asked.mode,
             profile=policy.profile,
             strategy=strategy,
-            fallback_chain=tuple(each.option.name for each in chain),
+            fallback_chain=tuple(each.name for each in chain),
             rationale=(*_rationale(found), *why),
         ),
         candidates=_told(seen),
@@ -244,7 +248,8 @@ def _as_asked(own: Option) -> Plan:
 
 
 def _look(asked: Asked, found: Classification, policy: Policy, rank: int, option: Option) -> _Seen:
-    cached = _cached(asked, option)
+    name = option.name
+    cached = asked.stay.cached_at(name) if asked.stay is not None else 0
     cost = estimate_pico(option, asked, found.tier, cached)
     out = _ruled_out(asked, policy, option, found.tier, cost)
     reasons = []
@@ -254,21 +259,11 @@ def _look(asked: Asked, found: Classification, policy: Policy, rank: int, option
         reasons.append("cached")
     if option.quality is not None:
         reasons.append(f"evals>={option.quality:.3f}")
-    return _Seen(
-        option=option,
-        rank=rank,
-        cost_pico=cost,
-        ahead_pico=_ahead(asked, option, found.tier, cost),
-        out=out,
-        reasons=tuple(reasons),
-    )
+    ahead = _ahead(asked, option, found.tier, cost, cached)
+    return _Seen(option, name, rank, cost, ahead, out, tuple(reasons))
 
 
-def _cached(asked: Asked, option: Option) -> int:
-    return asked.stay.cached_at(option.name) if asked.stay is not None else 0
-
-
-def _ahead(asked: Asked, option: Option, tier: str, cost: int | None) -> int | None:
+def _ahead(asked: Asked, option: Option, tier: str, cost: int | None, cached: int) -> int | None:
     """This turn and those that are likely to follow, as if they were all like this one.
 
     They read from the cache what is cached where the conversation is now: a switch costs once, and
@@ -278,7 +273,7 @@ def _ahead(asked: Asked, option: Option, tier: str, cost: int | None) -> int | N
     if stay is None or cost is None:
         return cost
     warm = stay.cached_tokens if option.caches else 0
-    later = estimate_pico(option, asked, tier, max(warm, _cached(asked, option)))
+    later = estimate_pico(option, asked, tier, max(warm, cached))
     return None if later is None else cost + turns_ahead(stay) * later
 
 
@@ -298,11 +293,11 @@ def _ruled_out(
         return "privacy"
     if rules.regions and option.region not in rules.regions:
         return "privacy"
-    if missing := sorted(asked.needs & option.lacks):
+    if asked.needs and (missing := sorted(asked.needs & option.lacks)):
         return f"capability:{missing[0]}"
     if option.context is not None and asked.input_tokens + _room(asked, tier) > option.context:
         return "context_window"
-    if option.name in asked.over_cap:
+    if asked.over_cap and option.name in asked.over_cap:
         return "budget"
     if cost is None and (policy.cost_weight > 0 or rules.max_pico is not None):
         return "unpriced"
@@ -321,7 +316,7 @@ def _room(asked: Asked, tier: str) -> int:
     return EXPECTED_OUTPUT[tier] if limit is None else min(limit, EXPECTED_OUTPUT[tier])
 
 
-def _scored(seen: list[_Seen], policy: Policy) -> list[_Seen]:
+def _score(seen: list[_Seen], policy: Policy) -> None:
     """Scores in [0, 1]: the weighted mean of quality, cheapness and quickness.
 
     Where evals say nothing, a model's place in the profile stands for its quality.
@@ -329,10 +324,12 @@ def _scored(seen: list[_Seen], policy: Policy) -> list[_Seen]:
     costs = [each.cost_pico for each in seen if each.out is None and each.cost_pico is not None]
     waits = [each.option.latency_ms for each in seen if each.option.latency_ms]
     cheapest, quickest = min(costs, default=0), min(waits, default=0.0)
-    return [_with_score(each, len(seen), policy, cheapest, quickest) for each in seen]
+    for each in seen:
+        score = _score_of(each, len(seen), policy, cheapest, quickest)
+        each.score = round(min(max(score, 0.0), 1.0), _SCORE_DIGITS)
 
 
-def _with_score(seen: _Seen, many: int, policy: Policy, cheapest: int, quickest: float) -> _Seen:
+def _score_of(seen: _Seen, many: int, policy: Policy, cheapest: int, quickest: float) -> float:
     option, cost = seen.option, seen.cost_pico
     quality = option.quality if option.quality is not None else 1 - seen.rank / (many + 1)
     terms = [(policy.quality_weight, quality)]
@@ -340,17 +337,8 @@ def _with_score(seen: _Seen, many: int, policy: Policy, cheapest: int, quickest:
         terms.append((policy.cost_weight, (cheapest + 1) / (cost + 1)))
     if option.latency_ms:
         terms.append((policy.latency_weight, quickest / option.latency_ms))
-    weight = sum(weight for weight, _ in terms) or 1.0
-    score = sum(weight * value for weight, value in terms) / weight
-    return _Seen(
-        option=option,
-        rank=seen.rank,
-        cost_pico=cost,
-        ahead_pico=seen.ahead_pico,
-        score=round(min(max(score, 0.0), 1.0), _SCORE_DIGITS),
-        out=seen.out,
-        reasons=seen.reasons,
-    )
+    weight = sum([weight for weight, _ in terms]) or 1.0
+    return sum([weight * value for weight, value in terms]) / weight
 
 
 def _best(accepted: Sequence[_Seen], policy: Policy) -> _Seen:
@@ -406,7 +394,7 @@ def _forbidden(seen: _Seen, policy: Policy) -> bool:
 
 
 def _named(among: Sequence[_Seen], name: str) -> _Seen | None:
-    return next((each for each in among if each.option.name == name), None)
+    return next((each for each in among if each.name == name), None)
 
 
 def _dearer(one: _Seen, other: _Seen) -> bool:
@@ -438,7 +426,7 @@ def _nobody(
     in `shadow` it does so in any case, for nothing is refused there."""
     may = _may(own, policy, seen)
     chosen = own if may or asked.mode == "shadow" else None
-    full = [each for each in seen if each.out == "budget" and each.option.name in asked.over_cap]
+    full = [each for each in seen if each.out == "budget" and each.name in asked.over_cap]
     reasons = ", ".join(sorted({each.out or "" for each in seen}))
     why = [f"no candidate: {reasons}" if seen else "the profile is empty"]
     if chosen is not None:

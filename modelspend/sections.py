@@ -6,6 +6,7 @@ here; `section` has the kinds of values, and says what is taken for one.
 
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -231,6 +232,29 @@ class Profile(Section):
         description="Who may stand in for a failing provider of a call that goes as it was asked:"
         " the same model elsewhere, this profile's models too, or nobody, whatever is decided.",
     )
+
+    @cached_property
+    def lists(self) -> dict[str, tuple[str, ...]]:
+        """The models of each tier, the lowest tier first."""
+        return {
+            "simple": self.simple,
+            "standard": self.standard,
+            "deep_reasoning": self.deep_reasoning,
+        }
+
+    @cached_property
+    def candidates(self) -> dict[str, tuple[str, ...]]:
+        """The models for each tier: its own, else those of the next higher one that has any, else
+        of the next lower."""
+        lists = tuple(self.lists.values())
+        orders = {tier: (*lists[at:], *reversed(lists[:at])) for at, tier in enumerate(self.lists)}
+        return {tier: next(filter(None, order), ()) for tier, order in orders.items()}
+
+    @cached_property
+    def sufficient(self) -> dict[str, frozenset[str]]:
+        """The models that are listed for each tier or a higher one."""
+        lists = tuple(self.lists.values())
+        return {tier: frozenset().union(*lists[at:]) for at, tier in enumerate(self.lists)}
 
 
 BUILT_IN_PROFILE = Profile(

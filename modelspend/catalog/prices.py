@@ -109,6 +109,8 @@ class PriceBook:
     def _own(self, provider: str, models: tuple[str, ...], at_ms: int) -> Price | None:
         """The user's price: set in the ledger, dated in the file, or declared for the provider."""
         for dated in (self._overrides, self._config):
+            if not dated:
+                continue
             for model in models:
                 price = _holding(dated.get((provider, model), ()), at_ms)
                 if price is not None:

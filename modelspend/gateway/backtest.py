@@ -337,7 +337,7 @@ class Backtest:
         found = self._ranks.get(key)
         if found is None:
             found = self._ranks[key] = {}
-            for rank, models in enumerate(options.lists_of(profile).values()):
+            for rank, models in enumerate(profile.lists.values()):
                 for model in models:
                     target = _chosen(known.catalog, dialect, model)
                     found["/".join(_named(target) or ("", model))] = rank

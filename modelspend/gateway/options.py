@@ -8,7 +8,7 @@ ruled out and told.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -32,12 +32,25 @@ from modelspend.settings import Constraints as ConstraintsSection
 
 @record
 class Known:
-    """What the process knows, whoever asks."""
+    """What the process knows, whoever asks; and what follows from it alone, once somebody has."""
 
     catalog: Catalog
     prices: PriceBook
     settings: Settings
     scores: Scores = NO_SCORES
+    policies: dict[tuple[str, str, str], Policy] = field(default_factory=dict)
+    abilities: dict[tuple[str, str, str], "Ability"] = field(default_factory=dict)
+
+
+@record
+class Ability:
+    """What a model can do for a call that came in some dialect; `spoken` is the one it is carried
+    in. See `Option`."""
+
+    spoken: str
+    context: int | None
+    lacks: frozenset[str]
+    caches: bool
 
 
 @record
@@ -130,7 +143,7 @@ def places(catalog: Catalog, question: Question, *, only_own: bool) -> list[Plac
         mine = [Place(name=_OWN, provider=own.provider, model=own.model, usable=True)]
     if only_own:
         return mine
-    found = [_place(catalog, name, question) for name in models_for(profile, tier)] + mine
+    found = [_place(catalog, name, question) for name in profile.candidates[tier]] + mine
     stay = question.stay
     if stay is not None and _good_enough(profile, tier, stay):
         provider = catalog.providers.get(stay.provider)
@@ -189,12 +202,12 @@ def plan(
 ) -> Plan:
     """The decision about a question, once the prices of its places are at hand."""
     options = _options(known, question, found, unsayable)
-    tier = () if asked.pinned else models_for(question.profile, question.found.tier)
+    tier = () if asked.pinned else question.profile.candidates[question.found.tier]
     return routing.plan(
         asked,
         question.found,
         [options[name] for name in tier],
-        _policy(known.settings, question),
+        _policy(known, question),
         own=options.get(_OWN),
         incumbent=options.get(_INCUMBENT),
     )
@@ -225,7 +238,7 @@ def others(
     """Who of some places may answer in another's stead, the cheapest first. What a place costs and
     how good it is puts them in order and rules nobody out; what may not be chosen still may not."""
     options = [_option(known, place, question, {}) for place in found]
-    policy = replace(_policy(known.settings, question), cost_weight=0.0, quality_floor=0.0)
+    policy = replace(_policy(known, question), cost_weight=0.0, quality_floor=0.0)
     return routing.fitting(asked, question.found, options, policy)
 
 
@@ -256,29 +269,63 @@ def _option(known: Known, place: Place, question: Question, unsayable: Unsayable
     provider, model = place.provider, place.model
     if provider is None:
         return Option(provider=place.name.partition("/")[0], model=model, has_key=False)
-    facts, told = provider.facts_of(model), known.settings.models.get(f"{provider.name}/{model}")
-    lacks = facts.lacks if told is None or told.lacks is None else frozenset(told.lacks)
-    spoken = spoken_with(provider, question.dialect)
-    rules = provider.usage.get(spoken)
-    if spoken in unsayable:
-        lacks |= {unsayable[spoken]}
+    can = _ability(known, provider, model, question.dialect)
+    lacks = can.lacks
+    if can.spoken in unsayable:
+        lacks |= {unsayable[can.spoken]}
     found = known.prices.find(provider, model, question.now_ms)
     return Option(
         provider=provider.name,
         model=model,
         price=None if found is MISSING else found.price,
-        context=(told.context if told and told.context else facts.context),
+        context=can.context,
         lacks=lacks,
         region=provider.region,
         trains=provider.trains,
         has_key=place.usable,
-        circuit_open=f"{provider.name}/{model}" in question.shut,
+        circuit_open=bool(question.shut) and f"{provider.name}/{model}" in question.shut,
         quality=known.scores.bound(question.found.category, model, provider.name),
-        caches=spoken == question.dialect.name or (rules is not None and rules.cache == "inside"),
+        caches=can.caches,
     )
 
 
-def _policy(settings: Settings, question: Question) -> Policy:
+def _ability(known: Known, provider: Provider, model: str, dialect: Dialect) -> Ability:
+    key = (provider.name, model, dialect.name)
+    ability = known.abilities.get(key)
+    if ability is None:
+        if len(known.abilities) >= _MOST_KEPT:  # callers may make up as many names as they like
+            known.abilities.clear()
+        ability = known.abilities[key] = _found_ability(known, provider, model, dialect)
+    return ability
+
+
+_MOST_KEPT = 1024
+
+
+def _found_ability(known: Known, provider: Provider, model: str, dialect: Dialect) -> Ability:
+    facts, told = provider.facts_of(model), known.settings.models.get(f"{provider.name}/{model}")
+    spoken = spoken_with(provider, dialect)
+    rules = provider.usage.get(spoken)
+    return Ability(
+        spoken=spoken,
+        context=told.context if told and told.context else facts.context,
+        lacks=facts.lacks if told is None or told.lacks is None else frozenset(told.lacks),
+        caches=spoken == dialect.name or (rules is not None and rules.cache == "inside"),
+    )
+
+
+def _policy(known: Known, question: Question) -> Policy:
+    caller, settings = question.caller, known.settings
+    tenant = caller.tenant if caller.tenant in settings.tenants else ""
+    workflow = caller.workflow if caller.workflow in settings.workflows else None
+    key = (question.wish.profile, tenant, workflow or "")
+    policy = known.policies.get(key)
+    if policy is None:
+        policy = known.policies[key] = _made_policy(settings, question)
+    return policy
+
+
+def _made_policy(settings: Settings, question: Question) -> Policy:
     profile, caller = question.profile, question.caller
     tenant = settings.tenants.get(caller.tenant)
     workflow = settings.workflows.get(caller.workflow or "")
@@ -320,29 +367,10 @@ def _mode(asked: str | None, default: Mode) -> Mode:
             )
 
 
-def models_for(profile: Profile, tier: str) -> tuple[str, ...]:
-    """The models for a tier: its own, else those of the next higher one that has any."""
-    lists = lists_of(profile)
-    at = routing.TIERS.index(tier)
-    order = (*routing.TIERS[at:], *reversed(routing.TIERS[:at]))
-    return next((lists[each] for each in order if lists[each]), ())
-
-
-def lists_of(profile: Profile) -> dict[str, tuple[str, ...]]:
-    """The models of each tier, the lowest tier first."""
-    return {
-        "simple": profile.simple,
-        "standard": profile.standard,
-        "deep_reasoning": profile.deep_reasoning,
-    }
-
-
 def _good_enough(profile: Profile, tier: str, stay: Stay) -> bool:
     """Whether the model that a conversation is on is listed for this tier or a higher one."""
-    lists = tuple(lists_of(profile).values())
-    at = routing.TIERS.index(tier)
-    names = {name for models in lists[at:] for name in models}
-    return not names.isdisjoint({stay.model, f"{stay.provider}/{stay.model}"})
+    names = profile.sufficient[tier]
+    return stay.model in names or stay.name in names
 
 
 def inputs_of(asked: Asked, question: Question, unsayable: Unsayable) -> dict[str, Any]:

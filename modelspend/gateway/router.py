@@ -36,7 +36,6 @@ from modelspend.gateway.options import (
     Unsayable,
     Wish,
     inputs_of,
-    lists_of,
     profile_of,
     said_of,
     wish_of,
@@ -106,21 +105,26 @@ class Router:
     circuits: Circuits | None = None
     dropped: Counter[str] = field(default_factory=Counter)
     """Candidates that the rules of privacy have ruled out, by tenant, until somebody tells."""
+    _known: Known | None = None
 
     def configure(self, catalog: Catalog, settings: Settings) -> None:
         self.catalog, self.settings = catalog, settings
+        self._known = None
 
     @property
     def known(self) -> Known:
         """What decisions are made from at this moment."""
-        return Known(
-            catalog=self.catalog, prices=self.prices, settings=self.settings, scores=self.scores
-        )
+        known = self._known
+        if known is None or known.scores is not self.scores:
+            known = self._known = Known(
+                catalog=self.catalog, prices=self.prices, settings=self.settings, scores=self.scores
+            )
+        return known
 
     async def learn_prices(self, now_ms: int) -> None:
         """Ask the price table for every model that a profile may route to, before anybody waits."""
         profiles = self.settings.profiles.values() or (BUILT_IN_PROFILE,)
-        names = {name for each in profiles for models in lists_of(each).values() for name in models}
+        names = {name for each in profiles for models in each.lists.values() for name in models}
         for name in sorted(names):
             try:
                 provider, model = self.catalog.resolve_model(

@@ -116,7 +116,7 @@ class Scenario:
             profile = options.profile_of(self.known.settings, wish, caller)
         except BadRequest:
             return None
-        listed = options.lists_of(profile)[BELOW]
+        listed = profile.lists[BELOW]
         return next((name for name in listed if self._target(past.dialect, name)), None)
 
     def _target(self, dialect: str, name: str) -> Target | None:
