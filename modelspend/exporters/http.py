@@ -76,7 +76,10 @@ class Door:
         """Raises NotNow when there is no answer."""
         if not self.allow_private and not url.lower().startswith("https://"):
             raise NotNow("plain http is only for sinks with allow_private = true; use https")
-        host = urlsplit(url).hostname
+        try:
+            host = urlsplit(url).hostname
+        except ValueError:
+            raise NotNow("its address cannot be read") from None
         try:
             async with asyncio.timeout(self.timeout_s):
                 return await self._post(url, body, headers)
