@@ -1,7 +1,8 @@
 """Every command in the README works as it is typed there, in order, by someone with a shell.
 
 What the test puts in place of a reader's machine: the set-up of a virtual environment (which the
-checks in `.ci/run` do for real), free ports, a home folder, an app of two lines and a provider.
+checks in `.ci/run` do for real), free ports, a home folder, an app of two lines and a provider,
+and for the drill a shorter outage and circuits that wait for a shorter time.
 """
 
 import json
@@ -87,6 +88,7 @@ class Machine:
         words = SETUP.sub("", line)
         words = re.sub(r"(?<=modelspend demo)$", " --port 0", words)
         words = re.sub(r"(?<=/pytest)$", " --collect-only -q tests/test_money.py", words)
+        words = words.replace("--for 10s", "--for 2s")
         words = words.replace("127.0.0.1:8787", f"127.0.0.1:{self.port}")
         if any(re.search(rf"modelspend {name}\b", words) for name in STAYS):
             self._stay(line, words)
@@ -163,6 +165,7 @@ def _own_configuration(machine: Machine) -> None:
         "OPENAI_API_KEY": "sk-mine",
         "MODELSPEND_PROVIDERS": providers,
         "MODELSPEND_SERVER__PORT": "0",
+        "MODELSPEND_CIRCUITS__WAIT_S": "1",
     }
 
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 from modelspend import tasks
 from modelspend.errors import LedgerUnavailable, Overloaded, SinkInUse
 from modelspend.exporters.http import NotNow
-from modelspend.exporters.ration import Ration
+from modelspend.exporters.ration import CALM_S, Ration
 from modelspend.record import record
 from modelspend.sinks import Standing, Wants, section_of
 from modelspend.store import Store
@@ -87,11 +87,13 @@ class Worker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long is waited after failures, and how old a batch may become before it is given up."""
+    """How long is waited after failures, how old a batch may become before it is given up, and how
+    long after the last receipt no call is going on."""
 
     first_s: float = 1.0
     most_s: float = 300.0
     give_up_s: float = 7 * 86_400.0
+    calm_s: float = CALM_S
 
     def pause_s(self, failures: int, asked_s: float | None, chance: float) -> float:
         """Growing, with jitter (`chance` is 0 to 1); never sooner than the far end asked for."""
@@ -130,7 +132,7 @@ class Pump:
         self._pace = pace or Pace()
         self._lines: dict[str, Line] = {}
         self._listens = False
-        self._ration = Ration()
+        self._ration = Ration(self._pace.calm_s)
         self._changing, self._ended = asyncio.Lock(), False
 
     async def start(self, sinks: Sequence[Sink], off: Sequence[str] = ()) -> None:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 SHARE, MOST_SHARE = 0.01, 0.1
 _PATIENT_S = 5.0  # a sink this far behind still has its small share; at twice that, twice as much
-_CALM_S = 1.0  # so long after the last receipt no call is going on
+CALM_S = 1.0
 _LINGER_S = 1.0
 _BURST_S = 0.0003  # what may be taken at once: a timer for each small step would cost more
 _TYPICAL_S = 0.0001  # what a turn is reckoned at until it has been taken
@@ -26,16 +26,17 @@ _MOST_DEBT_S = 1.0  # one step that took very long shall not stop the others for
 
 
 class Ration:
-    """What the sinks of a process share."""
+    """What the sinks of a process share. `calm_s` after the last receipt no call is going on."""
 
-    def __init__(self) -> None:
+    def __init__(self, calm_s: float = CALM_S) -> None:
+        self._calm_s = calm_s
         self._busy_until = self._free_at = 0.0
         self._behind: dict[str, float] = {}
         self._share = SHARE
 
     def heard(self) -> None:
         """A call goes on."""
-        self._busy_until = time.monotonic() + _CALM_S
+        self._busy_until = time.monotonic() + self._calm_s
 
     def behind(self, sink: str, seconds: float) -> None:
         """How old what a sink has just taken is; 0 of one that takes nothing: it has no use for

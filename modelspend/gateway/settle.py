@@ -102,7 +102,7 @@ class Settler:
     async def _settle(self, call: Call) -> None:
         bills = [(one, self._bill(call, one)) for one in call.tries]
         costs = [self._prices.cost(bill) if bill else _FREE_OF_CHARGE for _, bill in bills]
-        if MISSING in costs or savings.unasked(call, self._prices) or self._prices.unsaved():
+        if MISSING in costs or savings.unasked(call, self._prices):
             work = tasks.spawn(self._price_and_write(call, bills), f"settle {call.receipt_id}")
             await asyncio.shield(work)
             return
@@ -112,18 +112,12 @@ class Settler:
         await self._write(call)
 
     async def _price_and_write(self, call: Call, bills: Sequence[tuple[Try, Bill | None]]) -> None:
-        """Ask for prices that are missing; a row is in the ledger before a receipt names it."""
+        """Ask for prices that are missing."""
         for one, bill in bills:
             _charge(one, await self._prices.settle(bill) if bill else _FREE_OF_CHARGE)
         for place in savings.unasked(call, self._prices):
             await self._prices.fetch(*place, call.created_at_ms)
         savings.unasked(call, self._prices)  # the row of the baseline is known only now
-        if rows := self._prices.unsaved():
-            try:
-                await self._store.prices.put(rows)
-                self._prices.saved(rows)
-            except LedgerUnavailable:
-                pass  # they stay unsaved: the next call tries again
         await self._write(call)
 
     async def _write(self, call: Call) -> None:
@@ -131,6 +125,7 @@ class Settler:
         call.savings = call.savings or self._saved(call)
         self._brakes.spent(call)
         events, firings = self._purse.told(call)
+        prices = self._prices.unsaved()
         write = self._store.calls.finish(
             call.receipt(),
             self._bodies(call),
@@ -141,9 +136,11 @@ class Settler:
             events=events,
             charges=self._purse.charges(call),
             firings=firings,
+            prices=prices,  # with the first receipt that names them, they are in the ledger
         )
         with suppress(LedgerUnavailable):  # it is kept and tried again; no client waits for that
             call.seq = await write
+            self._prices.saved(prices)
             self._thrift.keep(call)
 
     def _saved(self, call: Call) -> Savings | None:

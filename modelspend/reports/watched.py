@@ -5,50 +5,26 @@ an hour in 168. How sure the classifier was is looked up for the last hour alone
 """
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from modelspend.alert_rates import Seen, Watched
-from modelspend.alerts import EVERYTHING, HOUR_MS, HOURS, Scope
-from modelspend.store import Classified, Filter, Hour, Key, Led, Store
+from modelspend.alerts import HOUR_MS, HOURS
+from modelspend.store import Filter, Key, Store
+from modelspend.tallies import (
+    TIMED,
+    Name,
+    Tally,
+    add_classified,
+    add_hour,
+    add_led,
+    names_of,
+)
 
 WEEK_HOURS = 7 * 24
-_SCOPES: tuple[Scope, ...] = ("tenant", "category", "model", "provider")
-
-Name = tuple[Scope, str]
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Tally:
-    """What becomes a `Seen` once everything is added."""
-
-    calls: int = 0
-    led: int = 0
-    unpriced: int = 0
-    cost_pico: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    latency_ms: Counter[int] = field(default_factory=Counter)
-    first_ms: int | None = None
-    classified: int = 0
-    unsure: int = 0
-
-    def seen(self) -> Seen:
-        return Seen(
-            calls=max(self.calls, self.led),
-            led=self.led,
-            unpriced=self.unpriced,
-            cost_pico=self.cost_pico,
-            prompt_tokens=self.prompt_tokens,
-            cached_tokens=self.cached_tokens,
-            latency_ms=+self.latency_ms,
-            first_ms=self.first_ms,
-            classified=self.classified,
-            unsure=self.unsure,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,49 +87,13 @@ def beside(before: Baseline, name: Name, hours: Sequence[Seen]) -> Watched:
     )
 
 
-def names_of(
-    tenant: str | None, category: str | None, model: str | None, provider: str | None
-) -> list[Name]:
-    pairs = zip(_SCOPES, (tenant, category, model, provider), strict=True)
-    return [("process", EVERYTHING), *((scope, name) for scope, name in pairs if name)]
-
-
-_TIMED = ("model", "provider")
-"""The scopes in which durations are compared: in the others a change of the mix changes them."""
-
-
-def add_hour(tally: Tally, scope: Scope, hour: Hour) -> None:
-    tally.calls += hour.calls
-    tally.unpriced += hour.unpriced
-    tally.cost_pico += hour.cost_pico
-    tally.prompt_tokens += hour.prompt_tokens
-    tally.cached_tokens += hour.cached_tokens
-    tally.first_ms = min(hour.first_ms, tally.first_ms or hour.first_ms)
-    if scope in _TIMED:
-        tally.latency_ms.update(hour.latency_ms)
-
-
-def add_led(tally: Callable[[Name], Tally], led: Led) -> None:
-    """A call counts at the provider that it should have gone to, not where it ended up."""
-    for name in names_of(led.tenant, led.category, None, led.provider):
-        tally(name).led += led.calls
-    tally(("provider", led.provider)).calls += led.calls
-    if led.answered_by:
-        tally(("provider", led.answered_by)).calls -= led.calls
-
-
-def add_classified(tally: Tally, one: Classified) -> None:
-    tally.classified += one.calls
-    tally.unsure += one.unsure
-
-
 async def _week(store: Store, where: Filter) -> dict[Name, Tally]:
     found = await sums_of_days(store, where)
     latencies = await store.latencies.by(("model", "provider"), where, ttft=False)
     for ((model, provider), part), took in latencies.items():
         if part != "failed":
             for name in names_of(None, None, model, provider):
-                if name[0] in _TIMED:
+                if name[0] in TIMED:
                     found[name].latency_ms.update(took.latency_ms)
     return found
 

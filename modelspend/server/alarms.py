@@ -1,8 +1,8 @@
 """Looking at the rules of alerts from time to time, and keeping what goes off as alarms.
 
-Hides that most looks are cheap: the last hour is read each time, the rules that look back over a
-day are asked every ten minutes, the week before is read anew each hour. All of it happens behind
-the calls, in the threads that read.
+Hides that most looks are cheap: the sums of the last hour and day are kept here and move on with
+each look, the rules that look back over a day are asked every ten minutes, the week before is read
+anew each hour. All of it happens behind the calls, in the threads that read.
 """
 
 import logging
@@ -11,7 +11,7 @@ from functools import partial
 
 from modelspend.alarms import steps
 from modelspend.alert_rates import OFTEN, SELDOM, rates
-from modelspend.alerts import RULES, Alert, Level
+from modelspend.alerts import HOUR_MS, HOURS, RULES, Alert, Level
 from modelspend.errors import Overloaded
 from modelspend.reports import glance
 from modelspend.reports.alerts import beside_rates
@@ -19,6 +19,7 @@ from modelspend.reports.table import Asked
 from modelspend.reports.watched import Baseline
 from modelspend.server.keys import Live
 from modelspend.settings import Alerts, budgets_of
+from modelspend.sliding import Sliding
 from modelspend.store import Store
 
 _SELDOM_EVERY_MS = 600_000
@@ -37,6 +38,7 @@ class Lookout:
 
     def __init__(self, live: Live, store: Store) -> None:
         self._live, self._store = live, store
+        self._hour, self._day = Sliding(HOUR_MS, timed=True), Sliding(HOURS * HOUR_MS)
         self._week = Baseline(0.0, {})
         self._week_at_ms = self._seldom_at_ms = 0
         self._seldom: list[Alert] | None = None
@@ -77,16 +79,20 @@ class Lookout:
         self._unknown = unknown
 
     async def _ask_often(self, now_ms: int, limits: Alerts, levels: Levels) -> list[Alert]:
-        hour = await glance.hour(self._store, now_ms, await self._the_week(now_ms))
-        return list(rates(hour, limits, now_ms, levels, OFTEN))
+        await glance.moved(self._store, self._hour, now_ms)
+        hour = glance.hour(self._hour, await self._the_week(now_ms))
+        found = rates(hour, limits, now_ms, levels, OFTEN)
+        return await glance.since(self._store, found, now_ms, levels)
 
     async def _ask_seldom(self, now_ms: int, limits: Alerts, levels: Levels) -> list[Alert]:
         """What it said the last time, for a while; also that it could not be said."""
+        await glance.moved(self._store, self._day, now_ms)
         if now_ms - self._seldom_at_ms >= _SELDOM_EVERY_MS:
             self._seldom, self._seldom_at_ms = None, now_ms
             week = await self._the_week(now_ms)
-            day = await glance.day(self._store, now_ms, week, limits.sure_from)
-            self._seldom = list(rates(day, limits, now_ms, levels, SELDOM))
+            day = await glance.day(self._store, self._day, now_ms, week, limits.sure_from)
+            found = rates(day, limits, now_ms, levels, SELDOM)
+            self._seldom = await glance.since(self._store, found, now_ms, levels)
         if self._seldom is None:
             raise Overloaded("It could not be asked.", "It is asked again in ten minutes.")
         return self._seldom

@@ -12,6 +12,7 @@ from modelspend.errors import CheckFailed, LedgerUnavailable
 from modelspend.server import circuits
 from modelspend.server.alarms import Lookout
 from modelspend.server.keys import Live
+from modelspend.server.memory import give_back
 from modelspend.server.signs import Signs
 from modelspend.store import Store
 
@@ -107,6 +108,9 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
         except (CheckFailed, OSError) as error:
             log.error("no checkpoint was signed: %s", error)
 
+    async def give_memory_back() -> None:
+        await asyncio.to_thread(give_back)
+
     signs = Signs(live, store)
     return (
         Job("look-at-providers", 30.0, signs.look_at_providers),
@@ -126,6 +130,7 @@ def _jobs(live: Live, store: Store, prices: PriceBook) -> tuple[Job, ...]:
         Job("sample-health", 10.0, sample_health),
         Job("forget-deliveries", 3600.0, forget_deliveries),
         Job("forget-health", 3600.0, forget_health),
+        Job("give-memory-back", 15.0, give_memory_back),
     )
 
 

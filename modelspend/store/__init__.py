@@ -5,7 +5,6 @@ values. A reader would not guess that nothing here is imported for a command tha
 sqlite_utils is loaded only when a migration is pending.
 """
 
-from modelspend.store.alerts import Classified, Hour, Led
 from modelspend.store.bodies import Bodies
 from modelspend.store.budgets import HeldCall, Stop
 from modelspend.store.conversations import Advanced, Missed, MissedSession, MissTotal
@@ -27,7 +26,6 @@ __all__ = [
     "Advanced",
     "Bodies",
     "ByPart",
-    "Classified",
     "ConversationSum",
     "Daily",
     "DaySum",
@@ -36,11 +34,9 @@ __all__ = [
     "Firing",
     "HeldCall",
     "Holder",
-    "Hour",
     "Info",
     "Key",
     "LatencyKey",
-    "Led",
     "MissTotal",
     "Missed",
     "MissedSession",

@@ -21,6 +21,7 @@ from modelspend.chain import chain_hash
 from modelspend.estimate import Ratio
 from modelspend.events import Event
 from modelspend.failovers import Trail
+from modelspend.money import Price
 from modelspend.receipt import Decision, Intent, Receipt, RequestInfo, Savings, interrupted
 from modelspend.receipt_json import canonical
 from modelspend.savings import MECHANISMS
@@ -32,6 +33,7 @@ from modelspend.store.events import write_event
 from modelspend.store.failovers import write_trail
 from modelspend.store.holds import Firing, Held, charge, charge_interrupted, fire, release, take
 from modelspend.store.patience import Patience
+from modelspend.store.prices import put_prices
 from modelspend.store.ratios import add_ratios
 from modelspend.store.readers import Readers
 from modelspend.store.stored_answers import StoredAnswer, write_stored
@@ -103,14 +105,17 @@ class Calls:
         stored: StoredAnswer | None = None,
         charges: Sequence[Hold] = (),
         firings: Sequence[Firing] = (),
+        prices: Sequence[Price] = (),
     ) -> int:
         """The final receipt; its number once all of it is durable.
+
+        `prices` are rows that it was computed with and that the ledger may not have yet.
 
         Raises LedgerUnavailable when that takes longer than a healthy ledger needs: the receipt is
         kept and tried again all the same.
         """
         told: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        more = _More(events, ratios, advanced, trail, stored, charges, firings)
+        more = _More(events, ratios, advanced, trail, stored, charges, firings, prices)
         self._put(receipt, bodies, more, told)
         self._patience.watch(told)
         return await told
@@ -182,6 +187,7 @@ class _More(NamedTuple):
     stored: StoredAnswer | None = None
     charges: Sequence[Hold] = ()
     firings: Sequence[Firing] = ()
+    prices: Sequence[Price] = ()
 
 
 def _write_intent(book: Book, intent: Intent, boot_id: str, holds: Sequence[Hold]) -> None:
@@ -282,6 +288,8 @@ def _finish(book: Book, receipt: Receipt, bodies: Bodies | Packed | None, more: 
     if bodies is not None:
         packed = bodies if isinstance(bodies, Packed) else pack(bodies)
         write_bodies(book, seq, packed)
+    if more.prices:
+        put_prices(book, more.prices)
     if more.charges:
         charge(book, more.charges, receipt.created_at_ms)
     for event in more.events:

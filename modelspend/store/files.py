@@ -95,15 +95,16 @@ def connect_writer(path: Path, durability: Durability) -> sqlite3.Connection:
     return conn
 
 
-def connect_reader(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write; it works beside a daemon and without one."""
+def connect_reader(path: Path, cache_kib: int = 8_000) -> sqlite3.Connection:
+    """A connection that cannot write; it works beside a daemon and without one. It keeps so many
+    KiB of pages, which it never gives back."""
     if not path.exists():
         raise NotFound(f"There is no ledger at {path}.", "It is made by: modelspend serve")
     conn = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=5
     )
     try:
-        for pragma in ("query_only = ON", "cache_size = -8000", "temp_store = MEMORY"):
+        for pragma in ("query_only = ON", f"cache_size = -{cache_kib}", "temp_store = MEMORY"):
             conn.execute(f"PRAGMA {pragma}")
         refuse_stranger(conn, path)
     except BaseException:

@@ -54,6 +54,7 @@ from modelspend.store.webhooks import Webhooks
 from modelspend.store.writer import Writer, needed
 
 _READERS = 2
+_DAEMON_CACHE_KIB = 1_000  # for each of them: what the system caches is a copy away
 _START_CHECK_S = 0.25
 _GATE_PATIENCE_S = 5.0
 
@@ -139,7 +140,9 @@ class Store:
         except BaseException:
             lock.release()
             raise
-        readers = Readers(lambda: files.connect_reader(path), threads=_READERS, limit_s=5.0)
+        readers = Readers(
+            lambda: files.connect_reader(path, _DAEMON_CACHE_KIB), threads=_READERS, limit_s=5.0
+        )
         return cls(path, readers, writer, lock=lock, boot_id=boot)
 
     @classmethod

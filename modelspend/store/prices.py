@@ -13,7 +13,7 @@ import orjson
 from modelspend.money import Band, Price
 from modelspend.store.book import Book
 from modelspend.store.readers import Readers
-from modelspend.store.writer import Run, Writer, needed
+from modelspend.store.writer import Writer, needed
 
 _ALWAYS = -1  # an override without a first day; NULL could not be part of a key
 
@@ -27,11 +27,6 @@ class Prices:
         """Every price that a receipt may refer to."""
         return await self._readers.ask(lambda conn: _select(conn, "prices p ORDER BY p.price_id"))
 
-    async def put(self, rows: Iterable[Price]) -> None:
-        """Keep rows; those that are there already stay as they are."""
-        kept = tuple(rows)
-        await self._do(lambda book: _put(book, kept))
-
     async def overrides(self) -> list[Price]:
         """What `prices set` left here; it wins over the configuration."""
         return await self._readers.ask(
@@ -44,7 +39,7 @@ class Prices:
 
     async def set_override(self, price: Price, at_ms: int) -> None:
         """Put `price` in force, in place of an override from the same instant."""
-        await self._do(lambda book: _override(book, price, at_ms))
+        await needed(self._writer).do(lambda book: _override(book, price, at_ms))
 
     async def clear_override(self, provider: str, model: str) -> int:
         """Return a model to the configuration; how many overrides went."""
@@ -55,9 +50,6 @@ class Prices:
             ).rowcount
 
         return await needed(self._writer).do(clear)
-
-    async def _do(self, run: Run[None]) -> None:
-        await needed(self._writer).do(run)
 
 
 PRICE_COLUMNS = (
@@ -84,7 +76,8 @@ def price_of(row: tuple[Any, ...]) -> Price:
     )
 
 
-def _put(book: Book, rows: Iterable[Price]) -> None:
+def put_prices(book: Book, rows: Iterable[Price]) -> None:
+    """Keep rows; those that are there already stay as they are."""
     book.conn.executemany(
         "INSERT INTO prices (price_id, provider, model, tier, source, valid_from, valid_until,"
         " bands) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (price_id) DO NOTHING",
@@ -105,7 +98,7 @@ def _put(book: Book, rows: Iterable[Price]) -> None:
 
 
 def _override(book: Book, price: Price, at_ms: int) -> None:
-    _put(book, (price,))
+    put_prices(book, (price,))
     book.execute(
         "INSERT INTO price_overrides (provider, model, tier, valid_from, price_id, set_at)"
         " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (provider, model, tier, valid_from)"

@@ -68,7 +68,7 @@ BEHAVIOURS = (
     "sim-401",
     "sim-403",
     "sim-404",
-    "sim-429",
+    "sim-429-retry-0",
     "sim-500",
     "sim-529",
     "sim-html-502",
@@ -100,6 +100,7 @@ def _config(sims: dict[str, Simulator]) -> str:
     ]
     parts.append('[providers.dead]\nbase_url = "http://127.0.0.1:9"\ndialects = ["openai.chat"]\n')
     parts += [f'[tenants.{name}]\nkeys = ["TENANT_{name.upper()}"]\n' for name in _TENANTS]
+    parts.append("[retries]\nbackoff_s = 0.01\n")
     return "\n".join(parts)
 
 
@@ -248,8 +249,11 @@ async def _control_plane(sidecar: Sidecar, planted: Planted) -> None:
 
 
 async def _hang_up_and_die(sidecar: Sidecar, planted: Planted) -> None:
-    """A client that leaves, and calls that are open when the process is killed and recovers."""
-    path, body = MESSAGES.request("three/sim-stall-3", stream=True, prompt=planted.prompts[2])
+    """A client that leaves, and calls that are open when the process is killed and recovers.
+
+    The provider falls silent after its first words: before them, a stream is held back.
+    """
+    path, body = MESSAGES.request("three/sim-stall-5", stream=True, prompt=planted.prompts[2])
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {sidecar.host}\r\nx-api-key: {planted.tenant_keys['acme']}"
         f"\r\nContent-Length: {len(body)}\r\n\r\n"

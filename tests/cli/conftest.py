@@ -103,10 +103,9 @@ RECEIPTS = (
 async def write(path: Path, *receipts: Receipt) -> None:
     store = await Store.open(path)
     try:
-        await store.prices.put([PRICE])
         for one in receipts:
             await store.calls.begin(intent_of(one))
-            await store.calls.finish(one, Bodies(b"{}", b"{}"))
+            await store.calls.finish(one, Bodies(b"{}", b"{}"), prices=[PRICE])
     finally:
         await store.close()
 

@@ -35,7 +35,7 @@ def hooked(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 async def make_dead(ledger: Path, count: int) -> None:
     store = await Store.open(ledger)
     section = Webhook(url="http://127.0.0.1:1/", types=("*",), allow_private=True, retry_s=(0.01,))
-    pump = Pump(store, now_ms, lambda: 0.5, Pace(first_s=0.01))
+    pump = Pump(store, now_ms, lambda: 0.5, Pace(first_s=0.01, calm_s=0.0))
     await pump.start([WebhookSink(endpoint("ops", section, {}), store)])
     try:
         for _ in range(count):

@@ -36,7 +36,7 @@ def told(kind: str = FIRED, **changes: Any) -> Event:
 
 @asynccontextmanager
 async def telling(store: Store, *channels: Channel) -> AsyncIterator[Pump]:
-    pump = Pump(store, now_ms, lambda: 0.5, Pace(first_s=0.01, most_s=0.05))
+    pump = Pump(store, now_ms, lambda: 0.5, Pace(first_s=0.01, most_s=0.05, calm_s=0.0))
     for one in channels:
         one.linger_s = 0.0
     await pump.start(channels)

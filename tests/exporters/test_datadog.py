@@ -68,7 +68,7 @@ def sink_of(
 
 @asynccontextmanager
 async def sending(store: Store, *several: Logs | Metrics) -> AsyncIterator[Pump]:
-    pump = Pump(store, now_ms, lambda: 0.5, Pace(first_s=0.01, most_s=0.05))
+    pump = Pump(store, now_ms, lambda: 0.5, Pace(first_s=0.01, most_s=0.05, calm_s=0.0))
     await pump.start(several)
     try:
         yield pump

@@ -51,7 +51,7 @@ async def exporting(store: Store, far: Far, **changes: Any) -> AsyncIterator[Pum
     assert to is not None
     sink = OtlpSink(to, section, store)
     sink.linger_s = 0.0
-    pump = Pump(store, now_ms, lambda: 0.5, Pace(first_s=0.01, most_s=0.05))
+    pump = Pump(store, now_ms, lambda: 0.5, Pace(first_s=0.01, most_s=0.05, calm_s=0.0))
     await pump.start([sink])
     try:
         yield pump

@@ -26,7 +26,8 @@ from tests.exporters.emitting import emit, emitted, now_ms, until
 from tests.fakes.sink import far_end, status
 from tests.store.synthetic import Traffic
 
-QUICK = Pace(first_s=0.01, most_s=0.05)
+QUICK = Pace(first_s=0.01, most_s=0.05, calm_s=0.0)
+RATIONED = Pace(first_s=0.01, most_s=0.05)  # as while calls go on
 
 
 class Counting:
@@ -72,7 +73,7 @@ async def standing(pump: Pump) -> Standing:
 async def test_everything_is_sent_once_in_the_order_of_the_ledger(
     store: Store, traffic: Traffic
 ) -> None:
-    pump, sink = pump_of(store), Counting(act=lambda batch: Taken(sent=len(batch)))
+    pump, sink = pump_of(store, RATIONED), Counting(act=lambda batch: Taken(sent=len(batch)))
     await pump.start([sink])
     await emit(store, traffic, 20, 30)
 
@@ -260,7 +261,7 @@ async def test_nobody_there_costs_nothing_but_a_queue(store: Store, traffic: Tra
 
 
 async def test_what_is_too_old_is_given_up(store: Store, traffic: Traffic) -> None:
-    pump = pump_of(store, Pace(first_s=0.01, most_s=0.01, give_up_s=0.05))
+    pump = pump_of(store, Pace(first_s=0.01, most_s=0.01, give_up_s=0.05, calm_s=0.0))
     await pump.start([Counting("http://127.0.0.1:1/")])
     await emit(store, traffic, 4, 4)
 

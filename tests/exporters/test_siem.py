@@ -49,7 +49,7 @@ from tests.fakes.sink import far_end, status
 from tests.loops import Threads
 from tests.store.synthetic import Traffic
 
-QUICK = Pace(first_s=0.01, most_s=0.05)
+QUICK = Pace(first_s=0.01, most_s=0.05, calm_s=0.0)
 
 
 @asynccontextmanager

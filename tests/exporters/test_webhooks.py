@@ -42,7 +42,7 @@ def section(far: Far, **changes: Any) -> Webhook:
 
 @asynccontextmanager
 async def pumping(store: Store, *sections: Webhook) -> AsyncIterator[Pump]:
-    pump = Pump(store, now_ms, lambda: 0.5, Pace(first_s=0.01, most_s=0.05))
+    pump = Pump(store, now_ms, lambda: 0.5, Pace(first_s=0.01, most_s=0.05, calm_s=0.0))
     sinks = [WebhookSink(endpoint(f"hook{n}", one, ENV), store) for n, one in enumerate(sections)]
     await pump.start(sinks)
     try:

@@ -90,9 +90,13 @@ async def test_a_ledger_that_another_process_locks_holds_up_an_answer_for_a_mome
         await asyncio.sleep(0.01)
     with outside(tmp_path / "ledger.db") as conn:
         conn.execute("BEGIN EXCLUSIVE")
-        status, headers, answer = await asking
+        async with asyncio.timeout(5):  # the writer itself waits for three times as long
+            status, headers, answer = await asking
         assert status == 200
         assert b"chat.completion" in answer
         assert await sidecar.store.receipts.get(headers["x-modelspend-receipt"]) is None
         conn.execute("ROLLBACK")
-    assert (await sidecar.receipt()).execution.status is Status.SUCCESS
+    receipt = await sidecar.receipt()
+    assert receipt.execution.status is Status.SUCCESS
+    named = {line.price_id for line in receipt.attempts[0].cost.lines}
+    assert named == {price.price_id for price in await sidecar.store.prices.rows()}

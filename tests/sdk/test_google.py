@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from google.genai import errors, types
 
-from tests.sdk.conftest import Door, drained
+from tests.sdk.conftest import Door, drained, leaves_a_connection
 from tests.sdk.test_openai import BROKEN
 
 MODEL = "sim/gemini-2.5-flash"
@@ -94,6 +94,7 @@ async def test_errors_are_the_clients_own(
     await door.settled("error")
 
 
+@leaves_a_connection
 @pytest.mark.parametrize("name", BROKEN)
 async def test_generate_raises_on_a_stream_that_broke_off(inside: Door, name: str) -> None:
     async with inside.google() as client:

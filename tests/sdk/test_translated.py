@@ -17,7 +17,7 @@ from google.genai import errors as google_errors
 from modelspend.receipt import Receipt
 from modelspend.simulator import Simulator
 from tests.fakes.sidecar import PRICE, sidecar_for
-from tests.sdk.conftest import Door, _agree, drained
+from tests.sdk.conftest import Door, _agree, drained, leaves_a_connection
 from tests.translation.test_tool_conversations import CLIENTS
 
 SPEAKS = {
@@ -204,6 +204,7 @@ BROKEN = {
 }
 
 
+@leaves_a_connection
 @pytest.mark.parametrize(("name", "at"), PAIRS)
 async def test_a_stream_that_broke_off_is_never_taken_for_whole(
     across: Door, name: str, at: str
@@ -213,6 +214,7 @@ async def test_a_stream_that_broke_off_is_never_taken_for_whole(
         assert receipt.execution.status in statuses, behaviour
 
 
+@leaves_a_connection
 @pytest.mark.parametrize(("name", "at"), PAIRS)
 async def test_a_whole_answer_that_broke_off_is_an_error(across: Door, name: str, at: str) -> None:
     for behaviour in ("200-error-first", "cut-2", "hangup", "stall-2", "html-200"):

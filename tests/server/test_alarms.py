@@ -215,7 +215,7 @@ async def test_what_a_ledger_says_too_late_is_neither_loud_nor_quiet(watched: Wa
             self.told_at = store.alerts.told_at
 
         def __getattr__(self, name: str) -> Callable[..., Any]:
-            async def late(*given: Any) -> None:
+            async def late(*given: Any, **named: Any) -> None:
                 raise Overloaded("The question took longer than 5 s.", "Narrow it.")
 
             return late
