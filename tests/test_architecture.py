@@ -206,6 +206,7 @@ def test_every_command_file_is_listed_and_every_listed_command_has_its_file() ->
 
 EXPORTER_PARTS = {
     "addresses",
+    "brief",
     "cef",
     "channels",
     "datadog_metrics",

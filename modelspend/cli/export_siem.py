@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelspend.cli.context import Here
+from modelspend.cli.context import Here, note
 from modelspend.errors import CheckFailed, Usage
 
 if TYPE_CHECKING:
@@ -155,6 +155,8 @@ async def _pages(
     while cursor < until:
         page = await store.sinks.page(cursor, _PAGE, asked.wants)
         cursor = min(page.cursor, until)
+        for number in (each for each in page.damaged if each <= until):
+            note(f"number {number} of the ledger is damaged and left out; see: modelspend verify")
         batch = [one for one in page.emissions if one.seq <= until and told_at(one) >= since_ms]
         yield batch, cursor
 

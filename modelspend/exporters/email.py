@@ -17,6 +17,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 from hashlib import sha256
+from typing import IO
 
 from modelspend.errors import ConfigInvalid
 from modelspend.events import Event
@@ -28,6 +29,7 @@ from modelspend.settings import Email, Settings
 from modelspend.store import Store
 
 _MOST_AT_ONCE = 50
+_MOST_HEARD = 64 * 1024
 _LINGER_S = 2.0
 _PORTS = {"starttls": 587, "whole": 465, "none": 25}
 
@@ -191,8 +193,15 @@ class _Post:
         class Client(smtplib.SMTP):
             """Over a socket whose address was looked at."""
 
+            file: _Few | None = None
+
             def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
                 return post._dial(host, port, timeout)
+
+            def getreply(self) -> tuple[int, bytes]:
+                if self.file is None and self.sock is not None:
+                    self.file = _Few(self.sock.makefile("rb"))
+                return super().getreply()
 
         return Client(host, port, local_hostname=source(), timeout=section.timeout_s)
 
@@ -229,6 +238,24 @@ class _Post:
                     made.shutdown(socket.SHUT_RDWR)
                 with suppress(OSError):
                     made.close()
+
+
+class _Few:
+    """What a server says, of which there is little: a reply has as many lines as it likes, and the
+    standard library keeps them all."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._left = file, _MOST_HEARD
+
+    def readline(self, most: int) -> bytes:
+        line = self._file.readline(most)
+        self._left -= len(line)
+        if self._left < 0:
+            raise OSError("it does not stop talking")
+        return line
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _no(code: int, text: str) -> Said:

@@ -11,7 +11,9 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import partial
 from types import TracebackType
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,6 +21,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from modelspend import __version__
 from modelspend.exporters.addresses import Refused, checked, resolved
+from modelspend.exporters.brief import BriefAnswers
 
 MOST_BODY = 16 * 1024
 _BODY_S = 2.0
@@ -76,7 +79,10 @@ class Door:
         """Raises NotNow when there is no answer."""
         if not self.allow_private and not url.lower().startswith("https://"):
             raise NotNow("plain http is only for sinks with allow_private = true; use https")
-        host = urlsplit(url).hostname
+        try:
+            host = urlsplit(url).hostname
+        except ValueError:
+            raise NotNow("its address cannot be read") from None
         try:
             async with asyncio.timeout(self.timeout_s):
                 return await self._post(url, body, headers)
@@ -105,6 +111,9 @@ class Door:
             resolver=_Names(),
             socket_factory=checked(allow_private=self.allow_private),
         )
+        # aiohttp has no public word for it; a test holds that it is heeded.
+        brief: Any = partial(BriefAnswers, loop=asyncio.get_running_loop())
+        connector._factory = brief
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -8,6 +8,7 @@ sent again: at least once, never not at all.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -110,6 +111,8 @@ class Line:
     emitted: int
     failures: int = 0
     failing_since_ms: int = 0
+    faults: int = 0
+    fault_at_s: float = 0.0
     news: asyncio.Event = field(default_factory=asyncio.Event)
     work: asyncio.Event = field(default_factory=asyncio.Event)
     running: list["asyncio.Task[None]"] = field(default_factory=list)
@@ -154,7 +157,7 @@ class Pump:
             self._lines[sink.name] = line
             self._spawn(line, partial(self._run, line))
             if isinstance(sink, Worker):
-                self._spawn(line, partial(sink.work, line.work, self._ration))
+                self._spawn(line, partial(self._work, line, sink))
 
     def _spawn(self, line: Line, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         line.running.append(tasks.spawn(self._ration.run(work), f"sink {line.sink.name}"))
@@ -190,6 +193,7 @@ class Pump:
             await asyncio.wait(running, timeout=_GRACE_S)
         for line in lines:
             await line.sink.close()
+        self._ration.calm()
 
     async def let_go(self, name: str) -> Standing | None:
         """Forget one that does not run, and what waits for it; None where nobody knows it. Raises
@@ -240,10 +244,33 @@ class Pump:
                     await self._rest(line)
             except (LedgerUnavailable, Overloaded):
                 await asyncio.sleep(self._pace.first_s)
+            except Exception as error:  # of a fault of ours nobody would hear, and it would be over
+                await self._faulty(line, error)
+
+    async def _faulty(self, line: Line, error: Exception) -> None:
+        """Say what went wrong, and be ready to try again in a while."""
+        log.error("sink %s: a fault of ours: %s", line.sink.name, type(error).__name__)
+        text = f"a fault of ours: {type(error).__name__}"
+        with suppress(LedgerUnavailable, Overloaded):
+            await self._store.sinks.failed(line.sink.name, text, self._now_ms())
+        now_s = time.monotonic()
+        line.faults = 1 if now_s - line.fault_at_s > 2 * self._pace.most_s else line.faults + 1
+        line.fault_at_s = now_s
+        await asyncio.sleep(self._pace.pause_s(line.faults, None, self._chance()))
+
+    async def _work(self, line: Line, worker: Worker) -> None:
+        """Its own work, for ever: begun again when it has ended by a fault."""
+        while True:
+            try:
+                return await worker.work(line.work, self._ration)
+            except Exception as error:
+                await self._faulty(line, error)
 
     async def _rest(self, line: Line) -> None:
         """Until there is news, and a little longer: a batch of one is a waste. Not all of them for
         as long: what they write at the same time, a call waits for."""
+        if isinstance(line.sink, Sender):  # it has told all: what it took to catch up is over
+            self._ration.behind(line.sink.name, 0.0)
         await line.news.wait()
         longer_s = self._ration.linger_s * (0.5 + self._chance())
         await asyncio.sleep(max(line.sink.linger_s, longer_s))
@@ -269,13 +296,19 @@ class Pump:
         """In small pages: receipts are made of Python, and while a reader makes them, no call goes
         on."""
         batch: list[Emission] = []
+        damaged: list[int] = []
         cursor, last, more = line.standing.cursor, 0, True
-        while more and len(batch) < sink.most:
+        while more and len(batch) < sink.most and len(damaged) < sink.most:
             few = min(_FEW, sink.most - len(batch))
             page = await self._store.sinks.page(cursor, few, sink.wants)
             batch += page.emissions
-            cursor, last, more = page.cursor, page.last, len(page.emissions) == few
+            damaged += page.damaged
+            cursor, last = page.cursor, page.last
+            more = len(page.emissions) + len(page.damaged) == few
         taken = await self._sent(line, sink, batch) if batch else Taken()
+        if damaged:
+            error = f"number {damaged[0]} of the ledger is damaged; see: modelspend verify"
+            taken = replace(taken, dropped=taken.dropped + len(damaged), error=error)
         return await self._on(line, cursor, last, taken, full=more)
 
     async def _on(self, line: Line, cursor: int, last: int, taken: Taken, *, full: bool) -> bool:

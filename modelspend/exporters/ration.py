@@ -45,6 +45,11 @@ class Ration:
         worst = max(self._behind.values())
         self._share = min(SHARE * max(worst / _PATIENT_S, 1.0), MOST_SHARE)
 
+    def calm(self) -> None:
+        """All sinks begin anew: how far one was behind that runs no more does not count."""
+        self._behind.clear()
+        self._share = SHARE
+
     @property
     def linger_s(self) -> float:
         """How long a batch is waited for at least: fewer and larger ones cost calls less."""

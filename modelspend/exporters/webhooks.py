@@ -137,6 +137,7 @@ class WebhookSink:
                 if due.deliveries:
                     await self._tried(due.deliveries, ration)
                     continue
+                ration.behind(self.name, 0.0)
                 wait_s = _LOOK_S
                 if due.next_at_ms is not None:
                     wait_s = min(max(due.next_at_ms - self._now_ms(), 1) / 1000, _LOOK_S)
@@ -177,7 +178,9 @@ class WebhookSink:
     async def _deliver(self, one: Delivery, told: Emission | None) -> Also:
         """One try, and what is to be written of it."""
         if told is None:
-            return self._failed(one, b"", None, "what it tells is no longer in the ledger", None)
+            return self._failed(
+                one, b"", None, "what it tells is not in the ledger, or damaged", None
+            )
         try:
             body = payload(told)
         except Exception as error:  # a fault of ours must not stop the webhook for ever

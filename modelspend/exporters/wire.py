@@ -8,7 +8,7 @@ had not delivered is sent again on the next. Over UDP nobody can know.
 import asyncio
 import ssl
 import sys
-from asyncio import Transport
+from asyncio import BaseTransport, Transport
 from collections.abc import Sequence
 from pathlib import Path
 from socket import SOCK_DGRAM, SOCK_STREAM, SocketKind
@@ -27,6 +27,7 @@ Way = Literal["tls", "tcp", "udp"]
 PORTS = {"tls": 6514, "tcp": 601, "udp": 514}
 MOST_DATAGRAM = 65_000
 _LOOK_S = 0.005
+_MOST_HEARD = 64 * 1024
 _SIOCOUTQ = 0x5411  # asm-generic/ioctls.h: bytes that the far end has not acknowledged
 
 
@@ -158,12 +159,25 @@ class Wire:
 
 
 class _End(asyncio.Protocol):
-    """Our end of a connection: whether the far end is gone, and whether what was written is out."""
+    """Our end of a connection: whether the far end is gone, and whether what was written is out.
+
+    A receiver of syslog has nothing to say: one that does not stop is cut off, for what it says is
+    read beside calls."""
 
     def __init__(self) -> None:
         self.lost = False
+        self._heard = 0
+        self._transport: BaseTransport | None = None
         self.flowing = asyncio.Event()
         self.flowing.set()
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._heard += len(data)
+        if self._heard > _MOST_HEARD and isinstance(self._transport, Transport):
+            self._transport.abort()
 
     def pause_writing(self) -> None:
         self.flowing.clear()

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from modelspend import tasks
 from modelspend.catalog.prices import PriceBook
-from modelspend.errors import ConfigInvalid, ModelspendError
+from modelspend.errors import ConfigInvalid, LedgerUnavailable, ModelspendError
 from modelspend.exporters import Pump, Sink, sinks_of
 from modelspend.gateway.assembly import assemble, reassemble
 from modelspend.gateway.models import Models
@@ -203,6 +203,11 @@ async def _reload(app: web.Application, started: Started) -> list[str]:
     loaded = started.reload()
     live, settings = app[LIVE], loaded.settings
     old = live.settings
+    if not app[STORE].healthy:  # sinks would be stopped, and could not be begun again
+        raise LedgerUnavailable(
+            f"The ledger takes no writes ({app[STORE].trouble}), so nothing was reloaded.",
+            "Once it does: modelspend reload",
+        )
     if settings.server.model_dump(include={"host", "port"}) != old.server.model_dump(
         include={"host", "port"}
     ) or settings.store.model_dump(include={"path", "durability"}) != old.store.model_dump(

@@ -4,18 +4,21 @@ One number follows receipts and events alike, since both draw it from one counte
 looks through more than `_SCAN` numbers, so a sink that wants little holds up no reader for long.
 """
 
+import logging
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from modelspend.events import Event
+from modelspend.events import Event, Wanted
 from modelspend.sinks import RECEIPT, Standing, Wants
 from modelspend.store.book import Book
 from modelspend.store.events import conditions, select, write_event
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Stored, load
 from modelspend.store.writer import Writer, needed
+
+log = logging.getLogger("modelspend.sinks")
 
 _SCAN = 20_000
 _DELETED = 500
@@ -46,11 +49,13 @@ class Headings(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Emissions in the order of their numbers, the number to go on from, the newest there is."""
+    """Emissions in the order of their numbers, the number to go on from, the newest there is, and
+    the numbers of those that are damaged and cannot be read."""
 
     emissions: list[Emission]
     cursor: int
     last: int
+    damaged: tuple[int, ...] = ()
 
 
 class Sinks:
@@ -325,12 +330,26 @@ def _headings(conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -
 
 def _page(conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -> Page:
     found, until, last = _headings(conn, cursor, limit, wants)
-    receipts = [one.seq for one in found if one.kind == RECEIPT]
-    emissions: list[Emission] = [*load(conn, receipts)]
-    if len(receipts) < len(found):
-        emissions += select(conn, wants.events, _PLACE, (cursor, until), "seq", limit)
-        emissions.sort(key=lambda one: one.seq)
-    return Page(emissions, until, last)
+    told = read(conn, [(one.seq, one.kind) for one in found])
+    damaged = tuple(one.seq for one in found if one.seq not in told)
+    return Page(list(told.values()), until, last, damaged)
+
+
+def read(conn: sqlite3.Connection, several: Iterable[tuple[int, str]]) -> dict[int, Emission]:
+    """What has these numbers, each named with its kind. What is not there, or damaged so that it
+    cannot be read, is missing: one bad row must not stop whoever has the others to tell."""
+    found: dict[int, Emission] = {}
+    for seq, kind in several:
+        try:
+            if kind == RECEIPT:
+                found[seq] = load(conn, [seq])[0]
+            elif event := select(conn, Wanted(), "seq = ?", (seq,), "seq", 1):
+                found[seq] = event[0]
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            log.error("number %d of the ledger cannot be read: %s", seq, type(error).__name__)
+    return found
 
 
 _PLACE = "seq > ? AND seq <= ?"

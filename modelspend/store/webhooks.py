@@ -9,14 +9,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from modelspend.events import Wanted
 from modelspend.receipt_json import iso
 from modelspend.record import record
 from modelspend.store.book import Book
-from modelspend.store.events import select
 from modelspend.store.readers import Readers
-from modelspend.store.receipts import load
-from modelspend.store.sinks import Also, Emission, settle
+from modelspend.store.sinks import Also, Emission, read, settle
 from modelspend.store.writer import Writer, needed
 
 KEPT_MS = 30 * 86_400_000
@@ -87,12 +84,9 @@ class Webhooks:
         return await self._readers.ask(ask)
 
     async def told(self, deliveries: Sequence[Delivery]) -> dict[int, Emission]:
-        """What they tell, by its number; what is no longer in the ledger is missing."""
-        numbers = [one.seq for one in deliveries]
-
-        return await self._readers.ask(
-            lambda conn: {seq: told for seq in numbers if (told := _told(conn, seq))}
-        )
+        """What they tell, by its number; what is not in the ledger, or damaged, is missing."""
+        several = [(one.seq, one.type) for one in deliveries]
+        return await self._readers.ask(lambda conn: read(conn, several))
 
     async def write(self, ends: Sequence[Also]) -> None:
         """What several tries came to, made durable at once: each write of its own would cost calls
@@ -245,14 +239,6 @@ def filing(deliveries: Sequence[Delivery]) -> Also:
         )
 
     return put
-
-
-def _told(conn: sqlite3.Connection, seq: int) -> Emission | None:
-    events = select(conn, Wanted(), "seq = ? AND seq = ?", (seq, seq), "seq", 1)
-    if events:
-        return events[0]
-    row = conn.execute("SELECT seq FROM receipts WHERE seq = ?", (seq,)).fetchone()
-    return load(conn, [seq])[0] if row else None
 
 
 def _sink(webhook: str) -> str:

@@ -2,8 +2,11 @@
 
 import ast
 import asyncio
+import sqlite3
 import tomllib
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,9 @@ from modelspend import tasks
 from modelspend.exporters import EXPORTERS, Pace, Pump, siem
 from modelspend.exporters.http import Door, NotNow
 from modelspend.exporters.pump import Taken
-from modelspend.exporters.ration import Ration
-from modelspend.settings import Settings
+from modelspend.exporters.ration import SHARE, Ration
+from modelspend.exporters.webhooks import WebhookSink, endpoint
+from modelspend.settings import Settings, Webhook
 from modelspend.sinks import Standing, Wants
 from modelspend.store import Store
 from modelspend.store.sinks import Emission
@@ -340,6 +344,108 @@ async def test_without_a_sink_there_is_no_task(store: Store) -> None:
     await pump.start([])
     assert tasks.running() == before
     assert await pump.standings() == []
+
+
+def damage(ledger: Path, *changes: str) -> None:
+    with closing(sqlite3.connect(ledger)) as conn:
+        for change in changes:
+            conn.execute(change)
+        conn.commit()
+
+
+async def test_what_is_damaged_in_the_ledger_is_dropped_and_counted_and_stops_nobody(
+    store: Store, traffic: Traffic
+) -> None:
+    hook = Webhook(url="http://127.0.0.1:1/", types=("*",), allow_private=True)
+    async with far_end() as far:
+        hook = hook.model_copy(update={"url": far.url})
+        sink = Counting(act=lambda batch: Taken(sent=len(batch)))
+        pump, both = pump_of(store), (sink, WebhookSink(endpoint("ops", hook, {}), store))
+        await pump.start(both)
+        await pump.stop()
+        await emit(store, traffic, 10, 10)
+        damage(
+            store.path,
+            "UPDATE receipts SET detail = x'00' WHERE seq IN (SELECT seq FROM receipts LIMIT 3)",
+            "UPDATE events SET data = '{' WHERE seq IN (SELECT max(seq) FROM events)",
+        )
+        await pump.start(both)
+
+        async def told() -> bool:
+            return all(one.sent + one.dropped == 20 for one in await pump.standings())
+
+        await until(told)
+        first, second = await pump.standings()
+        assert (first.sent, first.dropped, first.queued) == (16, 4, 0)
+        assert (second.sent, second.dropped, second.queued) == (16, 4, 0)
+        assert len(sink.seen) == len(far.got) == 16
+        assert "modelspend verify" in str(first.error)
+        assert "damaged" in str(second.error)
+        await pump.stop()
+
+
+async def test_a_fault_of_ours_in_a_sink_is_told_and_it_is_tried_again(
+    store: Store, traffic: Traffic
+) -> None:
+    """Of one of its steps that is none of a batch, too: nobody would begin it anew."""
+    left = {"page": 0, "work": 2}
+
+    class Faulty(Counting):
+        @property
+        def wants(self) -> Wants:
+            if left["page"]:
+                left["page"] -= 1
+                raise KeyError("secret")
+            return Wants()
+
+        @wants.setter
+        def wants(self, _: Wants) -> None: ...
+
+        async def work(self, news: asyncio.Event, ration: Ration) -> None:
+            if left["work"]:
+                left["work"] -= 1
+                raise KeyError("secret")
+            left["work"] = -1
+            await asyncio.Event().wait()
+
+    pump, sink = pump_of(store), Faulty(act=lambda batch: Taken(sent=len(batch)))
+    await pump.start([sink])
+    left["page"] = 3
+    await emit(store, traffic, 20, 20)
+
+    async def all_sent() -> bool:
+        return len(sink.seen) == 40 and left == {"page": 0, "work": -1}
+
+    await until(all_sent)
+    (row,) = await store.sinks.rows()
+    assert row.error == "a fault of ours: KeyError"
+    await pump.stop()
+
+
+async def test_a_sink_that_has_caught_up_or_is_gone_leaves_no_larger_share_behind(
+    store: Store, traffic: Traffic
+) -> None:
+    """One that hears of little would hold it for days, and calls would pay for that."""
+    pump = pump_of(store)
+    sink = Counting(act=lambda batch: Taken(sent=len(batch)))
+    sink.most = 100
+    old = replace(traffic.receipt(), created_at_ms=now_ms() - 3_600_000)
+    await pump.start([sink])
+    await store.calls.finish(old)
+
+    async def seen() -> bool:
+        return bool(sink.seen)
+
+    async def rests() -> bool:
+        return pump._ration._share == SHARE
+
+    await until(seen)
+    await until(rests)
+    pump._ration.behind("another", 3600.0)
+    assert pump._ration._share > SHARE
+    await pump.start([sink])
+    assert await rests()
+    await pump.stop()
 
 
 async def test_the_benchmark_of_sinks_turns_on_one_of_every_kind(

@@ -13,6 +13,7 @@ import pytest
 import tomli_w
 
 from modelspend import tasks
+from modelspend.errors import LedgerUnavailable
 from modelspend.server.keys import RELOAD
 from modelspend.simulator import Simulator
 from tests.exporters.emitting import until
@@ -20,6 +21,8 @@ from tests.fakes.sidecar import Sidecar, sidecar_for
 from tests.fakes.sink import Far, far_end, status
 from tests.server.test_control import ask, call
 from tests.server.test_metrics import scraped
+from tests.store.synthetic import Traffic
+from tests.store.test_trouble import _fill, _give_room, _limit, _until_healthy
 
 
 def hook(far: Far, **more: Any) -> dict[str, Any]:
@@ -189,3 +192,26 @@ def waiting(folder: Path, count: int) -> Any:
         return bool(rows(folder, query) == [(count,)])
 
     return so_many
+
+
+async def test_a_reload_while_the_ledger_takes_no_writes_changes_nothing_and_says_so(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    """It would stop the sinks, and could not begin them again."""
+    async with (
+        far_end() as far,
+        with_webhooks(tmp_path, simulator, ops=hook(far)) as sidecar,
+    ):
+        await _limit(sidecar.store, 1)
+        await _fill(sidecar.store, Traffic(seed=3))
+        old = sidecar.app_settings
+        with pytest.raises(LedgerUnavailable, match="nothing was reloaded"):
+            await reloaded(sidecar, tmp_path, ops=hook(far), acme=hook(far))
+        assert sidecar.app_settings is old
+        _, _, told = await ask(sidecar, "/v1/status")
+        assert [one["name"] for one in told["sinks"]] == ["webhook:ops"]
+        _give_room(sidecar.store)
+        await _until_healthy(sidecar.store)
+        await sidecar.app[RELOAD]()
+        _, _, told = await ask(sidecar, "/v1/status")
+        assert [one["name"] for one in told["sinks"]] == ["webhook:ops", "webhook:acme"]
