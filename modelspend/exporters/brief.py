@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp.client_proto import ResponseHandler
 
 _PART = 16 * 1024
-_MOST_HEARD = 512 * 1024  # of an answer whose body is not read on, reading pauses long before
+_MOST_HEARD = 64 * 1024  # more than is read of any answer
 _MOST_MESSAGES = 8
 _FINAL = 200
 
@@ -35,10 +35,18 @@ class BriefAnswers(ResponseHandler):
             part = data[start : start + _PART]
             self._heard += len(part)
             if self._heard > _MOST_HEARD or self._messages > _MOST_MESSAGES or self._over():
-                if self.transport is not None:
-                    self.transport.abort()
+                self._cut()
                 return
             super().data_received(part)
+
+    def _cut(self) -> None:
+        """What was heard of the body is all that there is. Without a parser there is no error to
+        raise at the end, whose traceback would hold all of it until the collector comes."""
+        payload, self._parser, self._payload = self._payload, None, None
+        if payload is not None and not payload.is_eof():
+            payload.feed_eof()
+        if self.transport is not None:
+            self.transport.abort()
 
     def feed_data(self, data: Any, size: int = 0) -> None:
         """The head of a message has been read."""

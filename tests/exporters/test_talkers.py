@@ -1,8 +1,10 @@
 """Far ends that do not stop talking: what they say is neither kept nor read for long."""
 
 import asyncio
+import gc
 import socket
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -134,6 +136,26 @@ async def test_one_answer_is_heard_and_little_before_it(
     for part in heard:
         ours.data_received(part)
     assert transport.cut is cut
+
+
+async def test_what_was_cut_off_does_not_wait_for_the_collector() -> None:
+    """It did: half a MiB for each try, for as long as little else was made."""
+    gc.disable()
+    try:
+        ours, transport = BriefAnswers(asyncio.get_running_loop()), Cut()
+        ours.connection_made(transport)
+        ours.set_response_params(read_until_eof=True)
+        ours.data_received(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        _, body = await ours.read()
+        ours.data_received(b"1000\r\n%b\r\n" % (b"x" * 4096) * 20)
+        assert transport.cut
+        ours.connection_lost(None)
+        assert len(await body.read()) >= 16 * 1024
+        there = weakref.ref(ours)
+        del ours, body, _
+        assert there() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("rest", [EARLY, b"HTTP/1.1 200 OK\r\nx: " + b"y" * 65_536])
