@@ -75,6 +75,9 @@ class Filer(Sink, Protocol):
 
     def file(self, batch: Sequence[Heading]) -> Also: ...
 
+    async def room(self) -> int:
+        """How many more it takes now; waits until it takes any."""
+
 
 @runtime_checkable
 class Worker(Protocol):
@@ -284,13 +287,12 @@ class Pump:
         return await self._read(line, line.sink)
 
     async def _filed(self, line: Line, sink: Filer) -> bool:
-        page = await self._store.sinks.headings(line.standing.cursor, sink.most, sink.wants)
+        most = min(await sink.room(), sink.most)
+        page = await self._store.sinks.headings(line.standing.cursor, most, sink.wants)
         taken = Taken()
         if page.headings:
             taken = Taken(filed=len(page.headings), also=(sink.file(page.headings),))
-        return await self._on(
-            line, page.cursor, page.last, taken, full=len(page.headings) == sink.most
-        )
+        return await self._on(line, page.cursor, page.last, taken, full=len(page.headings) == most)
 
     async def _read(self, line: Line, sink: Sender) -> bool:
         """In small pages: receipts are made of Python, and while a reader makes them, no call goes

@@ -36,6 +36,7 @@ from modelspend.store.webhooks import Delivery, filing
 
 MOST_BYTES = 20_000  # what Standard Webhooks asks of a payload
 _AT_ONCE, _EACH = 4, 2
+_MOST_FILED = 1_000  # what waits beyond these waits in the ledger, where it costs nothing
 _ROUND_S = 1.0
 _LOOK_S = 30.0
 _PATIENCE = 5  # failures in a row, after which an endpoint is left alone for a while
@@ -111,6 +112,7 @@ class WebhookSink:
         self._to, self._store, self._now_ms = to, store, now_ms
         self._chance = chance or Random().random
         self._failures = 0
+        self._ended = asyncio.Event()
         self._door = Door(allow_private=to.section.allow_private, timeout_s=to.section.timeout_s)
         self.name = f"webhook:{to.name}"
         types = to.section.types
@@ -125,14 +127,27 @@ class WebhookSink:
         now_ms = self._now_ms()
         return filing([_delivery(self._to.name, one, now_ms) for one in batch])
 
+    async def room(self) -> int:
+        """An endpoint that takes nothing gets one more to be tried with, when none is due."""
+        while True:
+            self._ended.clear()
+            most, until_ms = (1, self._now_ms()) if self._resting else (_MOST_FILED, None)
+            filed = await self._store.webhooks.waiting(self._to.name, most, until_ms)
+            if filed < most:
+                return most - filed
+            await self._ended.wait()
+
+    @property
+    def _resting(self) -> bool:
+        return self._failures >= _PATIENCE
+
     async def work(self, news: asyncio.Event, ration: Ration) -> None:
         """Deliver what is due, a few at a time, until cancelled."""
         while True:
             try:
                 await asyncio.sleep(self._pause_s())
                 news.clear()
-                resting = self._failures >= _PATIENCE
-                most = 1 if resting else _AT_ONCE * 4
+                most = 1 if self._resting else _AT_ONCE * 4
                 due = await self._store.webhooks.due(self._to.name, self._now_ms(), most)
                 if due.deliveries:
                     await self._tried(due.deliveries, ration)
@@ -157,12 +172,13 @@ class WebhookSink:
                 told = await self._store.webhooks.told(few)
                 for one in few:
                     ends.append(await self._deliver(one, told.get(one.seq)))
-                    if self._failures >= _PATIENCE or time.monotonic() > until:
+                    if self._resting or time.monotonic() > until:
                         return
 
         running = (ration.run(hand) for _ in range(_AT_ONCE))
         hands = await asyncio.gather(*running, return_exceptions=True)
         await self._store.webhooks.write(ends)
+        self._ended.set()
         now_ms = self._now_ms()
         due_ms = now_ms if self._failures else min(one.due_at_ms or now_ms for one in due)
         ration.behind(self.name, (now_ms - due_ms) / 1000)

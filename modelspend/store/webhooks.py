@@ -83,6 +83,16 @@ class Webhooks:
 
         return await self._readers.ask(ask)
 
+    async def waiting(self, webhook: str, most: int, until_ms: int | None = None) -> int:
+        """How many are to be sent, by a time or ever; no more are counted than `most`."""
+        query = (
+            "SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries"
+            " WHERE webhook = ?1 AND due_at NOTNULL AND (due_at <= ?2 OR ?2 IS NULL) LIMIT ?3)"
+        )
+        return await self._readers.ask(
+            lambda conn: int(conn.execute(query, (webhook, until_ms, most)).fetchone()[0])
+        )
+
     async def told(self, deliveries: Sequence[Delivery]) -> dict[int, Emission]:
         """What they tell, by its number; what is not in the ledger, or damaged, is missing."""
         several = [(one.seq, one.type) for one in deliveries]

@@ -35,8 +35,10 @@ SEAL_AFTER = 2_000  # numbers, when there is no pause to seal the chain in
 CROWD = 4  # after a batch this large, more is on its way: a short wait makes the next one larger
 GATHER_S = 0.003
 LATER_WAIT_S = 1.0  # background work goes between two batches once it has waited so long
-ASIDE_WAIT_S = 0.25  # while calls go on, small things are written together so often …
-LULL_S = 0.005  # … and when no call has come for so long
+ASIDE_WAIT_S = 0.25  # small things wait for so long, and then for the commit of a call …
+RIDERS = 4  # … which takes so many of them: a commit of their own would hold up the next call
+CALM_S = 0.5  # so long after the last call they have commits of their own again
+LULL_S = 0.005  # how soon they look, at the least, whether it is their time
 
 _ITEM_FAULTS = frozenset(
     {
@@ -137,7 +139,8 @@ class Writer:
 
     def aside(self, run: Run[R]) -> "asyncio.Future[R]":
         """Something small that no call shall wait for: as `later`, but one commit takes all of it
-        that has come, and while calls go on only four times a second."""
+        that has come. While calls go on it has none of its own: theirs take a little of it, after
+        a quarter of a second."""
         return self._beside(self._aside, run)
 
     def _beside(self, waiting: deque[Job[Any]], run: Run[R]) -> "asyncio.Future[R]":
@@ -210,7 +213,7 @@ class Writer:
             return PROBE_S
         longest = self._checkpoints.patience(IDLE_S) if self._checkpoints else IDLE_S
         if self._aside:
-            wait_s = self._aside[0].since + ASIDE_WAIT_S - time.monotonic()
+            wait_s = self._aside[0].since + LATER_WAIT_S - time.monotonic()
             return min(max(wait_s, LULL_S), PAUSE_S)
         return longest
 
@@ -218,21 +221,25 @@ class Writer:
         if self.trouble is not None:
             self._struggle(batch)
         elif batch:
-            self._attempt(batch)
+            self._attempt(batch + self._riders())
             self._crowd, self._busy_at = len(batch), time.monotonic()
         if self.trouble is None:
             if self._later and (not batch or _waited(self._later[0], LATER_WAIT_S)):
                 self._attempt([self._later.popleft()])
-            quiet = not batch and time.monotonic() - self._busy_at >= PAUSE_S
-            if self._aside and (quiet or self._aside_is_due(batch)):
+            pause_s = 0.0 if batch else time.monotonic() - self._busy_at
+            quiet = pause_s >= PAUSE_S
+            if self._aside and (pause_s >= CALM_S or _waited(self._aside[0], LATER_WAIT_S)):
                 few = range(min(BATCH, len(self._aside)))
                 self._attempt([self._aside.popleft() for _ in few])
             # Work of the background is no pause: after each bit of it, sealing and copying the log
             # would cost calls three more syncs.
             self._look(idle=quiet)
 
-    def _aside_is_due(self, batch: list[Job[Any]]) -> bool:
-        return _waited(self._aside[0], LATER_WAIT_S if batch else ASIDE_WAIT_S)
+    def _riders(self) -> list[Job[Any]]:
+        """What has waited long enough to go with a call's commit, whose sync it shares."""
+        if not self._aside or not _waited(self._aside[0], ASIDE_WAIT_S):
+            return []
+        return [self._aside.popleft() for _ in range(min(RIDERS, len(self._aside)))]
 
     def _attempt(self, batch: list[Job[Any]]) -> None:
         try:

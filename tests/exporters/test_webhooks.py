@@ -12,14 +12,14 @@ from svix.webhooks import WebhookVerificationError
 
 from modelspend.errors import ConfigInvalid
 from modelspend.events import Event
-from modelspend.exporters import Pace, Pump
+from modelspend.exporters import Pace, Pump, webhooks
 from modelspend.exporters.webhooks import WebhookSink, endpoint, payload
 from modelspend.settings import Webhook
 from modelspend.sinks import Standing
 from modelspend.store import Store
 from modelspend.store.webhooks import Delivery
 from tests.exporters.emitting import emit, now_ms, until
-from tests.fakes.sink import Far, Head, far_end, status
+from tests.fakes.sink import OK, Far, Head, far_end, status
 from tests.store.synthetic import Traffic
 
 NEW = "whsec_" + base64.b64encode(b"n" * 32).decode()
@@ -256,3 +256,49 @@ def test_an_address_may_be_a_secret_of_its_own() -> None:
     found = endpoint("hook", said, {"HOOK_URL": "https://example.com/T/B/X"})
     assert found.url == "https://example.com/T/B/X"
     assert "T/B/X" not in repr(found)
+
+
+async def test_for_an_endpoint_that_takes_nothing_the_rest_waits_in_the_ledger(
+    store: Store,
+) -> None:
+    async with far_end() as far:
+        far.answer = status("500 Oh")
+        async with pumping(store, section(far, retry_s=(3600.0,))) as pump:
+            for _ in range(5):
+                tell(store, "failover")
+            await far.until(5)
+            for _ in range(60):
+                tell(store, "failover")
+            (one,) = await pump.standings()
+            while one.queued < 65:
+                (one,) = await pump.standings()
+            await far.until(7)  # one after the other, to see whether it is well again
+            assert await store.webhooks.waiting("hook0", 100) < 20
+            far.answer = OK
+            assert (await ended_but(pump, 65, waiting=20)).dropped == 0
+
+
+async def ended_but(pump: Pump, count: int, *, waiting: int) -> Standing:
+    """All but those that are to be tried again in an hour."""
+    found: list[Standing] = []
+
+    async def so_far() -> bool:
+        found[:] = await pump.standings()
+        return found[0].sent > count - waiting and found[0].sent + found[0].queued == count
+
+    await until(so_far)
+    return found[0]
+
+
+async def test_no_more_is_filed_than_is_sent_in_a_while(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "_MOST_FILED", 3)
+    async with far_end() as far:
+        far.answer = "stall"
+        async with pumping(store, section(far, timeout_s=60.0)) as pump:
+            for _ in range(20):
+                tell(store, "failover")
+            await far.until(1)
+            assert await store.webhooks.waiting("hook0", 100) == 3
+            assert (await pump.standings())[0].queued == 20

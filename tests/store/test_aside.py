@@ -45,7 +45,7 @@ async def test_while_calls_go_on_it_costs_them_few_commits(
     took_s = time.monotonic() - began
     extra = writer.commits - before - calls
     assert len(notes) > took_s * 10
-    assert extra <= took_s * 5 + 1
+    assert extra <= 3  # all else went with those of the calls
     await asyncio.gather(*notes)
 
 
