@@ -7,6 +7,7 @@ call. Calls on which nothing was applied save nothing and carry no savings at al
 from modelspend.catalog.prices import MISSING, PriceBook
 from modelspend.catalog.provider import Provider
 from modelspend.gateway.call import Call
+from modelspend.gateway.target import Target
 from modelspend.money import Price
 from modelspend.receipt import Savings
 from modelspend.savings import Place, Tried, attributed
@@ -19,7 +20,7 @@ def unasked(call: Call, prices: PriceBook) -> list[tuple[Provider, str]]:
     """
     if not _applied(call):
         return []
-    places = [(each.provider, each.model) for each in (call.target, call.last.target)]
+    places = [(each.provider, each.model) for each in _targets(call)]
     if (baseline := _baseline(call)) is not None:
         places.append(baseline)
         if (row := _price(*baseline, call.created_at_ms, prices)) is not None:
@@ -32,15 +33,24 @@ def saved(call: Call, prices: PriceBook) -> Savings | None:
     """The savings of a call whose attempts are priced; null where no decision was applied."""
     if not _applied(call):
         return None
+    known: dict[tuple[str, str], Place] = {}
+
+    def at(provider: Provider, model: str) -> Place:
+        place = known.get((provider.name, model))
+        if place is None:
+            price = _price(provider, model, call.created_at_ms, prices)
+            place = Place(provider=provider.name, model=model, price=price)
+            known[provider.name, model] = place
+        return place
+
     tried = [
-        Tried(place=_place(one.target.provider, one.target.model, call, prices),
-              cost_pico=one.cost.total_pico)
+        Tried(place=at(one.target.provider, one.target.model), cost_pico=one.cost.total_pico)
         for one in call.tries
-    ]  # fmt: skip
+    ]
     baseline, rewriting = _baseline(call), call.ruling.decision.rewriting
     taken_out = rewriting.tokens_before - rewriting.tokens_after if rewriting else 0
-    place = _place(*baseline, call, prices) if baseline else None
-    planned = _place(call.target.provider, call.target.model, call, prices)
+    place = at(*baseline) if baseline else None
+    planned = at(call.target.provider, call.target.model)
     return attributed(place, planned, tried, call.last.usage.quantities, max(taken_out, 0))
 
 
@@ -60,12 +70,10 @@ def _baseline(call: Call) -> tuple[Provider, str] | None:
     return call.target.provider, call.target.model
 
 
-def _place(provider: Provider, model: str, call: Call, prices: PriceBook) -> Place:
-    return Place(
-        provider=provider.name,
-        model=model,
-        price=_price(provider, model, call.created_at_ms, prices),
-    )
+def _targets(call: Call) -> tuple[Target, ...]:
+    """Who was to answer, and who did where that is another."""
+    planned, last = call.target, call.last.target
+    return (planned,) if last is planned else (planned, last)
 
 
 def _price(provider: Provider, model: str, at_ms: int, prices: PriceBook) -> Price | None:
