@@ -1,9 +1,10 @@
 """Makes a dictionary for details from ledgers: `python -m tests.bench.dictionary OUT LEDGER…`.
 
 A detail is small and much like every other, so nearly all of it comes from the dictionary. What it
-is trained on: receipts of the ledgers named (a demo, a run of the benchmark as configured and one
-with routing) and synthetic ones, so that neither shape crowds out the other. Prints what a
-receipt that it was not trained on takes, by ledger, beside what it takes now. A dictionary that
+is trained on: receipts of the ledgers named (a demo, that of `tests.bench.reports --keep`, one that
+calls of every dialect went through, routed, failing and streamed) and synthetic ones, none of them
+of recorded traffic, so that no shape crowds out the others. Prints what a receipt that it was not
+trained on takes, by ledger, beside what it takes now. A dictionary that
 was ever released is kept for ever; a new one gets the next number in `store/detail.py`.
 """
 
@@ -23,8 +24,8 @@ from modelspend.store.alerts import DETAIL_COLUMNS
 from modelspend.store.calls import dictionary_of, receipt_columns
 from tests.store.synthetic import Traffic
 
-SIZE = 16 * 1024
-EACH = 800
+SIZE = 28 * 1024
+EACH = 1_500
 """Receipts that are taken of a ledger, spread over it; half of them to train on."""
 
 Detail = tuple[bytes, detail.Columns]
