@@ -49,6 +49,18 @@ async def test_while_calls_go_on_it_costs_them_few_commits(
     await asyncio.gather(*notes)
 
 
+async def test_while_calls_go_on_it_goes_with_the_commit_of_one(
+    store: Store, writer: Writer, traffic: Traffic
+) -> None:
+    await store.calls.begin(intent_of(traffic.receipt()))
+    before, calls = writer.commits, 0
+    told = writer.aside(note("n"))
+    while not told.done():
+        await store.calls.begin(intent_of(traffic.receipt()))
+        calls += 1
+    assert writer.commits - before == calls
+
+
 async def test_without_a_pause_of_calls_it_is_written_all_the_same(
     store: Store, writer: Writer, traffic: Traffic
 ) -> None:
