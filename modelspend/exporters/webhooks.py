@@ -36,7 +36,7 @@ from modelspend.store.webhooks import Delivery, filing
 
 MOST_BYTES = 20_000  # what Standard Webhooks asks of a payload
 _AT_ONCE, _EACH = 4, 2
-_MOST_FILED = 1_000  # what waits beyond these waits in the ledger, where it costs nothing
+_MOST_FILED = 1_000  # due at once: what waits beyond these waits in the ledger, at no cost
 _ROUND_S = 1.0
 _LOOK_S = 30.0
 _PATIENCE = 5  # failures in a row, after which an endpoint is left alone for a while
@@ -128,13 +128,14 @@ class WebhookSink:
         return filing([_delivery(self._to.name, one, now_ms) for one in batch])
 
     async def room(self) -> int:
-        """An endpoint that takes nothing gets one more to be tried with, when none is due."""
+        """An endpoint that takes nothing gets one more to be tried with, when none is due. What
+        is put off counts for nothing: it shall not hold up what is new."""
         while True:
             self._ended.clear()
-            most, until_ms = (1, self._now_ms()) if self._resting else (_MOST_FILED, None)
-            filed = await self._store.webhooks.waiting(self._to.name, most, until_ms)
-            if filed < most:
-                return most - filed
+            most = 1 if self._resting else _MOST_FILED
+            due = await self._store.webhooks.due_count(self._to.name, self._now_ms(), most)
+            if due < most:
+                return most - due
             await self._ended.wait()
 
     @property

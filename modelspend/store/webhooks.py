@@ -83,14 +83,14 @@ class Webhooks:
 
         return await self._readers.ask(ask)
 
-    async def waiting(self, webhook: str, most: int, until_ms: int | None = None) -> int:
-        """How many are to be sent, by a time or ever; no more are counted than `most`."""
+    async def due_count(self, webhook: str, now_ms: int, most: int) -> int:
+        """How many are due; no more are counted than `most`."""
         query = (
             "SELECT count(*) FROM (SELECT 1 FROM webhook_deliveries"
-            " WHERE webhook = ?1 AND due_at NOTNULL AND (due_at <= ?2 OR ?2 IS NULL) LIMIT ?3)"
+            " WHERE webhook = ? AND due_at <= ? LIMIT ?)"
         )
         return await self._readers.ask(
-            lambda conn: int(conn.execute(query, (webhook, until_ms, most)).fetchone()[0])
+            lambda conn: int(conn.execute(query, (webhook, now_ms, most)).fetchone()[0])
         )
 
     async def told(self, deliveries: Sequence[Delivery]) -> dict[int, Emission]:

@@ -273,9 +273,13 @@ async def test_for_an_endpoint_that_takes_nothing_the_rest_waits_in_the_ledger(
             while one.queued < 65:
                 (one,) = await pump.standings()
             await far.until(7)  # one after the other, to see whether it is well again
-            assert await store.webhooks.waiting("hook0", 100) < 20
+            assert await filed(store) < 20
             far.answer = OK
             assert (await ended_but(pump, 65, waiting=20)).dropped == 0
+
+
+async def filed(store: Store) -> int:
+    return len(await store.webhooks.list(webhook="hook0", status="pending", limit=100))
 
 
 async def ended_but(pump: Pump, count: int, *, waiting: int) -> Standing:
@@ -300,5 +304,21 @@ async def test_no_more_is_filed_than_is_sent_in_a_while(
             for _ in range(20):
                 tell(store, "failover")
             await far.until(1)
-            assert await store.webhooks.waiting("hook0", 100) == 3
+            assert await filed(store) == 3
             assert (await pump.standings())[0].queued == 20
+
+
+async def test_what_is_put_off_holds_up_nothing_new(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "_MOST_FILED", 3)
+    async with far_end() as far:
+        far.answer = status("500 Oh")
+        async with pumping(store, section(far, retry_s=(3600.0,))) as pump:
+            for _ in range(4):
+                tell(store, "failover")
+            await far.until(4)
+            far.answer = OK
+            for _ in range(6):
+                tell(store, "failover")
+            assert (await ended_but(pump, 10, waiting=5)).sent == 6
