@@ -14,7 +14,7 @@ from modelspend.errors import DaemonUnreachable, NotFound, SinkInUse, Usage
 from modelspend.sinks import BY_ENVIRONMENT, section_of, sections, without_section
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from modelspend.settings import Settings
     from modelspend.sinks import Standing
@@ -29,8 +29,9 @@ LISTED = ("name", "state", "sent", "dropped", "queued", "lag_s", "last_error")
 def list_(ctx: typer.Context, json: Json = False) -> None:
     """List every sink that the ledger knows: on, off or left behind, and what waits for it."""
     at = here(ctx)
-    states = _states(at)
-    rows = [{**one.to_json(), "state": states(one.name)} for one in _standings(at)]
+    known = _standings(at)
+    states = _states(at, [one.name for one in known])
+    rows = [{**one.to_json(), "state": states(one.name)} for one in known]
     if json:
         write_json(rows)
         return
@@ -47,7 +48,7 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
 ON, OFF, LEFT = "on", "off", "left behind"
 
 
-def _states(at: Here) -> "Callable[[str], str]":
+def _states(at: Here, known: "Sequence[str]") -> "Callable[[str], str]":
     """What a sink is, by its name: as the sidecar has it, else by what the file says."""
     from modelspend.cli.client import find
 
@@ -57,7 +58,6 @@ def _states(at: Here) -> "Callable[[str], str]":
         left = set(told.get("sinks_left_behind", ()))
     except DaemonUnreachable:
         settings = at.load().settings
-        known = [one.name for one in _standings(at)]
         left = set(without_section(known, settings))
         running = {name for name in known if _on(name, settings)}
     return lambda name: LEFT if name in left else ON if name in running else OFF

@@ -38,7 +38,6 @@ LATER_WAIT_S = 1.0  # background work goes between two batches once it has waite
 ASIDE_WAIT_S = 0.25  # small things wait for so long, and then for the commit of a call …
 RIDERS = 4  # … which takes so many of them: a commit of their own would hold up the next call
 CALM_S = 0.5  # so long after the last call they have commits of their own again
-LULL_S = 0.005  # how soon they look, at the least, whether it is their time
 
 _ITEM_FAULTS = frozenset(
     {
@@ -212,10 +211,7 @@ class Writer:
         if self.trouble:
             return PROBE_S
         longest = self._checkpoints.patience(IDLE_S) if self._checkpoints else IDLE_S
-        if self._aside:
-            wait_s = self._aside[0].since + LATER_WAIT_S - time.monotonic()
-            return min(max(wait_s, LULL_S), PAUSE_S)
-        return longest
+        return min(longest, PAUSE_S) if self._aside else longest
 
     def _turn(self, batch: list[Job[Any]]) -> None:
         if self.trouble is not None:
