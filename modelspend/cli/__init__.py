@@ -5,10 +5,12 @@ command, so that help, errors and completions answer at once.
 """
 
 import sys
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, cast
 
 import typer
+from typer.main import get_group
 
 from modelspend import __version__
 from modelspend.cli import (
@@ -135,10 +137,51 @@ def _root(
         typer.echo(ctx.get_help())
 
 
+class _OnDemand(Mapping[str, Any]):
+    """Every command by its name, in the order of `COMMANDS`, made when it is asked for: to make
+    all of them takes longer than most commands do."""
+
+    def __getitem__(self, name: str) -> Any:
+        return _made(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+@cache
+def _made(name: str) -> Any:
+    command = dict(COMMANDS)[name]
+    alone = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+    alone.callback()(_root)
+    if isinstance(command, typer.Typer):
+        _add_group(alone, name, command)
+    else:
+        alone.command(name)(take_config(command))
+    return get_group(alone).commands[name]
+
+
+def _add_group(to: typer.Typer, name: str, group: typer.Typer) -> None:
+    for each in group.registered_commands:
+        if each.callback is not None:
+            each.callback = take_config(each.callback)
+    alone = group.registered_callback
+    by_itself = alone is not None and alone.invoke_without_command is True
+    if by_itself and alone is not None and alone.callback is not None:
+        alone.callback = take_config(alone.callback)
+    to.add_typer(group, name=name, no_args_is_help=not by_itself)
+
+
 class _Root(Commands):
+    def __init__(self, **named: Any) -> None:
+        super().__init__(**named)
+        self.commands = cast(Any, _OnDemand())  # it is never written to
+
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order of `COMMANDS`, groups among the others."""
-        return [name for name, _ in COMMANDS]
+        return list(self.commands)
 
 
 def _build() -> typer.Typer:
@@ -152,18 +195,6 @@ def _build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     root.callback()(_root)
-    for name, command in COMMANDS:
-        if isinstance(command, typer.Typer):
-            for each in command.registered_commands:
-                if each.callback is not None:
-                    each.callback = take_config(each.callback)
-            alone = command.registered_callback
-            by_itself = alone is not None and alone.invoke_without_command is True
-            if by_itself and alone is not None and alone.callback is not None:
-                alone.callback = take_config(alone.callback)
-            root.add_typer(command, name=name, no_args_is_help=not by_itself)
-        else:
-            root.command(name)(take_config(command))
     return root
 
 

@@ -6,6 +6,7 @@ is not among them is found by comparing.
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -54,8 +55,13 @@ CHOICES = {
 
 def fits(shape: Any, value: Mapping[str, Any]) -> None:
     """The fields that must be there are, of their types, and no others."""
-    pydantic.TypeAdapter(shape, config=None).validate_python(value)
+    _adapter(shape).validate_python(value)
     assert value.keys() <= shape.__annotations__.keys(), (shape, value.keys())
+
+
+@cache
+def _adapter(shape: Any) -> pydantic.TypeAdapter[Any]:
+    return pydantic.TypeAdapter(shape, config=None)
 
 
 def judged_by_anthropic(body: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import anthropic
 import pytest
 
-from tests.sdk.conftest import Door, drained
+from tests.sdk.conftest import Door, drained, leaves_a_connection
 from tests.sdk.test_openai import BROKEN, WEATHER
 
 MODEL = "sim/claude-sonnet-4-6"
@@ -108,6 +108,7 @@ async def test_errors_are_the_clients_own(
     await door.settled("error")
 
 
+@leaves_a_connection
 @pytest.mark.parametrize("name", BROKEN)
 async def test_messages_raise_on_a_stream_that_broke_off(inside: Door, name: str) -> None:
     async with inside.anthropic() as client:

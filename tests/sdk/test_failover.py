@@ -15,7 +15,7 @@ from modelspend.receipt import Status
 from modelspend.simulator import Simulator
 from tests.fakes.sidecar import ALL_DIALECTS, PRICE, sidecar_for
 from tests.gateway.test_failover import tiers
-from tests.sdk.conftest import Door
+from tests.sdk.conftest import Door, leaves_a_connection
 from tests.sdk.test_translated import CLIENTS, HELLO, KEYS, PAIRS, SPEAKS, ask, failed, providers
 
 BEFORE = (
@@ -71,6 +71,7 @@ async def test_a_client_has_its_answer_though_the_first_provider_failed_before_i
         assert [one.provider for one in receipt.attempts] == ["sim", "other"], behaviour
 
 
+@leaves_a_connection
 @pytest.mark.parametrize("name", CLIENTS)
 async def test_a_client_raises_when_a_stream_breaks_off_after_its_content(
     two: Door, name: str
@@ -117,6 +118,7 @@ LATE = {"openai.chat": 5, "openai.responses": 10, "anthropic.messages": 8, "gemi
 WAYS = ("error-after", "cut", "reset", "stall")
 
 
+@leaves_a_connection
 @pytest.mark.parametrize("name", CLIENTS)
 async def test_a_client_has_its_answer_up_to_the_last_event_before_the_content_and_raises_after_it(
     tmp_path: Path, simulator: Simulator, name: str

@@ -6,7 +6,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.sdk.conftest import Door, drained
+from tests.sdk.conftest import Door, drained, leaves_a_connection
 
 MODEL = "sim/gpt-4.1"
 ASKED = [{"role": "user", "content": "Hello there"}]
@@ -168,6 +168,7 @@ BROKEN = {
 """Streams that break off, and what the receipt may call it."""
 
 
+@leaves_a_connection
 @pytest.mark.parametrize("name", BROKEN)
 async def test_chat_raises_on_a_stream_that_broke_off(inside: Door, name: str) -> None:
     async with inside.openai() as client:
@@ -178,6 +179,7 @@ async def test_chat_raises_on_a_stream_that_broke_off(inside: Door, name: str) -
     assert (await inside.sidecar.receipt()).execution.status in BROKEN[name]
 
 
+@leaves_a_connection
 @pytest.mark.parametrize("name", BROKEN)
 async def test_responses_raise_or_fail_on_a_stream_that_broke_off(inside: Door, name: str) -> None:
     async with inside.openai() as client:
