@@ -27,7 +27,7 @@ from modelspend.store.sinks import Also, Emission, Heading, told_at
 log = logging.getLogger("modelspend.sinks")
 
 _GRACE_S = 2.0
-_FEW = 2
+_FEW = 8
 
 
 @record
@@ -295,8 +295,7 @@ class Pump:
         return await self._on(line, page.cursor, page.last, taken, full=len(page.headings) == most)
 
     async def _read(self, line: Line, sink: Sender) -> bool:
-        """In small pages: receipts are made of Python, and while a reader makes them, no call goes
-        on."""
+        """In small pages, each of which is looked at when it is this sink's turn."""
         batch: list[Emission] = []
         damaged: list[int] = []
         cursor, last, more = line.standing.cursor, 0, True

@@ -46,7 +46,7 @@ from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
 from modelspend.store.signed_checkpoints import SignedCheckpoints, write_break
-from modelspend.store.sinks import Sinks
+from modelspend.store.sinks import Lately, Sinks
 from modelspend.store.stored_answers import StoredAnswers
 from modelspend.store.traces import Traces
 from modelspend.store.walk import Walk
@@ -55,6 +55,7 @@ from modelspend.store.writer import Writer, needed
 
 _READERS = 2
 _DAEMON_CACHE_KIB = 1_000  # for each of them: what the system caches is a copy away
+_BREATH_S = 0.0002
 _START_CHECK_S = 0.25
 _GATE_PATIENCE_S = 5.0
 
@@ -95,8 +96,9 @@ class Store:
         self.conversations = Conversations(readers, writer)
         self.stored_answers = StoredAnswers(readers, writer)
         self.events = Events(readers, writer)
-        self.sinks = Sinks(readers, writer)
-        self.webhooks = Webhooks(readers, writer)
+        lately = Lately(breath_s=_BREATH_S if writer else 0.0)
+        self.sinks = Sinks(readers, writer, lately)
+        self.webhooks = Webhooks(readers, writer, lately)
         self.traces = Traces(readers, writer)
         self.metering = Metering(readers)
         self.budgets = Budgets(readers, writer)

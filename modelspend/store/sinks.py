@@ -6,6 +6,8 @@ looks through more than `_SCAN` numbers, so a sink that wants little holds up no
 
 import logging
 import sqlite3
+import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -22,9 +24,13 @@ log = logging.getLogger("modelspend.sinks")
 
 _SCAN = 20_000
 _DELETED = 500
+_LATELY = 64
 
 Emission = Event | Stored
 """One thing to tell; both have a `seq`."""
+
+Read = dict[int, Emission]
+"""By their numbers."""
 
 Also = Callable[[Book], object]
 """What is written in the transaction that moves a sink on."""
@@ -58,14 +64,65 @@ class Page(NamedTuple):
     damaged: tuple[int, ...] = ()
 
 
+class Lately:
+    """What was read last. All sinks read the same, and to make a receipt of its row is most of the
+    work. Nothing that has a number ever changes; what is deleted is not asked for any more.
+
+    After each receipt that is made, calls get `breath_s`: a thread that asks SQLite again and again
+    gives up the interpreter each time, but has it back before anybody else wakes up.
+    """
+
+    def __init__(self, breath_s: float) -> None:
+        self._breath_s = breath_s
+        self._kept: dict[int, Emission] = {}
+        self._lock = threading.Lock()
+
+    def read(self, conn: sqlite3.Connection, several: Iterable[tuple[int, str]]) -> Read:
+        """What has these numbers, each named with its kind. What is not there, or damaged so that
+        it cannot be read, is missing: one bad row must not stop whoever has the others to tell."""
+        found: Read = {}
+        for seq, kind in several:
+            try:
+                one = self._kept.get(seq) or self._made(conn, seq, kind)
+            except sqlite3.Error:
+                raise
+            except Exception as error:
+                log.error("number %d of the ledger cannot be read: %s", seq, type(error).__name__)
+            else:
+                if one:
+                    found[seq] = one
+        self._keep(found)
+        return found
+
+    def _made(self, conn: sqlite3.Connection, seq: int, kind: str) -> Emission | None:
+        if kind != RECEIPT:
+            return next(iter(select(conn, Wanted(), "seq = ?", (seq,), "seq", 1)), None)
+        receipt = load(conn, [seq])[0]
+        time.sleep(self._breath_s)
+        return receipt
+
+    def _keep(self, found: Read) -> None:
+        with self._lock:
+            self._kept.update(found)
+            for seq in sorted(self._kept)[:-_LATELY]:
+                del self._kept[seq]
+
+
 class Sinks:
-    def __init__(self, readers: Readers, writer: Writer | None) -> None:
+    def __init__(self, readers: Readers, writer: Writer | None, lately: Lately) -> None:
         self._readers = readers
         self._writer = writer
+        self._lately = lately
 
     async def page(self, cursor: int, limit: int, wants: Wants) -> Page:
         """The next ones that a sink wants."""
-        return await self._readers.ask(lambda conn: _page(conn, cursor, limit, wants))
+        return await self._readers.ask(lambda conn: self._page(conn, cursor, limit, wants))
+
+    def _page(self, conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -> Page:
+        found, until, last = _headings(conn, cursor, limit, wants)
+        told = self._lately.read(conn, [(one.seq, one.kind) for one in found])
+        damaged = tuple(one.seq for one in found if one.seq not in told)
+        return Page(list(told.values()), until, last, damaged)
 
     async def headings(self, cursor: int, limit: int, wants: Wants) -> Headings:
         """The same without reading them: a hundredth of the work."""
@@ -326,30 +383,6 @@ def _headings(conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -
         )
     found = [Heading(*row) for row in sorted(rows)[:limit]]
     return Headings(found, found[-1].seq if len(found) == limit else until, last)
-
-
-def _page(conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -> Page:
-    found, until, last = _headings(conn, cursor, limit, wants)
-    told = read(conn, [(one.seq, one.kind) for one in found])
-    damaged = tuple(one.seq for one in found if one.seq not in told)
-    return Page(list(told.values()), until, last, damaged)
-
-
-def read(conn: sqlite3.Connection, several: Iterable[tuple[int, str]]) -> dict[int, Emission]:
-    """What has these numbers, each named with its kind. What is not there, or damaged so that it
-    cannot be read, is missing: one bad row must not stop whoever has the others to tell."""
-    found: dict[int, Emission] = {}
-    for seq, kind in several:
-        try:
-            if kind == RECEIPT:
-                found[seq] = load(conn, [seq])[0]
-            elif event := select(conn, Wanted(), "seq = ?", (seq,), "seq", 1):
-                found[seq] = event[0]
-        except sqlite3.Error:
-            raise
-        except Exception as error:
-            log.error("number %d of the ledger cannot be read: %s", seq, type(error).__name__)
-    return found
 
 
 _PLACE = "seq > ? AND seq <= ?"

@@ -13,7 +13,7 @@ from modelspend.receipt_json import iso
 from modelspend.record import record
 from modelspend.store.book import Book
 from modelspend.store.readers import Readers
-from modelspend.store.sinks import Also, Emission, read, settle
+from modelspend.store.sinks import Also, Lately, Read, settle
 from modelspend.store.writer import Writer, needed
 
 KEPT_MS = 30 * 86_400_000
@@ -63,9 +63,10 @@ class Due(NamedTuple):
 
 
 class Webhooks:
-    def __init__(self, readers: Readers, writer: Writer | None) -> None:
+    def __init__(self, readers: Readers, writer: Writer | None, lately: Lately) -> None:
         self._readers = readers
         self._writer = writer
+        self._lately = lately
 
     async def due(self, webhook: str, now_ms: int, limit: int) -> Due:
         """The oldest that are due."""
@@ -93,10 +94,10 @@ class Webhooks:
             lambda conn: int(conn.execute(query, (webhook, now_ms, most)).fetchone()[0])
         )
 
-    async def told(self, deliveries: Sequence[Delivery]) -> dict[int, Emission]:
+    async def told(self, deliveries: Sequence[Delivery]) -> Read:
         """What they tell, by its number; what is not in the ledger, or damaged, is missing."""
         several = [(one.seq, one.type) for one in deliveries]
-        return await self._readers.ask(lambda conn: read(conn, several))
+        return await self._readers.ask(lambda conn: self._lately.read(conn, several))
 
     async def write(self, ends: Sequence[Also]) -> None:
         """What several tries came to, made durable at once: each write of its own would cost calls

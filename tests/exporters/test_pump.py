@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from modelspend import tasks
+from modelspend.events import Event
 from modelspend.exporters import EXPORTERS, Pace, Pump, siem
 from modelspend.exporters.http import Door, NotNow
 from modelspend.exporters.pump import Taken
@@ -21,6 +22,7 @@ from modelspend.exporters.webhooks import WebhookSink, endpoint
 from modelspend.settings import Settings, Webhook
 from modelspend.sinks import Standing, Wants
 from modelspend.store import Store
+from modelspend.store.receipts import Stored, load
 from modelspend.store.sinks import Emission
 from tests.exporters.emitting import emit, emitted, now_ms, until
 from tests.fakes.sink import far_end, status
@@ -351,6 +353,30 @@ def damage(ledger: Path, *changes: str) -> None:
         for change in changes:
             conn.execute(change)
         conn.commit()
+
+
+async def test_what_one_sink_has_read_no_other_reads_again(
+    store: Store, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But of all that was ever read only a little is kept, and never what was deleted."""
+    made: list[int] = []
+
+    def counted(conn: sqlite3.Connection, seqs: list[int]) -> list[Stored]:
+        made.extend(seqs)
+        return load(conn, seqs)
+
+    monkeypatch.setattr("modelspend.store.sinks.load", counted)
+    await emit(store, traffic, 100, 5)
+    pages = [await store.sinks.page(0, 200, Wants()) for _ in range(2)]
+    assert pages[0] == pages[1]
+    assert len(pages[0].emissions) == 105
+    again = made[100:]
+    assert len(made[:100]) == len(set(made[:100])) == 100
+    assert 30 < len(again) < 60  # 64 of the 105 were kept
+    assert max(again) < min(set(made) - set(again))  # the newest of them
+
+    damage(store.path, "DELETE FROM receipts")
+    assert [type(one) for one in (await store.sinks.page(0, 200, Wants())).emissions] == [Event] * 5
 
 
 async def test_what_is_damaged_in_the_ledger_is_dropped_and_counted_and_stops_nobody(
