@@ -26,7 +26,7 @@ def without_empty(shape: Mapping[str, Any]) -> dict[str, Any]:
     """The same without what says nothing: null, empty objects, empty lists."""
     kept = {}
     for name, value in shape.items():
-        told = without_empty(value) if isinstance(value, Mapping) else value
+        told = without_empty(value) if isinstance(value, dict) else value
         if told is not None and told != {} and told != []:
             kept[name] = told
     return kept

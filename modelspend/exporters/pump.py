@@ -106,9 +106,12 @@ class Pace:
 
 @dataclass(slots=True)
 class Line:
-    """One sink and how far it is. `counted` is the number up to which `emitted` was counted."""
+    """One sink and how far it is. `counted` is the number up to which `emitted` was counted. It is
+    asked once which kind its sink is: to look through all of its methods takes long."""
 
     sink: Sink
+    sender: Sender | None
+    filer: Filer | None
     standing: Standing
     counted: int
     emitted: int
@@ -156,7 +159,9 @@ class Pump:
         for sink in sinks:
             standing = await self._store.sinks.enrol(sink.name, sink.wants)
             done = standing.sent + standing.dropped + standing.filed
-            line = Line(sink, standing, counted=standing.cursor, emitted=done)
+            sender = sink if isinstance(sink, Sender) else None
+            filer = sink if isinstance(sink, Filer) else None
+            line = Line(sink, sender, filer, standing, counted=standing.cursor, emitted=done)
             self._lines[sink.name] = line
             self._spawn(line, partial(self._run, line))
             if isinstance(sink, Worker):
@@ -272,7 +277,7 @@ class Pump:
     async def _rest(self, line: Line) -> None:
         """Until there is news, and a little longer: a batch of one is a waste. Not all of them for
         as long: what they write at the same time, a call waits for."""
-        if isinstance(line.sink, Sender):  # it has told all: what it took to catch up is over
+        if line.sender:  # it has told all: what it took to catch up is over
             self._ration.behind(line.sink.name, 0.0)
         await line.news.wait()
         longer_s = self._ration.linger_s * (0.5 + self._chance())
@@ -281,10 +286,10 @@ class Pump:
     async def _batch(self, line: Line) -> bool:
         """Send the next one; whether there was any way to go."""
         line.news.clear()
-        if isinstance(line.sink, Filer):
-            return await self._filed(line, line.sink)
-        assert isinstance(line.sink, Sender)
-        return await self._read(line, line.sink)
+        if line.filer:
+            return await self._filed(line, line.filer)
+        assert line.sender
+        return await self._read(line, line.sender)
 
     async def _filed(self, line: Line, sink: Filer) -> bool:
         most = min(await sink.room(), sink.most)
