@@ -307,6 +307,7 @@ class Pump:
         while more and len(batch) < sink.most and len(damaged) < sink.most:
             few = min(_FEW, sink.most - len(batch))
             page = await self._store.sinks.page(cursor, few, sink.wants)
+            self._ration.beside(page.took_s)
             batch += page.emissions
             damaged += page.damaged
             cursor, last = page.cursor, page.last

@@ -71,8 +71,16 @@ class Ration:
 
     def spent(self, seconds: float) -> None:
         """What the step has taken after all."""
+        self._owe(seconds - _TYPICAL_S)
+
+    def beside(self, seconds: float) -> None:
+        """What another thread has taken for a sink: it runs Python too, and no call goes on
+        then."""
+        self._owe(seconds)
+
+    def _owe(self, seconds: float) -> None:
         now = time.monotonic()
-        owed = max(self._free_at, now) + (seconds - _TYPICAL_S) / self._share
+        owed = max(self._free_at, now) + seconds / self._share
         self._free_at = min(owed, now + _MOST_DEBT_S)
 
 

@@ -42,6 +42,25 @@ async def test_while_calls_go_on_all_sinks_together_keep_within_their_share() ->
     assert 0 < await spent_in(Ration(), 1.0, calls=True) < SHARE * 1.5
 
 
+async def test_what_a_thread_takes_for_a_sink_counts_as_well() -> None:
+    ration, taken = Ration(), 0
+
+    async def reading() -> None:
+        nonlocal taken
+        while True:
+            await asyncio.sleep(0)
+            taken += 1
+            ration.beside(0.002)
+
+    task = asyncio.create_task(ration.run(reading))  # noqa: TID251
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < 1.0:
+        ration.heard()
+        await asyncio.sleep(0.005)
+    task.cancel()
+    assert 0 < taken * 0.002 / passed < SHARE * 1.5
+
+
 async def test_a_sink_that_is_far_behind_has_more_until_it_has_caught_up_or_takes_nothing() -> None:
     ration = Ration()
     ration.behind("slow", 3600.0)
