@@ -355,6 +355,24 @@ def damage(ledger: Path, *changes: str) -> None:
         conn.commit()
 
 
+async def test_what_it_takes_to_read_for_a_sink_is_taken_of_its_ration(
+    store: Store, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[float] = []
+    monkeypatch.setattr(Ration, "beside", lambda _, seconds: taken.append(seconds))
+    pump, sink = pump_of(store), Counting(act=lambda batch: Taken(sent=len(batch)))
+    await pump.start([sink])
+    await emit(store, traffic, 20, 0)
+
+    async def all_sent() -> bool:
+        return (await standing(pump)).sent == 20
+
+    await until(all_sent)
+    await pump.stop()
+    assert len(taken) >= 3
+    assert all(0 < seconds < 1 for seconds in taken)
+
+
 async def test_what_one_sink_has_read_no_other_reads_again(
     store: Store, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
