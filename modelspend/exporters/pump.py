@@ -9,11 +9,11 @@ sent again: at least once, never not at all.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from modelspend import tasks
 from modelspend.errors import LedgerUnavailable, Overloaded, SinkInUse
@@ -25,6 +25,8 @@ from modelspend.store import Store
 from modelspend.store.sinks import Also, Emission, Heading, told_at
 
 log = logging.getLogger("modelspend.sinks")
+
+T = TypeVar("T")
 
 _GRACE_S = 2.0
 _FEW = 8
@@ -151,13 +153,13 @@ class Pump:
 
     async def _start(self, sinks: Sequence[Sink], off: Sequence[str]) -> None:
         if off:
-            await self._store.sinks.forget(off)
+            await self._noted(lambda: self._store.sinks.forget(off))
         if sinks and not self._listens:
             self._listens = True
             self._store.on_commit(self._wake)
             self._store.on_foreign_commit(self._wake_all)
         for sink in sinks:
-            standing = await self._store.sinks.enrol(sink.name, sink.wants)
+            standing = await self._noted(partial(self._store.sinks.enrol, sink.name, sink.wants))
             done = standing.sent + standing.dropped + standing.filed
             sender = sink if isinstance(sink, Sender) else None
             filer = sink if isinstance(sink, Filer) else None
@@ -188,8 +190,8 @@ class Pump:
 
     async def end(self) -> None:
         """Stop, and never begin again: a reload may still be on its way."""
+        self._ended = True
         async with self._changing:
-            self._ended = True
             await self._stop()
 
     async def _stop(self) -> None:
@@ -373,22 +375,28 @@ class Pump:
 
     async def _move(self, line: Line, cursor: int, taken: Taken) -> None:
         """Write down how far it is; what was sent is sent, so this is tried until it is written."""
+        await self._noted(
+            lambda: self._store.sinks.advance(
+                line.sink.name,
+                cursor,
+                sent=taken.sent,
+                dropped=taken.dropped,
+                filed=taken.filed,
+                at_ms=self._now_ms(),
+                error=taken.error,
+                also=taken.also,
+            )
+        )
+        line.standing = replace(line.standing, cursor=cursor)
+        if taken.filed:
+            line.work.set()
+
+    async def _noted(self, note: Callable[[], Awaitable[T]]) -> T:
+        """What the ledger must know: tried until it takes writes again, or all is over."""
         while True:
             try:
-                await self._store.sinks.advance(
-                    line.sink.name,
-                    cursor,
-                    sent=taken.sent,
-                    dropped=taken.dropped,
-                    filed=taken.filed,
-                    at_ms=self._now_ms(),
-                    error=taken.error,
-                    also=taken.also,
-                )
+                return await note()
             except LedgerUnavailable:
+                if self._ended:
+                    raise
                 await asyncio.sleep(self._pace.first_s)
-            else:
-                line.standing = replace(line.standing, cursor=cursor)
-                if taken.filed:
-                    line.work.set()
-                return

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from modelspend import tasks
+from modelspend.errors import LedgerUnavailable
 from modelspend.events import Event
 from modelspend.exporters import EXPORTERS, Pace, Pump, siem
 from modelspend.exporters.http import Door, NotNow
@@ -465,6 +466,53 @@ async def test_a_fault_of_ours_in_a_sink_is_told_and_it_is_tried_again(
     (row,) = await store.sinks.rows()
     assert row.error == "a fault of ours: KeyError"
     await pump.stop()
+
+
+async def test_a_ledger_that_fails_while_sinks_are_begun_leaves_none_of_them_out(
+    store: Store, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half-way through a reload: whoever comes after the fault would be told of nothing more."""
+    failing, enrol = ["second", "second", "third"], store.sinks.enrol
+
+    async def fails_at_times(name: str, wants: Wants) -> Standing:
+        if name in failing:
+            failing.remove(name)
+            raise LedgerUnavailable("The disk is full.")
+        return await enrol(name, wants)
+
+    monkeypatch.setattr(store.sinks, "enrol", fails_at_times)
+    pump, sinks = pump_of(store), list[Counting]()
+    for name in ("first", "second", "third"):
+        sinks.append(Counting(act=lambda batch: Taken(sent=len(batch))))
+        sinks[-1].name = name
+    await pump.start(sinks)
+    await emit(store, traffic, 3, 3)
+
+    async def all_sent() -> bool:
+        return [len(sink.seen) for sink in sinks] == [6, 6, 6]
+
+    await until(all_sent)
+    assert not failing
+    await pump.stop()
+
+
+async def test_a_ledger_that_never_takes_a_sink_does_not_hold_up_the_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = asyncio.Event()
+
+    async def fails(name: str, wants: Wants) -> Standing:
+        tried.set()
+        raise LedgerUnavailable("The disk is full.")
+
+    monkeypatch.setattr(store.sinks, "enrol", fails)
+    pump, sink = pump_of(store), Counting(act=lambda batch: Taken(sent=len(batch)))
+    begun = tasks.spawn(pump.start([sink]), "start")
+    await tried.wait()
+    async with asyncio.timeout(5):
+        await pump.end()
+    with pytest.raises(LedgerUnavailable):
+        await begun
 
 
 async def test_a_sink_that_has_caught_up_or_is_gone_leaves_no_larger_share_behind(
