@@ -170,7 +170,8 @@ class WebhookSink:
 
         async def hand() -> None:
             while few := list(islice(left, _EACH)):
-                told = await self._store.webhooks.told(few)
+                told, took_s = await self._store.webhooks.told(few)
+                ration.beside(took_s)
                 for one in few:
                     ends.append(await self._deliver(one, told.get(one.seq)))
                     if self._resting or time.monotonic() > until:

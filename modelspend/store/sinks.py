@@ -117,15 +117,16 @@ class Sinks:
 
     async def page(self, cursor: int, limit: int, wants: Wants) -> Page:
         """The next ones that a sink wants."""
-        return await self._readers.ask(lambda conn: self._page(conn, cursor, limit, wants))
+        page, took_s = await self._readers.timed(
+            lambda conn: self._page(conn, cursor, limit, wants)
+        )
+        return page._replace(took_s=took_s)
 
     def _page(self, conn: sqlite3.Connection, cursor: int, limit: int, wants: Wants) -> Page:
-        began_s = time.thread_time()
         found, until, last = _headings(conn, cursor, limit, wants)
         told = self._lately.read(conn, [(one.seq, one.kind) for one in found])
         damaged = tuple(one.seq for one in found if one.seq not in told)
-        took_s = time.thread_time() - began_s
-        return Page(list(told.values()), until, last, damaged, took_s)
+        return Page(list(told.values()), until, last, damaged)
 
     async def headings(self, cursor: int, limit: int, wants: Wants) -> Headings:
         """The same without reading them: a hundredth of the work."""

@@ -94,10 +94,11 @@ class Webhooks:
             lambda conn: int(conn.execute(query, (webhook, now_ms, most)).fetchone()[0])
         )
 
-    async def told(self, deliveries: Sequence[Delivery]) -> Read:
-        """What they tell, by its number; what is not in the ledger, or damaged, is missing."""
+    async def told(self, deliveries: Sequence[Delivery]) -> tuple[Read, float]:
+        """What they tell, by its number, and how many seconds of CPU it took; what is not in the
+        ledger, or damaged, is missing."""
         several = [(one.seq, one.type) for one in deliveries]
-        return await self._readers.ask(lambda conn: self._lately.read(conn, several))
+        return await self._readers.timed(lambda conn: self._lately.read(conn, several))
 
     async def write(self, ends: Sequence[Also]) -> None:
         """What several tries came to, made durable at once: each write of its own would cost calls

@@ -13,6 +13,7 @@ from svix.webhooks import WebhookVerificationError
 from modelspend.errors import ConfigInvalid
 from modelspend.events import Event
 from modelspend.exporters import Pace, Pump, webhooks
+from modelspend.exporters.ration import Ration
 from modelspend.exporters.webhooks import WebhookSink, endpoint, payload
 from modelspend.settings import Webhook
 from modelspend.sinks import Standing
@@ -108,6 +109,18 @@ async def test_a_receipt_is_told_with_its_cost(store: Store, traffic: Traffic) -
     assert said["type"] == "receipt.created"
     assert said["data"]["receipt_id"] == receipt.receipt_id
     assert said["data"]["seq"] == 1
+
+
+async def test_what_it_takes_to_read_deliveries_is_taken_of_the_ration(
+    store: Store, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[float] = []
+    monkeypatch.setattr(Ration, "beside", lambda _, seconds: taken.append(seconds))
+    async with far_end() as far, pumping(store, section(far)) as pump:
+        await emit(store, traffic, 6, 0)
+        await ended(pump, 6)
+    assert len(taken) >= 3
+    assert all(0 < seconds < 1 for seconds in taken)
 
 
 async def test_each_try_carries_the_same_id_and_bytes(store: Store) -> None:
