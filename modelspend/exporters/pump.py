@@ -140,7 +140,7 @@ class Pump:
         self._pace = pace or Pace()
         self._lines: dict[str, Line] = {}
         self._listens = False
-        self._ration = Ration(self._pace.calm_s)
+        self._ration = Ration(self._pace.calm_s, store.right_of_way)
         self._changing, self._ended = asyncio.Lock(), False
 
     async def start(self, sinks: Sequence[Sink], off: Sequence[str] = ()) -> None:

@@ -4,8 +4,9 @@ A share that is always small would leave a sink behind for ever where calls neve
 with the age of what a sink that gets on has still to say, and is small again once it has.
 
 Hides that a coroutine is run step by step: what each step takes is measured, and the next one waits
-until all sinks together are back within their share. So it holds for every sink, whatever its far
-end does and however much it has to say; what it cannot say now stays in the ledger.
+until all sinks together are back within their share, and a moment for a gap between calls. So it
+holds for every sink, whatever its far end does and however much it has to say; what it cannot say
+now stays in the ledger.
 """
 
 import asyncio
@@ -13,6 +14,8 @@ import time
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import closing
 from typing import Any, Generic, TypeVar
+
+from modelspend.store.right_of_way import RightOfWay
 
 T = TypeVar("T")
 
@@ -28,8 +31,9 @@ _MOST_DEBT_S = 1.0  # one step that took very long shall not stop the others for
 class Ration:
     """What the sinks of a process share. `calm_s` after the last receipt no call is going on."""
 
-    def __init__(self, calm_s: float = CALM_S) -> None:
+    def __init__(self, calm_s: float = CALM_S, way: RightOfWay | None = None) -> None:
         self._calm_s = calm_s
+        self._way = way or RightOfWay()
         self._busy_until = self._free_at = 0.0
         self._behind: dict[str, float] = {}
         self._share = SHARE
@@ -59,6 +63,12 @@ class Ration:
         """What `work` returns or raises; cancelling it cancels that."""
         with closing(work()) as begun:
             return await _Steps(begun, self)
+
+    async def wait(self) -> None:
+        """Until the next step may be taken: it is its turn, and no call is in its way."""
+        if wait_s := self.turn():
+            await asyncio.sleep(wait_s)
+        await self._way.gap()
 
     def turn(self) -> float:
         """When the next step may be taken, in seconds from now; it is taken then."""
@@ -94,8 +104,8 @@ class _Steps(Generic[T]):
         raised: BaseException | None = None
         while True:
             try:
-                if raised is None and (wait_s := self._ration.turn()):
-                    yield from asyncio.sleep(wait_s).__await__()
+                if raised is None:
+                    yield from self._ration.wait().__await__()
             except asyncio.CancelledError as cancelled:
                 raised = cancelled
             began = time.thread_time()

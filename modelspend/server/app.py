@@ -151,6 +151,7 @@ async def _live(started: Started, store: Store, prices: PriceBook) -> Live:
     token_file = started.ledger.with_name("token")
     assembly = await assemble(settings, started.env, store, prices, started.now_ms, random)
     gateway = assembly.gateway
+    store.right_of_way.calls = lambda: gateway.in_flight
     return Live(
         settings=settings,
         assembly=assembly,

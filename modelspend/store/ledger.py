@@ -45,6 +45,7 @@ from modelspend.store.rates import Rates
 from modelspend.store.ratios import Ratios
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Receipts
+from modelspend.store.right_of_way import RightOfWay
 from modelspend.store.signed_checkpoints import SignedCheckpoints, write_break
 from modelspend.store.sinks import Lately, Sinks
 from modelspend.store.stored_answers import StoredAnswers
@@ -55,7 +56,6 @@ from modelspend.store.writer import Writer, needed
 
 _READERS = 2
 _DAEMON_CACHE_KIB = 1_000  # for each of them: what the system caches is a copy away
-_BREATH_S = 0.0002
 _START_CHECK_S = 0.25
 _GATE_PATIENCE_S = 5.0
 
@@ -96,7 +96,8 @@ class Store:
         self.conversations = Conversations(readers, writer)
         self.stored_answers = StoredAnswers(readers, writer)
         self.events = Events(readers, writer)
-        lately = Lately(breath_s=_BREATH_S if writer else 0.0)
+        self.right_of_way = RightOfWay()
+        lately = Lately(self.right_of_way if writer else None)
         self.sinks = Sinks(readers, writer, lately)
         self.webhooks = Webhooks(readers, writer, lately)
         self.traces = Traces(readers, writer)

@@ -7,7 +7,6 @@ looks through more than `_SCAN` numbers, so a sink that wants little holds up no
 import logging
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from modelspend.store.book import Book
 from modelspend.store.events import conditions, select, write_event
 from modelspend.store.readers import Readers
 from modelspend.store.receipts import Stored, load
+from modelspend.store.right_of_way import RightOfWay
 from modelspend.store.writer import Writer, needed
 
 log = logging.getLogger("modelspend.sinks")
@@ -69,12 +69,11 @@ class Lately:
     """What was read last. All sinks read the same, and to make a receipt of its row is most of the
     work. Nothing that has a number ever changes; what is deleted is not asked for any more.
 
-    After each receipt that is made, calls get `breath_s`: a thread that asks SQLite again and again
-    gives up the interpreter each time, but has it back before anybody else wakes up.
+    After each receipt that is made, calls go first (`way`; None where no call is carried).
     """
 
-    def __init__(self, breath_s: float) -> None:
-        self._breath_s = breath_s
+    def __init__(self, way: RightOfWay | None) -> None:
+        self._way = way
         self._kept: dict[int, Emission] = {}
         self._lock = threading.Lock()
 
@@ -99,7 +98,8 @@ class Lately:
         if kind != RECEIPT:
             return next(iter(select(conn, Wanted(), "seq = ?", (seq,), "seq", 1)), None)
         receipt = load(conn, [seq])[0]
-        time.sleep(self._breath_s)
+        if self._way:
+            self._way.give()
         return receipt
 
     def _keep(self, found: Read) -> None:

@@ -374,6 +374,17 @@ async def test_what_it_takes_to_read_for_a_sink_is_taken_of_its_ration(
     assert all(0 < seconds < 1 for seconds in taken)
 
 
+async def test_who_reads_for_a_sink_lets_calls_go_first_after_each_receipt(
+    store: Store, traffic: Traffic
+) -> None:
+    await emit(store, traffic, 8, 4)
+    asked = iter(range(100))
+    store.right_of_way.calls = lambda: next(asked) * 0
+    page = await store.sinks.page(0, 12, Wants())
+    assert len(page.emissions) == 12
+    assert next(asked) == 8
+
+
 async def test_what_one_sink_has_read_no_other_reads_again(
     store: Store, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:

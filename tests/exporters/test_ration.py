@@ -5,7 +5,9 @@ import time
 
 import pytest
 
+from modelspend import tasks
 from modelspend.exporters.ration import MOST_SHARE, SHARE, Ration
+from modelspend.store.right_of_way import RightOfWay
 
 
 def work(seconds: float) -> float:
@@ -72,6 +74,38 @@ async def test_a_sink_that_is_far_behind_has_more_until_it_has_caught_up_or_take
 
 async def test_when_no_call_goes_on_nothing_is_held_back() -> None:
     assert await spent_in(Ration(), 0.5, calls=False) > SHARE * 2
+
+
+@pytest.mark.parametrize(("calls", "waits"), [(0, False), (1, True), (3, True), (50, False)])
+async def test_a_step_waits_for_a_gap_between_calls_where_there_soon_is_one(
+    calls: int, waits: bool
+) -> None:
+    under_way, begun = [calls], asyncio.Event()
+    way = RightOfWay()
+    way.calls = lambda: under_way[0]
+
+    async def step() -> None:
+        begun.set()
+
+    running = tasks.spawn(Ration(way=way).run(step), "step")
+    await asyncio.sleep(0)
+    assert begun.is_set() is not waits
+    under_way[0] = 0
+    await running
+
+
+async def test_a_call_that_never_ends_holds_up_no_step_for_long() -> None:
+    way, took = RightOfWay(), list[float]()
+    way.calls = lambda: 1
+
+    async def steps() -> None:
+        for _ in range(10):
+            began = time.monotonic()
+            await asyncio.sleep(0)
+            took.append(time.monotonic() - began)
+
+    await Ration(way=way).run(steps)
+    assert 0.005 < min(took) <= max(took) < 1
 
 
 async def test_a_step_that_takes_long_is_made_up_for_but_not_for_ever() -> None:

@@ -215,3 +215,18 @@ async def test_a_reload_while_the_ledger_takes_no_writes_changes_nothing_and_say
         await sidecar.app[RELOAD]()
         _, _, told = await ask(sidecar, "/v1/status")
         assert [one["name"] for one in told["sinks"]] == ["webhook:ops", "webhook:acme"]
+
+
+async def test_sinks_know_of_the_calls_that_are_under_way(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    async with sidecar_for(tmp_path, simulator.url) as sidecar:
+        under_way = sidecar.store.right_of_way.calls
+        calls = [tasks.spawn(call(sidecar, model="sim/sim-delay-300"), "call") for _ in range(2)]
+
+        async def both() -> bool:
+            return bool(under_way() == 2)
+
+        await until(both)
+        await asyncio.gather(*calls)
+        assert under_way() == 0
