@@ -1,7 +1,8 @@
 """Sinks take a small share of the event loop while calls go on, and all of it when none do.
 
 A share that is always small would leave a sink behind for ever where calls never pause: it grows
-with the age of what a sink that gets on has still to say, and is small again once it has.
+with the age of what a sink that gets on has still to say, and is small again once it has. It never
+grows beyond what calls leave free: where they need all of the processor, sinks stay behind.
 
 Hides that a coroutine is run step by step: what each step takes is measured, and the next one waits
 until all sinks together are back within their share, and a moment for a gap between calls. So it
@@ -25,6 +26,7 @@ CALM_S = 1.0
 _LINGER_S = 1.0
 _BURST_S = 0.0003  # what may be taken at once: a timer for each small step would cost more
 _TYPICAL_S = 0.0001  # what a turn is reckoned at until it has been taken
+_LOOK_S = 0.25  # how often it is seen how busy the process is
 _MOST_DEBT_S = 1.0  # one step that took very long shall not stop the others for ever
 
 
@@ -36,7 +38,8 @@ class Ration:
         self._way = way or RightOfWay()
         self._busy_until = self._free_at = 0.0
         self._behind: dict[str, float] = {}
-        self._share = SHARE
+        self._needed, self._most = SHARE, MOST_SHARE
+        self._looked_at, self._process_s = time.monotonic(), time.process_time()
 
     def heard(self) -> None:
         """A call goes on."""
@@ -46,13 +49,16 @@ class Ration:
         """How old what a sink has just taken is; 0 of one that takes nothing: it has no use for
         more time."""
         self._behind[sink] = seconds
-        worst = max(self._behind.values())
-        self._share = min(SHARE * max(worst / _PATIENT_S, 1.0), MOST_SHARE)
+        self._needed = SHARE * max(max(self._behind.values()) / _PATIENT_S, 1.0)
 
     def calm(self) -> None:
         """All sinks begin anew: how far one was behind that runs no more does not count."""
         self._behind.clear()
-        self._share = SHARE
+        self._needed = SHARE
+
+    @property
+    def _share(self) -> float:
+        return min(self._needed, self._most)
 
     @property
     def linger_s(self) -> float:
@@ -75,6 +81,8 @@ class Ration:
         now = time.monotonic()
         if now >= self._busy_until:
             return 0.0
+        if now - self._looked_at >= _LOOK_S:
+            self._look(now)
         turn = max(self._free_at, now)
         self._free_at = turn + _TYPICAL_S / self._share
         return turn - now if turn - now > _BURST_S / self._share else 0.0
@@ -87,6 +95,12 @@ class Ration:
         """What another thread has taken for a sink: it runs Python too, and no call goes on
         then."""
         self._owe(seconds)
+
+    def _look(self, now: float) -> None:
+        process_s = time.process_time()
+        busy = (process_s - self._process_s) / (now - self._looked_at)
+        self._most = max(MOST_SHARE * (1.0 - busy), SHARE)
+        self._looked_at, self._process_s = now, process_s
 
     def _owe(self, seconds: float) -> None:
         now = time.monotonic()

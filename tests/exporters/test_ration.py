@@ -18,8 +18,11 @@ def work(seconds: float) -> float:
     return spent
 
 
-async def spent_in(ration: Ration, for_s: float, *, calls: bool, several: int = 5) -> float:
-    """The share of the time that so many greedy sinks got."""
+async def spent_in(
+    ration: Ration, for_s: float, *, calls: bool, several: int = 5, busy_s: float = 0.0
+) -> float:
+    """The share of the time that so many greedy sinks got; `busy_s` is what calls need of each
+    hundredth of a second."""
     spent = 0.0
 
     async def greedy() -> None:
@@ -34,7 +37,8 @@ async def spent_in(ration: Ration, for_s: float, *, calls: bool, several: int = 
         while (passed := time.monotonic() - began) < for_s:
             if calls:
                 ration.heard()
-            await asyncio.sleep(0.005)
+            work(busy_s)
+            await asyncio.sleep(max(0.01 - busy_s, 0.001))
         for one in sinks:
             one.cancel()
     return spent / passed
@@ -70,6 +74,14 @@ async def test_a_sink_that_is_far_behind_has_more_until_it_has_caught_up_or_take
     assert SHARE * 2 < await spent_in(ration, 1.0, calls=True) < MOST_SHARE * 1.5
     ration.behind("slow", 0.0)
     assert await spent_in(ration, 1.0, calls=True) < SHARE * 2
+
+
+async def test_where_calls_need_the_whole_processor_a_sink_stays_behind() -> None:
+    ration = Ration()
+    ration.behind("slow", 3600.0)
+    busy = await spent_in(ration, 2.0, calls=True, busy_s=0.02)
+    free = await spent_in(ration, 1.0, calls=True)
+    assert 0 < busy < MOST_SHARE / 2 < free
 
 
 async def test_when_no_call_goes_on_nothing_is_held_back() -> None:
