@@ -20,6 +20,14 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Files run side by side where all of them are run; else all runs, and prints, in here."""
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    chosen = config.option.keyword or config.option.markexpr != "not full"
+    prints = config.option.capture == "no"
+    return min(len(os.sched_getaffinity(0)), 4) if everything and not (chosen or prints) else 0
+
+
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
     """A provider in a box."""
