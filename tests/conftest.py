@@ -25,7 +25,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     chosen = config.option.keyword or config.option.markexpr != "not full"
     prints = config.option.capture == "no"
-    return min(len(os.sched_getaffinity(0)), 4) if everything and not (chosen or prints) else 0
+    return min(os.cpu_count() or 1, 4) if everything and not (chosen or prints) else 0
 
 
 @pytest.fixture
