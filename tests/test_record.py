@@ -1,0 +1,66 @@
+"""Records: compared, hashed and shown by their fields, as dataclasses are."""
+
+from dataclasses import dataclass, field, fields, replace
+
+import pytest
+
+from modelspend.record import record
+
+
+@record
+class Point:
+    x: int
+    y: int = 0
+    note: str = field(default="", compare=False)
+    secret: str = field(default="s", repr=False)
+
+
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
+class Likewise:
+    x: int
+    y: int = 0
+    note: str = field(default="", compare=False)
+    secret: str = field(default="s", repr=False)
+
+
+@record
+class Nothing:
+    pass
+
+
+@record
+class Loud:
+    x: int
+
+    def __repr__(self) -> str:
+        return "loud"
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+def test_records_are_equal_where_all_that_is_compared_is() -> None:
+    assert Point(x=1, note="a") == Point(x=1, note="b")
+    assert Point(x=1) != Point(x=1, secret="t")
+    assert Point(x=1) != Likewise(x=1)
+    assert Nothing() == Nothing() != Point(x=1)
+    assert {Point(x=1), Point(x=1, note="b"), Point(x=2)} == {Point(x=1), Point(x=2)}
+    assert hash(Point(x=1)) == hash(Likewise(x=1))
+
+
+def test_a_record_shows_what_a_dataclass_shows() -> None:
+    assert repr(Point(x=1, note="a")) == repr(Likewise(x=1, note="a")).replace("Likewise", "Point")
+    assert repr(Nothing()) == "Nothing()"
+
+
+def test_what_a_class_says_of_itself_counts() -> None:
+    assert repr(Loud(x=1)) == "loud"
+    assert Loud(x=1) == Loud(x=2)
+
+
+def test_a_record_is_a_dataclass_with_slots_and_keywords() -> None:
+    assert [each.name for each in fields(Point)] == ["x", "y", "note", "secret"]  # type: ignore[arg-type]
+    assert replace(Point(x=1, y=2), x=3) == Point(x=3, y=2)  # type: ignore[type-var]
+    assert not hasattr(Point(x=1), "__dict__")
+    with pytest.raises(TypeError):
+        Point(1)  # type: ignore[misc]
