@@ -11,7 +11,7 @@ usage, docs.claude.com/en/api/admin-api/usage-cost, openrouter.ai/docs) and from
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from modelspend.charges import (
     openai_counts,
     tier,
 )
+from modelspend.record import frozen
 
 ProviderName = Literal["openai", "anthropic", "openrouter"]
 
@@ -45,7 +46,7 @@ def read(text: str, provider: ProviderName) -> list[Charge]:
 # CSV.
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Row:
     """A line by its columns; what is asked for and cannot be read is told with its place."""
 
@@ -103,7 +104,7 @@ def _table(text: str, provider: ProviderName) -> Iterator[Charge]:
         raise BadFile(f"it is not CSV ({why})", line=lines.line_num) from None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Table:
     needs: tuple[str, ...]
     read: Callable[[_Row], Iterable[Charge]]

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from modelspend.receipt_json import from_iso, iso
+from modelspend.record import frozen
 
 GENESIS = bytes(32)
 """The link before the first receipt."""
@@ -40,7 +41,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Problem:
     """One thing that is not as it was written; `seq` to `until` are the numbers it is about."""
 
@@ -62,7 +63,7 @@ class Problem:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Checkpoint:
     """The chain as it was at an instant: its last receipt, how many there were, and the events.
 

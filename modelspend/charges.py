@@ -7,11 +7,11 @@ digit, so that a difference below it is known to be rounding.
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, DecimalException
 
 from modelspend.money import PICO_PER_USD
+from modelspend.record import frozen
 
 DAY_MS = 86_400_000
 
@@ -27,7 +27,7 @@ class BadFile(ValueError):
         self.line, self.column = line, column
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Charge:
     """One row of a file: `cost_pico` is null in a file of usage, `quantity` in one of costs.
 

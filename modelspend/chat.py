@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from modelspend.record import frozen
+
 Role = Literal["system", "user", "assistant", "tool"]
 
 StopReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "pause", "other"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Text:
     """Plain text. `extra` holds what its dialect says beside it (cache marks, citations)."""
 
@@ -22,7 +24,7 @@ class Text:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Media:
     """An image, audio clip or file: inline base64 `data`, or a `url` that we never fetch."""
 
@@ -33,7 +35,7 @@ class Media:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ToolCall:
     """A call that the model asks for; `arguments` is JSON text exactly as it was written."""
 
@@ -43,7 +45,7 @@ class ToolCall:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ToolResult:
     """The answer to a `ToolCall`, matched by `call_id` (and by `name` where the dialect does)."""
 
@@ -54,7 +56,7 @@ class ToolResult:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Reasoning:
     """Thinking. `sealed` is the provider's signature or ciphertext: bound to it, never invented."""
 
@@ -64,7 +66,7 @@ class Reasoning:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Opaque:
     """A part with no word here, verbatim; it may go back only to the dialect `origin`."""
 
@@ -75,14 +77,14 @@ class Opaque:
 Part = Text | Media | ToolCall | ToolResult | Reasoning | Opaque
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Message:
     role: Role
     parts: tuple[Part, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Tool:
     """A function the model may call; `schema` is JSON Schema. Server tools are `Opaque`."""
 
@@ -93,14 +95,14 @@ class Tool:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToolChoice:
     mode: Literal["auto", "none", "required", "named"]
     name: str | None = None
     parallel: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class OutputFormat:
     """`json_schema` carries a schema; `json` asks for any JSON object."""
 
@@ -110,7 +112,7 @@ class OutputFormat:
     strict: bool | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Request:
     """One request in neutral words. `extra` holds every other top-level field, by its own name."""
 
@@ -130,7 +132,7 @@ class Request:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Prompt:
     """What a router reads of a request: the newest user turn, the system prompt, and the messages
     just before that turn, oldest first."""
@@ -140,7 +142,7 @@ class Prompt:
     history: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Answer:
     """One whole answer; `usage` is the disjoint buckets (and `reasoning_tokens`) by name."""
 
@@ -152,7 +154,7 @@ class Answer:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Started:
     """The stream began; `usage` is what is known already (Anthropic tells the input here)."""
 
@@ -162,27 +164,27 @@ class Started:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TextDelta:
     index: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReasoningDelta:
     index: int
     text: str
     sealed: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToolCallStarted:
     index: int
     call_id: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArgumentsDelta:
     """A fragment of a tool call's JSON arguments; never parsed before the call is whole."""
 
@@ -190,18 +192,18 @@ class ArgumentsDelta:
     fragment: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PartEnded:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stopped:
     reason: StopReason
     usage: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failed:
     """An error told inside the stream."""
 
@@ -209,7 +211,7 @@ class Failed:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended:
     """The terminal event: only after it is a stream a success."""
 

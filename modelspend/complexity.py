@@ -9,11 +9,11 @@ and a strong model answering the same questions; README has what they reach on s
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import exp, log
 
 from modelspend.evidence import terms
 from modelspend.reading import Reading
+from modelspend.record import frozen
 
 COMPARISONS = terms(
     "more less than greater larger smaller higher lower most least best worse better increase "
@@ -29,7 +29,7 @@ STATEMENTS = terms("statement statements true false correct incorrect")
 WORDS = COMPARISONS | NEGATIONS | STATEMENTS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Feature:
     """One measure of a text; `usual` and `spread` standardise it, `weight` is its say."""
 

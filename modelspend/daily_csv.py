@@ -8,19 +8,19 @@ where an invoice would be refused; an empty cost is one that nobody knows.
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal, DecimalException, localcontext
 from typing import Any
 
 from modelspend.days import Day
 from modelspend.money import PICO_PER_USD
+from modelspend.record import frozen
 
 _HIGHEST = Decimal(10**15)  # dollars a day
 _UNKNOWN = ("", "null", "none", "nan", "n/a")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BadLine:
     line: int
     error: str

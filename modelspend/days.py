@@ -6,13 +6,14 @@ day neither hides another nor makes a shift of the level.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from statistics import median
 from typing import Literal
 
+from modelspend.record import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Day:
     """What one day cost in all; None when nobody knows."""
 
@@ -20,7 +21,7 @@ class Day:
     cost_pico: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Series:
     """Every day from the first to the last. `missing` days count as 0, `unknown` are filled in."""
 
@@ -38,7 +39,7 @@ class Series:
         return self.first + timedelta(days=day)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Anomaly:
     """A day far off its own weekday's usual cost."""
 
@@ -48,7 +49,7 @@ class Anomaly:
     usual_pico: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shift:
     """The first day of a new level, with the usual cost of a day before and after."""
 

@@ -7,10 +7,10 @@ A model that was seen little leans on what was learnt overall, and that on four 
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from modelspend.money import INPUT_BUCKETS
 from modelspend.receipt import Usage
+from modelspend.record import frozen
 
 PRIOR_CHARS_PER_TOKEN = 4.0
 _PRIOR_WEIGHT = 200  # tokens' worth of belief in the wider ratio
@@ -27,7 +27,7 @@ _NOT_TEXT = (
 _OVERALL = "*"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ratio:
     """Sums over `samples` answers whose usage the provider told; learning is adding.
 

@@ -6,15 +6,16 @@ counter of the writer, so one cursor follows both.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from modelspend.receipt_json import iso
+from modelspend.record import frozen
 
 _PATTERN = re.compile(r"[a-z0-9_.]+\*?|\*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Event:
     """`kind` is dotted (`ledger.recovered`, `circuit.open`); `data` small and free of secrets."""
 
@@ -39,7 +40,7 @@ class Event:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Wanted:
     """Which events: all that is set must hold. Any of `kinds` may match, each the whole of a kind
     or, with `*` at its end, the start of one. `provider` is named in the data, on either side of

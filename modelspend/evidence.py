@@ -6,13 +6,15 @@ words of a phrase are the gate of its pattern, which sees only the part of the t
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
+
+from modelspend.record import frozen
 
 Scope = Literal["whole", "ends", "asked"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Kind:
     """One kind of evidence: enough different words, and the pattern if there is one.
 

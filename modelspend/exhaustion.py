@@ -7,7 +7,6 @@ gives back what leaves it, so it is followed for its own length and no further.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from fractions import Fraction
 
@@ -16,13 +15,14 @@ from modelspend.days import MOST_DAYS, Day, Series
 from modelspend.errors import TooLittleHistory
 from modelspend.forecast import Forecast, Horizon, project
 from modelspend.projection import WINDOWS, View
+from modelspend.record import frozen
 
 DAY_MS = 86_400_000
 SOON = 0.1
 """The probability from which on a budget may be gone: `earliest_on` is the first such day."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exhaustion:
     """When what is left of a budget is gone.
 
@@ -68,7 +68,7 @@ def of_month(forecast: Forecast, budget_pico: int) -> Exhaustion:
     return exhaustion(forecast, budget_pico - spent, until)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Outlook:
     """What becomes of a budget of the ledger, from now to `until_ms`.
 
@@ -88,7 +88,7 @@ class Outlook:
     forecast: Forecast
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unforeseen:
     """A budget that cannot be projected, and why."""
 
@@ -96,7 +96,7 @@ class Unforeseen:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Step:
     """The time up to the end of a day ahead: what is spent in it, and what comes back."""
 

@@ -10,7 +10,7 @@ import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
@@ -26,6 +26,7 @@ from modelspend.chain import (
     key_id,
     signed_by,
 )
+from modelspend.record import frozen
 
 Range = tuple[int, int]
 """Numbers from the first to the second, both of them included."""
@@ -37,7 +38,7 @@ _SEQ = re.compile(rb'"seq":([0-9]{1,18})[,}]')
 _ID = re.compile(rb'"receipt_id":"(rcpt_[0-9A-Za-z]{1,40})"')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Manifest:
     """What was exported: the file's hash, and for receipts their numbers and their links.
 
@@ -122,7 +123,7 @@ class Numbers:
         return self._links.hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Checked:
     """What was found in an export. `signed` is null where no key here can tell."""
 

@@ -7,7 +7,6 @@ model; here it becomes dates and whole pico-dollars, in which the days add up to
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
 from statistics import median
@@ -15,6 +14,7 @@ from statistics import median
 from modelspend.days import Anomaly, Day, Series, Shift, anomalies, shifts, whole
 from modelspend.errors import TooLittleHistory
 from modelspend.projection import WINDOWS, Past, View
+from modelspend.record import frozen
 
 HORIZONS = (30, 60, 90)
 LEVELS = (80, 95)
@@ -28,7 +28,7 @@ Bands = Mapping[int, tuple[int, int]]
 """By level in per cent: the least and the most."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DayAhead:
     """One day to come, and all up to it. Daily bands do not add up to cumulative ones."""
 
@@ -39,7 +39,7 @@ class DayAhead:
     cumulative_bands: Bands
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Backtest:
     """How such a band did at past origins, a week apart: how many totals each level covered.
 
@@ -55,7 +55,7 @@ class Backtest:
         return self.covered[level] / self.origins if self.origins else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Horizon:
     """The total of the days ahead, which are the same in every horizon."""
 
@@ -66,7 +66,7 @@ class Horizon:
     backtest: Backtest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Forecast:
     """A projection. `week` is what Monday to Sunday cost beside the mean day.
 

@@ -7,11 +7,11 @@ such letters it is drawn with `#`, `+` and `.`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 
 from modelspend.forecast import Forecast
 from modelspend.money import PICO_PER_USD
+from modelspend.record import frozen
 
 HEIGHT = 10
 _HISTORY = 60  # days drawn at most before what is to come
@@ -19,7 +19,7 @@ _LABEL = 9
 _WIDEST = 4  # letters of a column, the last of them a gap
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Column:
     """The mean day of some days: what it cost or will, and the most of its band."""
 

@@ -7,15 +7,16 @@ An answer that cannot be graded raises; it is never taken for a wrong one.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
 
 from modelspend.patterns import Pattern
+from modelspend.record import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grade:
     """A score in [0, 1] and, where it is not all, why: in words that quote no answer."""
 
@@ -26,7 +27,7 @@ class Grade:
 RIGHT = Grade(1.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Exact:
     """The answer is one of these. White space is folded; capitals and a last full stop as told."""
 
@@ -45,7 +46,7 @@ class Exact:
         return text.casefold() if self.ignore_case else text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Contains:
     """All of `every` and, if there are any, one of `some` stand in the answer."""
 
@@ -67,7 +68,7 @@ class Contains:
         return text.casefold() if self.ignore_case else text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Regex:
     """The pattern matches somewhere in the answer, or all of it."""
 
@@ -80,7 +81,7 @@ class Regex:
         return RIGHT if found else Grade(0.0, "the pattern does not match")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class JsonSchema:
     """The answer is JSON (alone, or in its only fence) that the schema accepts."""
 
@@ -103,7 +104,7 @@ class JsonSchema:
         return Grade(0.0, "breaks /" + "/".join(map(str, fault.absolute_schema_path)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Judge:
     """A model says how good the answer is, by a rubric and, if there is one, a reference."""
 

@@ -7,7 +7,7 @@ value is never quoted where a pasted key could stand: the fault is told without 
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, get_args, get_origin
@@ -16,13 +16,15 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from modelspend.record import frozen
+
 Path = tuple[str | int, ...]
 
 _BARE_KEY = re.compile(r"^[A-Za-z0-9_-]+$")
 _HEADER = re.compile(r"^\[\[?(.+?)\]\]?\s*(?:#.*)?$")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """One fault: where it stands (`config.toml:3`), its dotted key, and what to write instead."""
 
@@ -36,7 +38,7 @@ class Problem:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layer:
     """One source of settings; `origin` names it, `lines` has the places within a file."""
 

@@ -6,14 +6,14 @@ appear only at the doors: `from_usd` on the way in, `usd` and `dumps` on the way
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Context, Decimal, DecimalException, Inexact, InvalidOperation, Overflow
 from hashlib import sha256
 from typing import Any, Literal
 
 import orjson
 
-from modelspend.record import record
+from modelspend.record import frozen, record
 
 PICO_PER_USD = 10**12
 MAX_PICO = 4_000_000 * PICO_PER_USD  # caps and prices above this are refused: sums stay in 64 bits
@@ -113,7 +113,7 @@ def _decimal(value: object) -> Any:
     raise TypeError(f"cannot write {type(value).__name__} as JSON")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Band:
     """The rates of a price from an input size on: bucket → pico-dollars per unit.
 
@@ -125,7 +125,7 @@ class Band:
     rates: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Price:
     """One frozen price row: what a provider took for a model, from an instant on.
 
@@ -174,7 +174,7 @@ def content_id(price: Price) -> str:
     return "price_" + sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CostLine:
     """bucket × unit price = cost; both are null when the bucket has no price."""
 

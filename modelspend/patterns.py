@@ -8,10 +8,11 @@ of `re`, and what cannot be followed this way (look-around, back-references) is 
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from re import _constants as ops  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
+
+from modelspend.record import frozen
 
 MOST_STATES = 1_000
 LONGEST_TEXT = 100_000
@@ -20,7 +21,7 @@ _Char = Callable[[str], bool]
 _Place = Callable[[str, int], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _State:
     """Goes on to `out`: past a character that passes `char`, or at once, if `place` allows it."""
 

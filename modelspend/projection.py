@@ -16,9 +16,9 @@ knows what a dollar is.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from modelspend import student
+from modelspend.record import frozen
 
 WINDOWS = (7, 14, 30, 60, 90)
 """The lengths in days of the totals whose errors are followed."""
@@ -52,7 +52,7 @@ _DAYS_RECENT = 182
 _PATTERN_WEEKS = 12
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spread:
     """How far off the total of so many days may be: the scale and degrees of freedom of a t."""
 
@@ -70,7 +70,7 @@ class Spread:
         return student.below(_error(factor) / self.scale, self.freedom)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
     """What is known at one origin: the cost of the days that follow and how far off it may be."""
 
@@ -344,7 +344,7 @@ class _Blend:
         return self._anchor + total / weight
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Trend:
     """A level, as a logarithm, that moves on by a slope which dies away."""
 

@@ -8,7 +8,7 @@ is assumed, and the tiers that a profile declares rule.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from hashlib import sha256
 from itertools import groupby
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import orjson
 
 from modelspend.beta import quantile
+from modelspend.record import frozen
 
 CATEGORIES = (
     "code",
@@ -43,7 +44,7 @@ Key = tuple[str, str]
 """(model, category)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Posterior:
     """What is believed of the share of tasks that a model does right; alone, it is the prior."""
 
@@ -75,7 +76,7 @@ def _lower_bound(alpha: float, beta: float, credibility: float) -> float:
     return quantile(1 - credibility, alpha, beta)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scores:
     """Every posterior with its bound worked out, for who decides: `bound` is two look-ups."""
 
@@ -98,7 +99,7 @@ class Scores:
 NO_SCORES = Scores()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Promotion:
     """A model's bound is now the best of its category; it was `over`'s before."""
 
@@ -155,7 +156,7 @@ def _leaders(posteriors: Mapping[Key, Posterior]) -> dict[str, str]:
 # Evidence: one line of a file, or one item of a suite.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Evidence:
     """`n` answers with a mean score, all of one model in one category.
 
@@ -346,7 +347,7 @@ BENCHMARKS: Mapping[str, str] = dict(
 # What is believed, told; and what a run keeps until it is believed.
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Result:
     """What became of one item of a suite, asked of one model.
 
@@ -390,7 +391,7 @@ class Result:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Source:
     """Where evidence came from: what one suite, or one task of an import, adds to a posterior."""
 

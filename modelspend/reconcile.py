@@ -7,11 +7,10 @@ pico-dollar. What a step cannot be sure of is left to the next, and in the end i
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from modelspend.charges import DAY_MS, Charge, model_key
-from modelspend.record import record
+from modelspend.record import frozen, record
 from modelspend.waterfall import (
     ALL,
     CAUSES,
@@ -49,7 +48,7 @@ class Tried:
         return sum(n * unit for _, n, unit in self.lines if unit is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Reconciliation:
     """The whole of it. `zone_ms` is how far their days begin after UTC's, as far as that shows;
     `unvalued` counts tokens of theirs that nobody knows a price of."""

@@ -1,25 +1,48 @@
-"""Values that are never changed once made: held by the type checker, not at run time.
+"""Values that are never changed once made.
 
 A frozen dataclass sets each field through `object.__setattr__`, which costs three times as much;
-a call makes some twenty values of ten fields. So what is made on the request path is a `record`:
-assigning to one is an error of `mypy --strict`, which every change passes. All else is frozen.
+a call makes some twenty values of ten fields. So what is made on the request path is a `record`,
+held by the type checker alone: assigning to one is an error of `mypy --strict`, which every change
+passes. All else is `frozen`, and an assignment raises.
 
 A dataclass also compiles what compares, hashes and shows it, class by class, which was a tenth of
-the start of each command: these do the same for all records.
+the start of each command. Here a few functions do the same for all of them.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T")
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def record(kind: type[T]) -> type[T]:
-    """A class of values: keyword-only, compared and hashed by its fields, with slots."""
-    made = dataclass(slots=True, kw_only=True, repr=False, eq=False)(kind)
+    """A class of values with slots: keyword-only, compared and hashed by its fields."""
+    return _finished(dataclass(slots=True, kw_only=True, repr=False, eq=False)(kind))
+
+
+@overload
+def frozen(kind: type[T]) -> type[T]: ...
+
+
+@overload
+def frozen(*, kw_only: bool) -> Callable[[type[T]], type[T]]: ...
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def frozen(kind: Any = None, *, kw_only: bool = False) -> Any:
+    """The same, where assigning to a field raises FrozenInstanceError; by position, too."""
+
+    def made(kind: type[T]) -> type[T]:
+        plain = dataclass(frozen=True, slots=True, kw_only=kw_only, repr=False, eq=False)
+        return _finished(plain(kind))
+
+    return made(kind) if kind else made
+
+
+def _finished(made: type[T]) -> type[T]:
     compared = _values([each.name for each in fields(made) if each.compare])  # type: ignore[arg-type]
     shown = [each.name for each in fields(made) if each.repr]  # type: ignore[arg-type]
 
@@ -36,7 +59,7 @@ def record(kind: type[T]) -> type[T]:
         "__hash__": lambda self: hash(compared(self)),
         "__repr__": told,
     }.items():
-        if name not in kind.__dict__:
+        if name not in made.__dict__:
             setattr(made, name, method)
     return made
 

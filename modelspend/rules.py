@@ -5,10 +5,9 @@ for at least two kinds of evidence, so that no single term (an "if", an "acrosti
 fires alone.
 """
 
-from dataclasses import dataclass
-
 from modelspend import problems, stories
 from modelspend.evidence import CODE, Kind, counted, more, terms
+from modelspend.record import frozen
 
 THRESHOLD = 3
 """The score from which a prompt has advanced reasoning signals."""
@@ -16,7 +15,7 @@ THRESHOLD = 3
 Way = tuple[Kind, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Rule:
     """One row: fires when all kinds of one way are seen, unless the text speaks of `unless`."""
 

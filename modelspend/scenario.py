@@ -18,6 +18,7 @@ from typing import Any, Literal
 from modelspend.forecast import LEVELS, Horizon
 from modelspend.forecast_json import total_json
 from modelspend.money import usd
+from modelspend.record import frozen
 
 Step = Literal["mix", "routing", "caching"]
 STEPS: tuple[Step, ...] = ("mix", "routing", "caching")
@@ -29,7 +30,7 @@ Conversation = tuple[str, str]
 """A tenant and the key of one of its conversations."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Change:
     """What is asked. Shares are in per cent of cost, the cache's is a difference of shares.
 
@@ -133,7 +134,7 @@ class Tally:
         return self.costs[n] - self.costs[n + 1] - saved
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Outcome:
     """A change in dollars a day. What each mechanism saves is signed; they add up to the whole."""
 

@@ -9,11 +9,12 @@ same as that text.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
 
 import orjson
+
+from modelspend.record import frozen
 
 Area = Literal["tools", "system", "settings", "messages"]
 
@@ -55,7 +56,7 @@ class Segment(NamedTuple):
 Segments = tuple[Segment, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """Under which names a dialect keeps what makes the prefix, as data.
 
@@ -87,7 +88,7 @@ LAYOUTS: Mapping[str, Layout] = {
 _SYSTEM_ROLES = frozenset({"system", "developer"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Difference:
     """Where a turn parts from the one before it: what happened, and to which segment."""
 

@@ -7,7 +7,7 @@ Python that reads a file.
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from modelspend.alert_sections import Alerts, Email, PagerDuty, Slack
 from modelspend.errors import ConfigInvalid
 from modelspend.layers import Layer, Problem
 from modelspend.money import from_usd
+from modelspend.record import frozen
 from modelspend.sections import (
     BUILT_IN_PROFILE,
     Budget,
@@ -85,7 +86,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Loaded:
     """The settings, the file they came from, and where each value came from.
 

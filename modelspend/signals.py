@@ -8,7 +8,6 @@ is on the brink, and alone never over the threshold.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import exp
 from typing import Literal
@@ -17,6 +16,7 @@ from modelspend import asks, complexity
 from modelspend.evidence import Kind, Scope, terms
 from modelspend.reading import WINDOW, Reading, ends, read
 from modelspend.receipt import Classification
+from modelspend.record import frozen
 from modelspend.rules import RULES, THRESHOLD, Rule, Way
 
 Tier = Literal["simple", "standard", "deep_reasoning"]
@@ -37,7 +37,7 @@ STRAIN_LEAST, STRAIN_MOST = -1.0, 0.0
 """Where the chance stops moving: beyond these it does not rise or fall further."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signals:
     """The rules that fired, in their own order, and their weights added up."""
 
@@ -54,7 +54,7 @@ class Signals:
         return THRESHOLD - 1 <= self.score <= THRESHOLD
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Weights:
     """What the words around the newest turn count, beside 1 for that turn itself.
 
@@ -105,7 +105,7 @@ def classify(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Far:
     """What is kept of a text around the newest turn."""
 
@@ -171,7 +171,7 @@ def held(strain: float) -> float:
     return min(max(strain, STRAIN_LEAST), STRAIN_MOST)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Test:
     """A way of a rule made ready, cheapest first: words seen, counts, patterns, dear counts.
 

@@ -6,7 +6,7 @@ anew what was changed, and nothing else.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -17,12 +17,13 @@ from modelspend import layers
 from modelspend.errors import ConfigInvalid
 from modelspend.graders import Grader, Judge, grader_of
 from modelspend.quality import CATEGORIES, category_of
+from modelspend.record import frozen
 
 SETTINGS = "suite.toml"
 _LONGEST_ID = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Item:
     """One question; `messages` are in the words of openai.chat, `place` is `file:line`."""
 
@@ -49,7 +50,7 @@ class Item:
         return sha256(orjson.dumps([self.content, judged_by])).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Suite:
     """`sha256` is of all that it asks; `max_tokens` and `temperature` are sent when set."""
 

@@ -11,7 +11,7 @@ or shown to another provider.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -25,6 +25,7 @@ from modelspend.foreign_parts import (
     refuse,
     says_nothing,
 )
+from modelspend.record import frozen
 from modelspend.tool_pairs import TURNS, Piece, paired, place_of
 
 NOTED: Mapping[str, str] = {
@@ -59,7 +60,7 @@ _REFUSED = {
 """Fields of a request that change what the answer is: (capability, what to do about it)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prepared:
     """A request that the dialect `to` can be asked to write, and what it went without."""
 

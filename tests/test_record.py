@@ -1,10 +1,10 @@
 """Records: compared, hashed and shown by their fields, as dataclasses are."""
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 
 import pytest
 
-from modelspend.record import record
+from modelspend.record import frozen, record
 
 
 @record
@@ -21,6 +21,17 @@ class Likewise:
     y: int = 0
     note: str = field(default="", compare=False)
     secret: str = field(default="s", repr=False)
+
+
+@frozen
+class Place:
+    x: int
+    y: int = 0
+
+
+@frozen(kw_only=True)
+class Named:
+    x: int
 
 
 @record
@@ -64,3 +75,15 @@ def test_a_record_is_a_dataclass_with_slots_and_keywords() -> None:
     assert not hasattr(Point(x=1), "__dict__")
     with pytest.raises(TypeError):
         Point(1)  # type: ignore[misc]
+
+
+def test_what_is_frozen_stays_as_it_is() -> None:
+    place = Place(1, 2)
+    assert place == Place(x=1, y=2) != Place(1, 3)
+    assert {place: "here"}[Place(1, 2)] == "here"
+    assert repr(place) == "Place(x=1, y=2)"
+    for one in (place, Named(x=1)):
+        with pytest.raises(FrozenInstanceError):
+            one.x = 2  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        Named(1)  # type: ignore[misc]

@@ -5,16 +5,16 @@ come here, so that the same usage at the same price is always the same money.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from modelspend.catalog.provider import Provider
 from modelspend.catalog.usage import billed_apart, reported_pico, served_tier
 from modelspend.money import Cost, Price, price_usage, usd_text
 from modelspend.receipt import Usage
-from modelspend.record import record
+from modelspend.record import frozen, record
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """The price that holds, or null, and what a reader must know about it."""
 

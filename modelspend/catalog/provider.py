@@ -6,18 +6,19 @@ the dialect's own vendor does. A key is never shown: not by `repr`, not in an er
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from fnmatch import translate
 from typing import Any, Literal
 from urllib.parse import quote
 
 from modelspend.catalog.usage import TierRules, UsageRules
+from modelspend.record import frozen
 
 AuthStyle = Literal["bearer", "x-api-key", "x-goog-api-key", "api-key"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Secret:
     """A key. Only `reveal` tells it."""
 
@@ -50,7 +51,7 @@ class Names:
         return f"Names{self.patterns}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Correction:
     """What the price table lacks or cannot say about some models.
 
@@ -67,7 +68,7 @@ class Correction:
     weekends_off_peak_from: date | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Facts:
     """What is known of some models: sizes in tokens, and what they lack (`vision`, `tools`, …)."""
 
@@ -80,7 +81,7 @@ class Facts:
 NO_FACTS = Facts(models=Names(()))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Provider:
     """A provider as the catalog and the configuration say, with the key that was found."""
 

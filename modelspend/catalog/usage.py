@@ -11,12 +11,13 @@ first that is there; a list of paths is summed.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Literal
 
 from modelspend.money import MAX_PICO, PICO_PER_USD
 from modelspend.receipt import Usage
+from modelspend.record import frozen
 
 MAX_COUNT = 10**9  # of anything in one call: more is a provider's mistake, not a usage
 
@@ -27,7 +28,7 @@ Path = tuple[Steps, ...]
 """The alternatives of one path, first choice first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class UsageRules:
     """The rules of one dialect at one provider. Each field holds the paths whose values sum.
 
@@ -440,7 +441,7 @@ def _show(value: object) -> str:
     return repr(value)[:24]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class TierRules:
     """Which fields of the usage object tell the service tier, and which values are no tier."""
 

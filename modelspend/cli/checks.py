@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelspend.errors import ConfigInvalid, DaemonUnreachable, ModelspendError
+from modelspend.record import frozen
 from modelspend.sinks import datadog_off, section_of, without_section
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Level(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """What one check found, and the next step when there is one."""
 

@@ -7,7 +7,7 @@ it opens the control plane. Only loopback is spoken to, and never through a prox
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ from modelspend.errors import (
     Unsupported,
     Usage,
 )
+from modelspend.record import frozen
 
 R = TypeVar("R")
 
@@ -60,7 +61,7 @@ _TOLD = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Daemon:
     """A running sidecar, as found."""
 

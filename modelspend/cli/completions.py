@@ -5,15 +5,17 @@ the README's reference are made from.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any
 
 import typer
 
+from modelspend.record import frozen
+
 SHELLS = ("bash", "zsh", "fish")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Flag:
     """One option: its spellings, its help, and what may follow it (None: nothing follows)."""
 
@@ -23,7 +25,7 @@ class Flag:
     values: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """One command, or a group with commands below it."""
 

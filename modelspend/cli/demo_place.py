@@ -11,11 +11,11 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelspend.errors import LedgerHeld
+from modelspend.record import frozen
 
 if TYPE_CHECKING:
     from modelspend.server.keys import Live
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8787
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """The demo's folder, ready to be served from. `kept` is true when it has a ledger already."""
 
@@ -45,7 +45,7 @@ class Place:
         return f"{_program(sys.argv[0])} {words} --config {_typed(self.config)}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Side:
     """The demo's sidecar while it runs."""
 

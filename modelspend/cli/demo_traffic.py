@@ -7,16 +7,18 @@ nothing here says what a call costs. The answers tell their tokens; the sidecar 
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import count
 from random import Random
 from typing import Any
 
+from modelspend.record import frozen
+
 DAYS = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Ask:
     """One HTTP request. With `leaves` its client hangs up in the middle of the answer."""
 
@@ -26,7 +28,7 @@ class Ask:
     leaves: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Burst:
     """Calls of one moment (milliseconds UTC) that are under way together."""
 
@@ -35,7 +37,7 @@ class Burst:
     asks: list[Ask]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Job:
     """One kind of call that an app makes over and over.
 

@@ -9,13 +9,13 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelspend.cli.context import Here, here, note
 from modelspend.cli.output import Json, write_json
+from modelspend.record import frozen
 
 if TYPE_CHECKING:
     from modelspend.store import Holder
@@ -25,7 +25,7 @@ _TO_START_S = 10.0
 _TO_CLOSE_S = 15.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ended:
     """A sidecar that was stopped, and who had started it."""
 

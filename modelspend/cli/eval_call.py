@@ -5,13 +5,14 @@ call is what its receipt says.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.client import HTTPConnection, HTTPException
 from threading import local
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from modelspend.errors import ModelspendError, UnknownModel, Unsupported
+from modelspend.record import frozen
 
 if TYPE_CHECKING:
     from modelspend.catalog import Catalog, Provider
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _PATIENCE_S = 1810.0  # the sidecar gives a whole answer up to upstream.total_s, 1800 by default
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """A model as it was named, who serves it under which name, and the protocol it is asked in."""
 
@@ -30,7 +31,7 @@ class Target:
     dialect: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Question:
     """`messages` are in the words of openai.chat, text alone; `tags` go on the receipt."""
 
@@ -40,7 +41,7 @@ class Question:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Told:
     """What came back: `text`, or null and `why`. The cost is null when no price is known."""
 

@@ -6,7 +6,6 @@ nothing else. Items without a score count in neither; how many there are stands 
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import typer
 from modelspend.cli.context import note
 from modelspend.cli.output import draw, write_json
 from modelspend.quality import Posterior, Result
+from modelspend.record import frozen
 
 if TYPE_CHECKING:
     from modelspend.cli.eval_run import Ended, Run
@@ -34,7 +34,7 @@ def progress(run: "Run") -> None:
     typer.echo(f"\r\x1b[K{told}{f', {lost} without a score' if lost else ''}", err=True, nl=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """One model in one category."""
 

@@ -6,12 +6,13 @@ it follows is the ledger's own, which never grows behind a reader's back.
 
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelspend.cli.context import Here, note
 from modelspend.errors import CheckFailed, Usage
+from modelspend.record import frozen
 
 if TYPE_CHECKING:
     from modelspend.exporters.folder import Folder, Mark
@@ -28,7 +29,7 @@ _EACH_S = 10.0
 Written = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SiemExport:
     """What was asked for. `since_ms` bounds what is told where nothing was told before."""
 

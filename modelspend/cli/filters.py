@@ -5,7 +5,7 @@ is typed wins over what a view says.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
@@ -13,6 +13,7 @@ import typer
 
 from modelspend.cli.context import Here, with_options
 from modelspend.errors import Usage
+from modelspend.record import frozen
 
 if TYPE_CHECKING:
     from modelspend.settings import View
@@ -25,7 +26,7 @@ def _option(*names: str, help: str, metavar: str) -> Any:
     return typer.Option(*names, help=help, metavar=metavar, show_default=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Asked:
     """What was typed; None where nothing was."""
 

@@ -1,14 +1,15 @@
 """The launchd agent of the sidecar on a Mac: what its property list says and where it lies."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from modelspend.record import frozen
 
 LABEL = "com.modelspend.sidecar"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Agent:
     """What the property list is made of."""
 

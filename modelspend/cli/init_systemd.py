@@ -10,17 +10,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelspend.errors import DaemonUnreachable
+from modelspend.record import frozen
 
 SERVICE, SOCKET = "modelspend.service", "modelspend.socket"
 _LEDGER = "X-Ledger="  # systemd leaves alone what begins with X-
 _WAIT_S = 120
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Service:
     """What the units are made of. `folders` are those that it writes beside the ledger's."""
 

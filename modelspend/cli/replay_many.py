@@ -7,7 +7,7 @@ where it was stopped. An answer agrees when a grader of `eval` takes it for the 
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 from statistics import median
@@ -21,6 +21,7 @@ from modelspend.cli.output import draw, write_json
 from modelspend.cli.replay import again, cost_pico
 from modelspend.cli.run_sidecar import found_or_started
 from modelspend.errors import BudgetExceeded, DaemonUnreachable, ExitCode, ModelspendError, Usage
+from modelspend.record import frozen
 
 if TYPE_CHECKING:
     from modelspend.cli.client import Daemon
@@ -30,7 +31,7 @@ Agree = Literal["exact", "contains"]
 _LARGEST = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Plan:
     """What is to be replayed how; `out` keeps results, `scores` gets them as `eval import` reads
     them."""

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +16,7 @@ import typer
 from modelspend.cli.context import Here, here, note
 from modelspend.cli.output import Json, write_json
 from modelspend.errors import DaemonUnreachable, LedgerHeld, ModelspendError
+from modelspend.record import frozen
 
 _LOOK_S = 0.05
 _READY_S = 60.0
@@ -24,7 +24,7 @@ _LOG_LIMIT = 10 * 2**20
 _SHOWN = 5  # lines of the log that tell why it did not start
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Up:
     """A sidecar that serves. `started` is false when it ran already."""
 

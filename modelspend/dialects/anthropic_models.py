@@ -11,8 +11,9 @@ claude-messages-adaptive-thinking for the models that only think adaptively.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from modelspend.record import frozen
 
 _NAME = re.compile(
     r"claude-(?:(\d{1,2})(?:[-.](\d{1,2}))?-)?([a-z]+)(?:-(\d{1,2})(?:[-.](\d{1,2}))?(?!\d))?"
@@ -24,7 +25,7 @@ _LEVELS = ("low", "medium", "high")
 Thinking = Literal["none", "budget", "adaptive"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Abilities:
     """`both_samplings`: temperature and top_p in one request. `prefill`: the last message may be
     the assistant's own, to be continued."""

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from modelspend import chat
 from modelspend.errors import ModelspendError
-from modelspend.record import record
+from modelspend.record import frozen, record
 
 
 @record
@@ -35,7 +35,7 @@ class RequestView:
     framing: Literal["events", "array"] = "events"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ProviderError:
     """An error that the provider told us, inside a stream or as a body.
 
@@ -172,7 +172,7 @@ class Dialect(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Encoded:
     """A neutral request in one dialect's own words, ready to be sent.
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelspend.record import frozen
+
 _DEEPEST = 60
 _BIGGEST = 5_000
 
@@ -16,7 +18,7 @@ _SUBSCHEMAS = frozenset({"items", "additionalProperties"})
 _LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Subset:
     """The keywords that a vendor takes, and the habits of its own.
 

@@ -11,19 +11,19 @@ davidmigloz/langchain_dart#712 for gpt-4o-mini).
 """
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from modelspend import chat
 from modelspend.dialects.effort import nearest
 from modelspend.dialects.writing import Notes
+from modelspend.record import frozen
 
 _NAME = re.compile(r"(?:^|[/:])(o\d|gpt-(?!oss)\d|chatgpt-|codex-|computer-use)")
 _VERSION = re.compile(r"gpt-(\d+)(?:\.(\d+))?(?!\d)")
 _LEVELS = ("low", "medium", "high")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Abilities:
     """`efforts` are the levels of reasoning that can be asked for; None when nobody knows.
 

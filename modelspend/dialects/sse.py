@@ -7,7 +7,8 @@ the result independent of how the bytes were cut into chunks.
 """
 
 import re
-from dataclasses import dataclass
+
+from modelspend.record import frozen
 
 MAX_EVENT = 8 * 2**20
 """Bytes of one event that are kept for reading it; a bigger one passes unread."""
@@ -23,7 +24,7 @@ _SIMPLE_LF = re.compile(rb"(?:event:[ ]?([^\n]*+)\n)?data:[ ]?([^\n]*+)\n\n")
 _SIMPLE_CRLF = re.compile(rb"(?:event:[ ]?([^\r]*+)\r\n)?data:[ ]?([^\r]*+)\r\n\r\n")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Piece:
     """A stretch of an event that is too big to be read.
 

@@ -9,7 +9,7 @@ import asyncio
 import gzip
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any, get_args
 
@@ -23,6 +23,7 @@ from modelspend.exporters.ration import Ration
 from modelspend.exporters.surroundings import source
 from modelspend.money import dumps, usd
 from modelspend.receipt import Receipt
+from modelspend.record import frozen
 from modelspend.settings import Datadog, Settings
 from modelspend.sink_sections import DatadogSite
 from modelspend.sinks import Wants, datadog_off, without_section
@@ -38,7 +39,7 @@ _GAUGES_EVERY_S = 30.0
 _STATUSES = {"critical": "critical", "warn": "warning"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """Where it goes, with which key, and what is said with all of it."""
 

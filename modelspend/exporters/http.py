@@ -9,7 +9,6 @@ import asyncio
 import math
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
@@ -22,6 +21,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from modelspend import __version__
 from modelspend.exporters.addresses import Refused, checked, resolved
 from modelspend.exporters.brief import BriefAnswers
+from modelspend.record import frozen
 
 MOST_BODY = 16 * 1024
 _BODY_S = 2.0
@@ -38,7 +38,7 @@ class NotNow(Exception):
         self.text, self.after_s, self.http_status = text, after_s, http_status
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answered:
     """`after_s` is what Retry-After asks for; `body` the beginning of it."""
 

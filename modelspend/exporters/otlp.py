@@ -8,7 +8,7 @@ sent is kept in `otel_traces`, written with the sink's number.
 import asyncio
 import gzip
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from modelspend import __version__
@@ -24,6 +24,7 @@ from modelspend.exporters.otlp_bytes import (
 )
 from modelspend.exporters.pump import Taken
 from modelspend.exporters.spans import Span, Value, spans_of
+from modelspend.record import frozen
 from modelspend.settings import Otlp, Settings
 from modelspend.sinks import Wants
 from modelspend.store import Store, Stored, wall_ms
@@ -36,7 +37,7 @@ _AGAIN = frozenset({429, 502, 503, 504})
 _MOST_CONTENT = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Collector:
     """Where traces go, and how; `headers` may hold a token."""
 

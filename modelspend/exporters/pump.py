@@ -19,7 +19,7 @@ from modelspend import tasks
 from modelspend.errors import LedgerUnavailable, Overloaded, SinkInUse
 from modelspend.exporters.http import NotNow
 from modelspend.exporters.ration import CALM_S, Ration
-from modelspend.record import record
+from modelspend.record import frozen, record
 from modelspend.sinks import Standing, Wants, section_of
 from modelspend.store import Store
 from modelspend.store.sinks import Also, Emission, Heading, told_at
@@ -90,7 +90,7 @@ class Worker(Protocol):
         beside itself runs in the ration."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pace:
     """How long is waited after failures, how old a batch may become before it is given up, and how
     long after the last receipt no call is going on."""

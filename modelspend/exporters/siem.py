@@ -8,7 +8,6 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +22,7 @@ from modelspend.exporters.roll import Held, Roll
 from modelspend.exporters.surroundings import held
 from modelspend.exporters.syslog import Sender, message
 from modelspend.exporters.wire import Address, Wire, address
+from modelspend.record import frozen
 from modelspend.settings import Settings, Siem
 from modelspend.sinks import RECEIPT, Wants
 from modelspend.store import Store, wall_ms
@@ -34,7 +34,7 @@ _UNFIT = frozenset({400, 413, 422})
 _MEGABYTE = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Said:
     """A notice, and its line."""
 

@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from itertools import islice
@@ -28,6 +28,7 @@ from modelspend.exporters.ration import Ration
 from modelspend.exporters.surroundings import held
 from modelspend.money import dumps
 from modelspend.receipt_json import iso, to_json
+from modelspend.record import frozen
 from modelspend.settings import Settings, Webhook
 from modelspend.sinks import RECEIPT, Wants
 from modelspend.store import Store, wall_ms
@@ -59,7 +60,7 @@ def sinks(settings: Settings, env: Mapping[str, str], store: Store) -> list["Web
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Endpoint:
     """Where and how one webhook is sent; the first secret is the newest, all of them sign."""
 

@@ -21,9 +21,10 @@ from modelspend.gateway.whole import METERED_BOUND, WHOLE_BOUND, WholeReader
 from modelspend.money import dumps, usd_text
 from modelspend.receipt import Delivery, FailureClass, Status
 from modelspend.receipt_json import explanation
+from modelspend.record import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """What the server passes on: `body` when it is whole already, else `relay` to iterate."""
 
@@ -33,7 +34,7 @@ class Answer:
     relay: Relay | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opened:
     """A reply as far as it had to be read: a stream, or a whole body that was understood or not."""
 

@@ -5,7 +5,6 @@ decision that it was begun with, and the circuits, conversations and budgets of 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from random import Random
 
 from modelspend.catalog import Catalog
@@ -27,12 +26,13 @@ from modelspend.gateway.settle import Settler
 from modelspend.gateway.thrift import Thrift
 from modelspend.gateway.upstream import Timeouts, Upstream
 from modelspend.ids import Ids
+from modelspend.record import frozen
 from modelspend.retries import Repeats, RetryBudget
 from modelspend.settings import Settings
 from modelspend.store import Store
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Assembly:
     """A gateway, and who may call it."""
 

@@ -7,16 +7,17 @@ memory alone; when the sidecar ends, so do their keys.
 
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 
 from modelspend.errors import NotAuthorised
+from modelspend.record import frozen
 
 KEY_PREFIX = "sk-modelspend-run-"
 RUN_TAG = "run"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Run:
     """One program under `modelspend run`; `pid` is the process that waits for it."""
 

@@ -13,7 +13,6 @@ import ssl
 import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
@@ -26,6 +25,7 @@ from modelspend.gateway.headers import text_of
 from modelspend.gateway.http1 import Broken, Connection
 from modelspend.gateway.line import Line, Through
 from modelspend.receipt import Delivery, FailureClass
+from modelspend.record import frozen
 
 Headers = Sequence[tuple[str, str]]
 
@@ -40,7 +40,7 @@ _MAX_RATIO = 200  # text deflates to a tenth; only a bomb to a two-hundredth
 _NOT_IN_TARGET = re.compile(rb"[\x00-\x20\x7f]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Timeouts:
     """Seconds for each phase; every phase has a failure class of its own."""
 

@@ -6,7 +6,7 @@ begins with its first receipt, so what came before is not taken for days without
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from modelspend.days import MOST_DAYS, Day
 from modelspend.errors import TooLittleHistory
 from modelspend.forecast import Forecast, Horizon, project
 from modelspend.money import usd
+from modelspend.record import frozen
 from modelspend.store import DaySum, Filter, Store
 from modelspend.store.daily import DAY, Name
 
@@ -24,7 +25,7 @@ MOST_NAMES = 20
 """Names that are projected each by itself: those that cost most."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """The projection of one name's days, made like that of all and from the same days; or of the
     days of many `names` that cost little."""
@@ -34,7 +35,7 @@ class Part:
     names: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Projected:
     """All together, and by name where that was asked; `unpriced` receipts add no cost."""
 

@@ -6,7 +6,6 @@ they differ (a price beyond any that is known), the bytes are read digit by digi
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from decimal import Decimal
 from json import loads as exactly
 from typing import Any
@@ -15,10 +14,11 @@ from orjson import loads
 
 from modelspend.money import from_usd
 from modelspend.receipt_json import from_iso
+from modelspend.record import frozen
 from modelspend.store.walk import Link
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Line:
     """One cost line of an attempt; `unit_pico` is null when there is no price for it."""
 
@@ -33,7 +33,7 @@ class Line:
     request_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lined:
     """A receipt as far as bills are concerned."""
 

@@ -6,7 +6,7 @@ receipts it leads to are the same ones, however long somebody waits between the 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ from modelspend.budgets import Budget
 from modelspend.errors import Usage
 from modelspend.money import usd
 from modelspend.receipt_json import iso
+from modelspend.record import frozen
 from modelspend.store import DAY_MS, Filter, Store, Sum
 
 if TYPE_CHECKING:
@@ -30,13 +31,13 @@ Kind = Literal[
 Cell = str | int | float | bool | tuple[int, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Column:
     name: str
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """Cells in the order of the columns; the options of `receipts list` that give its receipts.
 
@@ -53,7 +54,7 @@ class Row:
         return self.see if self.receipts is None else command(self.receipts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Table:
     """`name` is its key in JSON; the main one of a report is called `rows`."""
 
@@ -63,7 +64,7 @@ class Table:
     total: Row | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Report:
     """One answer. `main` is what pipes and CSV get; `beside` are smaller tables with it.
 
@@ -79,7 +80,7 @@ class Report:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Asked:
     """What is asked of a report. Several filters mean any of them, and have the name of a view.
 

@@ -7,11 +7,12 @@ an hour in 168. How sure the classifier was is looked up for the last hour alone
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 from modelspend.alert_rates import Seen, Watched
 from modelspend.alerts import HOUR_MS, HOURS
+from modelspend.record import frozen
 from modelspend.store import Filter, Key, Store
 from modelspend.tallies import (
     TIMED,
@@ -27,7 +28,7 @@ WEEK_HOURS = 7 * 24
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Baseline:
     """The week that ended `HOURS` ago, by name; `hours` of it are known."""
 

@@ -9,7 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from random import Random
 
@@ -21,6 +21,7 @@ from modelspend.errors import ConfigInvalid, LedgerUnavailable, ModelspendError
 from modelspend.exporters import Pump, Sink, sinks_of
 from modelspend.gateway.assembly import assemble, reassemble
 from modelspend.gateway.models import Models
+from modelspend.record import frozen
 from modelspend.server import (
     circuits,
     control,
@@ -105,7 +106,7 @@ def wall_clock() -> int:
     return time.time_ns() // 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Started:
     """What `build` needs of the world: settings as loaded, where secrets are found, who started
     us and wants to hear of us."""

@@ -7,7 +7,6 @@ only place in the server that turns an error into words.
 """
 
 import logging
-from dataclasses import dataclass
 from pathlib import PurePath
 from traceback import walk_tb
 
@@ -16,6 +15,7 @@ from modelspend.dialects.dialect import Dialect
 from modelspend.errors import BadRequest, Forbidden, ModelspendError, WrongHost
 from modelspend.gateway.headers import Pairs
 from modelspend.money import dumps
+from modelspend.record import frozen
 from modelspend.server.keys import Live
 
 log = logging.getLogger("modelspend")
@@ -24,7 +24,7 @@ _SCHEME = len("http://")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Told:
     """An error as the answer that this caller's client library understands."""
 

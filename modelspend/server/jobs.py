@@ -4,11 +4,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 
 from modelspend import tasks
 from modelspend.catalog.prices import PriceBook
 from modelspend.errors import CheckFailed, LedgerUnavailable
+from modelspend.record import frozen
 from modelspend.server import circuits
 from modelspend.server.alarms import Lookout
 from modelspend.server.keys import Live
@@ -19,7 +19,7 @@ from modelspend.store import Store
 log = logging.getLogger("modelspend")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Job:
     """`run` is called every `every_s` seconds, one call at a time."""
 

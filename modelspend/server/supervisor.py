@@ -12,9 +12,9 @@ import socket
 import time
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from modelspend.errors import ConfigInvalid
+from modelspend.record import frozen
 from modelspend.settings import Settings, is_loopback
 
 log = logging.getLogger("modelspend")
@@ -26,7 +26,7 @@ _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _SOCKET_VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Supervisor:
     """Who started us: where it listens, how often it wants to hear of us, what it has opened."""
 

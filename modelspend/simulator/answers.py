@@ -11,6 +11,7 @@ from hashlib import sha256
 import orjson
 
 from modelspend import chat
+from modelspend.record import frozen
 from modelspend.simulator import samples, vendors
 from modelspend.simulator.meter import part_text, tokens
 from modelspend.simulator.plan import Plan
@@ -29,7 +30,7 @@ _LEXICON = """
 _WORDS = _LEXICON.split()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Reply:
     """An answer before it meets a wire; `fill` is the length of the text behind the mark."""
 

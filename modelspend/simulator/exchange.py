@@ -14,6 +14,7 @@ from typing import Any
 from multidict import CIMultiDictProxy
 
 from modelspend.money import Price, price_usage
+from modelspend.record import frozen
 from modelspend.simulator.answers import Progress
 from modelspend.simulator.log import Outcome, credential
 from modelspend.simulator.wire import Wire
@@ -21,7 +22,7 @@ from modelspend.simulator.wire import Wire
 _ATTEMPT_HEADERS = ("x-modelspend-attempt", "idempotency-key", "x-client-request-id")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Seen:
     """A request as it arrived, byte for byte."""
 

@@ -7,12 +7,12 @@ by the rules of the vendor: by marks for Anthropic, by itself and in steps of 12
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 
 import orjson
 
 from modelspend import chat
+from modelspend.record import frozen
 
 _CHARS_PER_TOKEN = 4
 _MEDIA_CHARS = 258 * _CHARS_PER_TOKEN
@@ -87,7 +87,7 @@ class Meter:
             self._seen.popitem(last=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Prefix:
     """The conversation up to and with one message; `ttl` is the cache mark in that message."""
 

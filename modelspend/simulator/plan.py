@@ -5,13 +5,14 @@ upon it, and the plan's shapers rewrite that run lazily: a hundred-megabyte answ
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, Protocol
 
 from modelspend import chat
+from modelspend.record import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fill:
     """So many bytes of one letter, made up while they are sent."""
 
@@ -19,17 +20,17 @@ class Fill:
     letter: bytes = b"x"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wait:
     ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stall:
     """Silence until the client leaves or the simulator closes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cut:
     """The connection closes without the answer's end; with `reset`, by a TCP reset."""
 
@@ -39,7 +40,7 @@ class Cut:
 Step = bytes | Fill | Wait | Stall | Cut
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Fault:
     """An error that a provider tells: as a status with a body, or inside a 200.
 
@@ -55,7 +56,7 @@ class Fault:
     failed_event: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """One request as behaviours see it. `turn` counts the calls of this very model name, from 0."""
 
@@ -65,7 +66,7 @@ class Asked:
     body: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Scene:
     """What shapers may know of the exchange: its dialect, and the usage it reports, as reported."""
 
@@ -85,7 +86,7 @@ Hostile = Callable[[bytes], Iterator[Step]]
 """Raw wire in place of an HTTP answer; it is given the honest body."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Plan:
     """Everything a behaviour can say; the defaults are a healthy provider.
 

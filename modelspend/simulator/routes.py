@@ -5,13 +5,14 @@ path is known by its end.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from modelspend.record import frozen
 
 Kind = Literal["generate", "count", "embed", "models", "root"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Route:
     """What a path asks for; `model` is the one that the path names."""
 

@@ -7,7 +7,7 @@ cancelled when their client leaves, which is how the log knows when a gateway cl
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ import orjson
 from aiohttp import web
 
 from modelspend.money import Price
+from modelspend.record import frozen
 from modelspend.simulator import vendors
 from modelspend.simulator.exchange import Exchange, Seen
 from modelspend.simulator.log import Log
@@ -29,7 +30,7 @@ _MAX_BODY = 2**30
 _MAX_HEADER = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Recorded:
     """An answer to be given verbatim: to the request that names its `key`, or in order."""
 

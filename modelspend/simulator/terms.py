@@ -6,9 +6,10 @@ or g, WORD a word, anything else a number. Two terms that set the same list add 
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from modelspend.record import frozen
 from modelspend.simulator.plan import Plan
 
 _PLACES = {
@@ -28,7 +29,7 @@ class UnknownBehaviour(ValueError):
     """A term that no row matches."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Behaviour:
     """One row: a pattern, what it does in a few words, and the fields of the plan that it sets."""
 

@@ -9,12 +9,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelspend.errors import BadPath, CheckFailed, LedgerUnavailable, ModelspendError, Usage
 from modelspend.places import checkpoint_key
 from modelspend.receipt_json import iso
+from modelspend.record import frozen
 from modelspend.store import files, verify
 from modelspend.store.lock import SideLock
 from modelspend.store.migrations import version
@@ -30,7 +30,7 @@ _PAGES = 256  # a step of the copy: a mebibyte
 _FULL_S = 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Holding:
     """What a backup holds; times are milliseconds UTC."""
 

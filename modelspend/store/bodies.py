@@ -9,11 +9,11 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import zstandard
 
+from modelspend.record import frozen
 from modelspend.store.book import Book
 from modelspend.store.readers import Readers
 from modelspend.store.writer import Writer, needed
@@ -26,7 +26,7 @@ _BATCH_PAGES = 500
 _DAY_MS = 86_400_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bodies:
     """The bytes as they were; None for a part that is not kept."""
 
@@ -38,7 +38,7 @@ class Bodies:
         return len(self.request or b"") + len(self.answer or b"")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Packed:
     """Bodies ready for their row."""
 
@@ -122,7 +122,7 @@ _Cursor = tuple[int, int]
 """(created_at, seq) of a receipt."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Batch:
     """Receipts whose bodies may go, in order, up to the last of them."""
 

@@ -9,7 +9,6 @@ receipts. From then on every receipt adds to it, until the budget is in force no
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import orjson
@@ -18,6 +17,7 @@ from modelspend import budgets, windows
 from modelspend.budgets import Budget, Usage
 from modelspend.events import Event
 from modelspend.receipt_json import iso
+from modelspend.record import frozen
 from modelspend.store.book import Book
 from modelspend.store.events import write_event
 from modelspend.store.holds import Firing, charged, charged_days, fire, opened, resets, seen, sums
@@ -25,7 +25,7 @@ from modelspend.store.readers import Readers
 from modelspend.store.writer import Writer, needed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class HeldCall:
     """What an open call holds of one budget. `boot_id` is the process that must settle it."""
 
@@ -39,7 +39,7 @@ class HeldCall:
     held_pico: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Stop:
     """A session or key whose calls are refused until that is lifted."""
 

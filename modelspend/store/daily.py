@@ -6,9 +6,9 @@ and add nothing.
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from modelspend.record import frozen
 from modelspend.store.days import Key, sums_by
 from modelspend.store.history import any_of
 from modelspend.store.readers import Readers
@@ -20,7 +20,7 @@ Name = Literal["tenant", "workflow", "model", "provider", "category", "tier"]
 DAY = 86_400_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DaySum:
     """One day (its number since 1970) of one name; `unpriced` of its receipts add no cost."""
 
@@ -31,7 +31,7 @@ class DaySum:
     cost_pico: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ConversationSum:
     """The calls of one conversation at one model and tier; a call without a session is its own."""
 

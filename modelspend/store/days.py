@@ -9,10 +9,11 @@ tag, a least cost) walks those.
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, timedelta
 from typing import Any, Literal
 
+from modelspend.record import frozen
 from modelspend.savings import MECHANISMS
 from modelspend.store.book import Book
 from modelspend.store.readers import Readers
@@ -30,7 +31,7 @@ _CHUNK = 2_000  # numbers rolled up at a time: some 10 ms of the writer's
 _BEHIND = 50_000  # numbers; above it all receipts are walked by an index rather than the newest
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sum:
     """What some receipts add up to.
 
@@ -66,7 +67,7 @@ def _added(one: Mapping[str, int], other: Mapping[str, int]) -> Mapping[str, int
 NOTHING = Sum()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tokens:
     """What some receipts used; `cached` of the prompts' tokens came out of a provider's cache."""
 
@@ -239,7 +240,7 @@ def _sum(row: tuple[Any, ...]) -> Sum:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Source:
     """A statement that gives one row for each slice: day, facet, and what is summed."""
 
@@ -250,7 +251,7 @@ class _Source:
         return self.text
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Figures:
     """What is summed: columns of `days`, and how each receipt gives them."""
 

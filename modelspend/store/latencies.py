@@ -8,12 +8,13 @@ attempt, so that a slow first choice does not hide behind a quick second one.
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from orjson import loads
 
 from modelspend.receipt import Status
+from modelspend.record import frozen
 from modelspend.store.readers import Readers
 from modelspend.store.search import ALL, Filter, conditions, of_facets
 
@@ -28,7 +29,7 @@ Durations = Counter[int]
 _ANSWERED = Status.SUCCESS.value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Took:
     """How long some attempts took, and how long they took to their first token."""
 

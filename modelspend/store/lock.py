@@ -8,12 +8,13 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
 from modelspend.errors import LedgerHeld
 from modelspend.receipt_json import iso
+from modelspend.record import frozen
 
 RunsAs = Literal["", "serve", "up", "systemd"]
 """Who is to stop and start a sidecar: nobody, a terminal, the command `up`, the service manager."""
@@ -49,7 +50,7 @@ else:
         fcntl.flock(fd, fcntl.LOCK_UN)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Holder:
     """Who writes a ledger. `runs_as` is empty for what ends by itself, such as `run`."""
 

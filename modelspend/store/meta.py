@@ -2,12 +2,12 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from modelspend.chain import Checkpoint, Problem
+from modelspend.record import frozen
 from modelspend.store import files, verify
 from modelspend.store.checkpoint import wal_size
 from modelspend.store.migrations import version
@@ -26,7 +26,7 @@ _MOST = 20  # problems that are told; the first is the one that matters
 _UNLIMITED_S = 24 * 3600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Info:
     """What `doctor` and `status` tell of a ledger; times are milliseconds UTC."""
 

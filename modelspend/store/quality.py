@@ -7,7 +7,6 @@ that follow from it are one transaction, hence of the store that gives events th
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from modelspend.events import Event
@@ -23,6 +22,7 @@ from modelspend.quality import (
     identified,
     promotions,
 )
+from modelspend.record import frozen
 from modelspend.store.book import Book
 from modelspend.store.events import write_event
 from modelspend.store.readers import Readers
@@ -31,7 +31,7 @@ from modelspend.store.writer import Writer, needed
 _MILLIONTHS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Added:
     """What became of some evidence: rows that are new, rows that were known, who took over."""
 

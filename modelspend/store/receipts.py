@@ -5,17 +5,17 @@ a receipt is read, since bodies go before receipts do.
 """
 
 import sqlite3
-from dataclasses import dataclass
 from typing import Any
 
 from modelspend.receipt import Receipt
+from modelspend.record import frozen
 from modelspend.store import detail
 from modelspend.store.readers import Readers
 from modelspend.store.search import ALL, Filter, Terms, conditions, matching, newest, starting
 from modelspend.store.sums import sum_of, whole
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stored:
     """A receipt as the ledger has it: its number, its link of the chain, whether bodies remain."""
 
@@ -28,7 +28,7 @@ class Stored:
 Page = list[Stored]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Totals:
     """Sums over receipts; `unpriced` of them have no known cost and add nothing to `cost_pico`."""
 

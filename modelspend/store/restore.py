@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from modelspend.budgets import MOST_SPENT
@@ -19,6 +19,7 @@ from modelspend.errors import LedgerHeld, LedgerUnavailable, NotFound, Usage
 from modelspend.events import Event
 from modelspend.places import checkpoint_key
 from modelspend.receipt_json import iso
+from modelspend.record import frozen
 from modelspend.store import backup, files, sinks
 from modelspend.store.backup import MADE_AT, Holding, Progress, quiet
 from modelspend.store.book import Book
@@ -34,7 +35,7 @@ _LEAP, _LEAP_PER_S = 1_000_000, 100
 a sidecar would have had to give a hundred a second, day and night, since the backup."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Restored:
     """What a restore did. `lost` receipts came after the backup, if that is known; `numbers_known`
     is false where what the ledger did after its backup is not."""
@@ -46,7 +47,7 @@ class Restored:
     numbers_known: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class _Old:
     """The ledger that is replaced, as far as it can be read."""
 

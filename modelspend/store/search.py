@@ -7,16 +7,17 @@ most receipts pass is met among the newest few thousand before any of that.
 """
 
 import sqlite3
-from dataclasses import dataclass
 from heapq import nlargest
 from typing import Any
+
+from modelspend.record import frozen
 
 _FEW_FACETS = 50  # so many are looked into one by one at once
 _RECENT = 2_000
 _MANY_FACETS = 4_000  # above it a walk through time beats a step into each facet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Filter:
     """What a receipt must be; the fields that are set must all hold.
 
@@ -48,7 +49,7 @@ class Filter:
 ALL = Filter()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Terms:
     """Conditions in SQL, all of which must hold, and the values of their question marks."""
 

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from modelspend.chain import GENESIS, Checkpoint, Links, Problem, checkpoint_from, key_id, signed_by
+from modelspend.record import frozen
 from modelspend.store import days, detail, verify_rows
 from modelspend.store.calls import RECEIPT_COLUMNS, dictionary_of, tag_rows
 from modelspend.store.events import EVENT_COLUMNS
@@ -23,7 +24,7 @@ PAGE = 500
 MOST = 1_000  # problems that are kept; all are counted
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Break:
     """Where the chain is known not to be whole: what a signed checkpoint says of it."""
 
@@ -34,7 +35,7 @@ class Break:
     signed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Verdict:
     """What was looked at, and what is wrong with it, in the order of the numbers.
 

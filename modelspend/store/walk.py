@@ -7,9 +7,9 @@ its searchable columns, or the very bytes that the chain covers.
 import sqlite3
 from array import array
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
+from modelspend.record import frozen
 from modelspend.store import detail
 from modelspend.store.readers import Readers
 from modelspend.store.search import ALL, Filter, Terms, conditions
@@ -17,7 +17,7 @@ from modelspend.store.search import ALL, Filter, Terms, conditions
 _PAGE = 1_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """A receipt as the chain has it: the canonical bytes, and the links before and after them.
 
