@@ -2,7 +2,7 @@
 
 A share that is always small would leave a sink behind for ever where calls never pause: it grows
 with the age of what a sink that gets on has still to say, and is small again once it has. It never
-grows beyond what calls leave free: where they need all of the processor, sinks stay behind.
+grows far into what calls leave free: where they need all of the processor, sinks stay behind.
 
 Hides that a coroutine is run step by step: what each step takes is measured, and the next one waits
 until all sinks together are back within their share, and a moment for a gap between calls. So it
@@ -20,7 +20,7 @@ from modelspend.store.right_of_way import RightOfWay
 
 T = TypeVar("T")
 
-SHARE, MOST_SHARE = 0.01, 0.1
+SHARE, MOST_SHARE = 0.01, 0.25
 _PATIENT_S = 5.0  # a sink this far behind still has its small share; at twice that, twice as much
 CALM_S = 1.0
 _LINGER_S = 1.0
@@ -39,7 +39,7 @@ class Ration:
         self._busy_until = self._free_at = 0.0
         self._behind: dict[str, float] = {}
         self._needed, self._most = SHARE, MOST_SHARE
-        self._looked_at, self._process_s = time.monotonic(), time.process_time()
+        self._looked_at, self._process_s, self._own_s = time.monotonic(), time.process_time(), 0.0
 
     def heard(self) -> None:
         """A call goes on."""
@@ -89,18 +89,22 @@ class Ration:
 
     def spent(self, seconds: float) -> None:
         """What the step has taken after all."""
+        self._own_s += seconds
         self._owe(seconds - _TYPICAL_S)
 
     def beside(self, seconds: float) -> None:
         """What another thread has taken for a sink: it runs Python too, and no call goes on
         then."""
+        self._own_s += seconds
         self._owe(seconds)
 
     def _look(self, now: float) -> None:
+        """How much of one processor calls leave free. Squared: the less it is, the likelier one of
+        them comes in the midst of a step."""
         process_s = time.process_time()
-        busy = (process_s - self._process_s) / (now - self._looked_at)
-        self._most = max(MOST_SHARE * (1.0 - busy), SHARE)
-        self._looked_at, self._process_s = now, process_s
+        busy = (process_s - self._process_s - self._own_s) / (now - self._looked_at)
+        self._most = max(MOST_SHARE * max(1.0 - busy, 0.0) ** 2, SHARE)
+        self._looked_at, self._process_s, self._own_s = now, process_s, 0.0
 
     def _owe(self, seconds: float) -> None:
         now = time.monotonic()
