@@ -20,7 +20,7 @@ from modelspend.store.right_of_way import RightOfWay
 
 T = TypeVar("T")
 
-SHARE, MOST_SHARE = 0.01, 0.25
+SHARE, MOST_SHARE = 0.01, 0.15
 _PATIENT_S = 5.0  # a sink this far behind still has its small share; at twice that, twice as much
 CALM_S = 1.0
 _LINGER_S = 1.0
