@@ -73,6 +73,8 @@ def record(
     )
     write_aside(file, b"".join(cassettes.written(tape)))
     note(f"{len(entries)} call{'s' * (len(entries) != 1)} recorded in {file}.")
+    if not entries and not missing:
+        note("None came with the run's key and base URL. See: modelspend help clients")
     if missing:
         note(f"{missing} calls had no whole answer that could be kept, and are not on it.")
     raise typer.Exit(code)

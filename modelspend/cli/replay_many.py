@@ -108,9 +108,13 @@ def _chosen(at: Here, plan: Plan) -> "list[Receipt]":
     filters = where(plan.where).filters(at)
     found = read(at.ledger, lambda store: listed(store, filters, MOST, None))
     able = [each.receipt for each in found if each.body_kept and each.receipt.replay_of is None]
-    if len(able) < len(found):
-        gone = sum(not each.body_kept for each in found)
-        note(f"{gone} of {len(found)} have no body any more, replays are left out.")
+    replays = sum(each.receipt.replay_of is not None for each in found)
+    if replays:
+        note(f"{replays} of {len(found)} are replays themselves, and are left out.")
+    if gone := len(found) - replays - len(able):
+        note(f"{gone} of {len(found)} have no body any more, and are left out.")
+    if not able:
+        note("Nothing to replay. See: modelspend receipts search")
     drawn = sorted(able, key=lambda r: sha256(r.receipt_id.encode()).digest())[: plan.sample]
     return sorted(drawn, key=lambda receipt: receipt.receipt_id)
 

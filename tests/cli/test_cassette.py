@@ -95,6 +95,14 @@ def test_what_was_recorded_is_played_byte_for_byte_with_nobody_to_ask(
     assert b"sk-modelspend" not in Path(tape).read_bytes()
 
 
+def test_a_program_that_made_no_call_is_told_of(desk: Desk) -> None:
+    tape = str(desk.folder / "empty.tape")
+    recorded = cassette(desk, "record", tape, "--", sys.executable, "-c", "pass")
+    assert recorded.returncode == 0, recorded.stderr
+    assert b"0 calls recorded" in recorded.stderr
+    assert b"modelspend help clients" in recorded.stderr
+
+
 GUARD = """
 import os, sys
 

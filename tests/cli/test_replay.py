@@ -121,6 +121,21 @@ def test_many_are_replayed_within_a_cap_and_go_on_where_they_were_stopped(desk: 
     assert json.loads(taken.stdout)["added"] == 3
 
 
+def test_who_is_left_out_of_many_is_told_and_why(desk: Desk) -> None:
+    desk.run(asking("gpt-4.1", "gpt-4.1"))
+    words = ["--model", "openai/gpt-4.1", "--json"]
+    every = replay(desk, "--where", "model=gpt-4.1 since=1d", *words)
+    assert every.returncode == 0, every.stderr
+    assert "left out" not in every.stderr
+    again = replay(
+        desk, "--where", "model=gpt-4.1 since=1d", *words, "--out", str(desk.folder / "again.jsonl")
+    )
+    assert "2 of 4 are replays themselves" in again.stderr
+    assert "no body" not in again.stderr
+    nobody = replay(desk, "--where", "model=none since=1d", *words)
+    assert "Nothing to replay" in nobody.stderr
+
+
 def test_what_cannot_be_a_condition_is_told_with_those_that_can(desk: Desk) -> None:
     desk.run(asking("gpt-4.1"))
     told = replay(desk, "--where", "colour=red")
