@@ -7,10 +7,14 @@ counter of the writer, so one cursor follows both.
 import re
 from collections.abc import Mapping
 from dataclasses import field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from modelspend.receipt_json import iso
 from modelspend.record import frozen
+
+RECEIPT = "receipt.created"
+"""The type under which a receipt itself is told."""
 
 _PATTERN = re.compile(r"[a-z0-9_.]+\*?|\*")
 
@@ -52,6 +56,11 @@ class Wanted:
     since_ms: int | None = None
     levels: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
+
+    @property
+    def receipts(self) -> bool:
+        """Whether receipts are asked for, by their type: who asks for no type hears of events."""
+        return any(fnmatchcase(RECEIPT, each) for each in self.kinds)
 
 
 ALL = Wanted()

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from modelspend.settings import Settings
     from modelspend.sink_sections import Siem, Webhook
 
-RECEIPT = "receipt.created"
-"""The type under which a receipt itself is told."""
-
 
 def datadog_off(env: Mapping[str, str]) -> bool:
     """Whether the switch in the environment stops all that goes to Datadog."""

@@ -126,7 +126,7 @@ def _follow(at: Here, where: "Wanted", start: int | None, json: bool) -> None:
     async def begin(store: "Store") -> int:
         if start is not None:
             return start
-        last = await store.events.last()
+        last = await store.events.last(where)
         if where.since_ms is not None:
             return 0
         for one in reversed(await store.events.newest(_OLDER, where)):

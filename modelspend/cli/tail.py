@@ -1,7 +1,8 @@
 """`tail`: follow new receipts as they are written, with a daemon or without one.
 
-It reads the ledger and nothing else: a cheap look at its newest number says whether there is more,
-and the cursor is the receipts' own number, so nothing is shown twice or missed.
+What it shows it reads in the ledger, by the receipts' own number, so nothing is shown twice or
+missed. When there is more, the feed of the sidecar says; without one, or once it has ended, a cheap
+look at the newest number does.
 """
 
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelspend.cli.context import here
+from modelspend.cli.context import Here, here
 from modelspend.cli.filters import Asked, filtered
 from modelspend.cli.output import Json, clean, write_json
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from modelspend.receipt import Receipt
     from modelspend.store import Filter, Store, Stored
 
-_LOOK_S = 0.2
 _PAGE = 500
 
 
@@ -39,44 +39,37 @@ def tail(
 
     at = here(ctx)
     filters = asked.filters(at)
-    read(at.ledger, lambda store: _follow(store, filters, last, follow, json))
+    read(at.ledger, lambda store: _follow(at, store, filters, last, follow, json))
 
 
 async def _follow(
-    store: "Store", filters: "Sequence[Filter]", last: int, follow: bool, json: bool
+    at: Here, store: "Store", filters: "Sequence[Filter]", last: int, follow: bool, json: bool
 ) -> None:
     from modelspend.cli.reading import listed
+    from modelspend.cli.tail_news import News
 
     cursor = (await store.meta.info()).last_seq
     older = await listed(store, filters, last, None) if last else []
     for stored in reversed(older):
         _print(stored, json)
     cursor = max([cursor, *(stored.seq for stored in older)])
-    seen = await store.meta.last_seq()
-    while follow:
+    if not follow:
+        return
+    news = News(store, await store.meta.last_seq())
+    news.listen(at, cursor)
+    while True:
         fresh = await _after(store, filters, cursor)
         for stored in fresh:
             _print(stored, json)
             cursor = stored.seq
         if len(fresh) < _PAGE:
-            seen = await _commit_after(store, seen)
+            await news.come()
 
 
 async def _after(store: "Store", filters: "Sequence[Filter]", seq: int) -> "list[Stored]":
     arms = [await store.receipts.after(seq, where, _PAGE) for where in filters]
     found = {stored.seq: stored for arm in arms for stored in arm}
     return [found[seq] for seq in sorted(found)][:_PAGE]
-
-
-async def _commit_after(store: "Store", seen: int) -> int:
-    """The newest number once it is another; SQLite wakes nobody in another process: we look."""
-    import asyncio
-
-    while True:
-        newest = await store.meta.last_seq()
-        if newest != seen:
-            return newest
-        await asyncio.sleep(_LOOK_S)
 
 
 def _print(stored: "Stored", json: bool) -> None:

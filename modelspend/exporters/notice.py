@@ -11,11 +11,10 @@ from decimal import Decimal
 from hashlib import sha256
 from typing import Any, Literal
 
-from modelspend.events import Event
+from modelspend.events import RECEIPT, Event
 from modelspend.exporters.spans import operation_of
 from modelspend.receipt import Receipt, Status
 from modelspend.record import record
-from modelspend.sinks import RECEIPT
 from modelspend.store import Stored
 from modelspend.store.sinks import Emission
 

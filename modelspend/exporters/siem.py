@@ -14,6 +14,7 @@ from typing import Protocol
 
 from modelspend import __version__
 from modelspend.errors import ConfigInvalid
+from modelspend.events import RECEIPT
 from modelspend.exporters.formats import FORMATS
 from modelspend.exporters.http import Door, NotNow
 from modelspend.exporters.notice import Notice, notice_of
@@ -24,7 +25,7 @@ from modelspend.exporters.syslog import Sender, message
 from modelspend.exporters.wire import Address, Wire, address
 from modelspend.record import frozen
 from modelspend.settings import Settings, Siem
-from modelspend.sinks import RECEIPT, Wants
+from modelspend.sinks import Wants
 from modelspend.store import Store, wall_ms
 from modelspend.store.sinks import Emission
 

@@ -22,7 +22,7 @@ from random import Random
 from typing import Any
 
 from modelspend.errors import ConfigInvalid, LedgerUnavailable, Overloaded
-from modelspend.events import Event
+from modelspend.events import RECEIPT, Event
 from modelspend.exporters.http import Answered, Door, NotNow
 from modelspend.exporters.ration import Ration
 from modelspend.exporters.surroundings import held
@@ -30,7 +30,7 @@ from modelspend.money import dumps
 from modelspend.receipt_json import iso, to_json
 from modelspend.record import frozen
 from modelspend.settings import Settings, Webhook
-from modelspend.sinks import RECEIPT, Wants
+from modelspend.sinks import Wants
 from modelspend.store import Store, wall_ms
 from modelspend.store.sinks import Also, Emission, Heading
 from modelspend.store.webhooks import Delivery, filing

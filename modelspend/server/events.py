@@ -36,7 +36,7 @@ class Feed:
         self._store = store
         self._news = asyncio.Event()
         self._moved = asyncio.Event()
-        self._clients: set[asyncio.Transport] = set()
+        self._clients: dict[asyncio.Transport, Wanted] = {}
         self._writing: set[asyncio.Transport] = set()
         self._looking = self._ended = False
         store.on_change(self._news.set)
@@ -54,7 +54,7 @@ class Feed:
         client = request.transport
         if client is None:
             raise ConnectionResetError("the client is gone")
-        self._clients.add(client)
+        self._clients[client] = where
         if not self._looking:
             self._looking = True
             tasks.spawn(self._look(), "events")
@@ -71,7 +71,7 @@ class Feed:
         except TimeoutError:
             client.abort()
         finally:
-            self._clients.discard(client)
+            self._clients.pop(client, None)
             self._writing.discard(client)
             self._news.set()
 
@@ -110,7 +110,8 @@ class Feed:
                 await self._news.wait()
                 self._news.clear()
                 with suppress(Overloaded):  # the next commit brings another look
-                    last = await self._store.events.last()
+                    wanted = {kind for each in self._clients.values() for kind in each.kinds}
+                    last = await self._store.events.last(Wanted(kinds=tuple(wanted)))
                     if last != newest:
                         newest = last
                         self._wake()
@@ -157,7 +158,7 @@ async def _asked(request: web.Request) -> tuple[int, Wanted]:
     )
     seen = request.headers.get("Last-Event-ID", "").strip()
     start = whole_number("Last-Event-ID", seen) if seen else asked.number("after")
-    newest = await request.app[STORE].events.last()
+    newest = await request.app[STORE].events.last(where)
     if start is None:
         start = newest if where.since_ms is None else 0
     return min(start, newest), where  # beyond it: of a ledger that another has replaced

@@ -1,5 +1,7 @@
 """Events: the ledger as a queue. Sinks keep a cursor and ask for what came after it.
 
+Receipts are among them for whoever asks for their type: what there is to know of one at a glance.
+
 A cursor is one number, and a page says where it goes on: past what a filter left out as well, so a
 sink that wants little never looks through the same rows twice. Numbers are given by one writer and
 become visible in their order, so nothing ever appears behind a cursor.
@@ -11,8 +13,8 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from modelspend.chain import row_digest
-from modelspend.events import ALL, Event, Wanted
-from modelspend.money import dumps
+from modelspend.events import ALL, RECEIPT, Event, Wanted
+from modelspend.money import dumps, usd
 from modelspend.store.book import Book
 from modelspend.store.readers import Readers
 from modelspend.store.writer import Writer, needed
@@ -34,8 +36,8 @@ class Events:
         """The next ones with a greater number than the cursor."""
 
         def ask(conn: sqlite3.Connection) -> Page:
-            last = max(_last(conn), cursor)
-            found = select(conn, where, "seq > ? AND seq <= ?", (cursor, last), "seq", limit)
+            last = max(_last(conn, where), cursor)
+            found = _both(conn, where, "seq > ? AND seq <= ?", (cursor, last), "seq", limit)
             return Page(found, found[-1].seq if len(found) == limit else last)
 
         return await self._readers.ask(ask)
@@ -46,11 +48,11 @@ class Events:
 
     async def newest(self, limit: int = 100, where: Wanted = ALL) -> list[Event]:
         """The last ones, newest first."""
-        return await self._readers.ask(lambda conn: select(conn, where, "1", (), "seq DESC", limit))
+        return await self._readers.ask(lambda conn: _both(conn, where, "1", (), "seq DESC", limit))
 
-    async def last(self) -> int:
-        """The cursor behind all that there is: what comes after it is new."""
-        return await self._readers.ask(_last)
+    async def last(self, where: Wanted = ALL) -> int:
+        """The cursor behind all that there is of what is wanted: what comes after it is new."""
+        return await self._readers.ask(lambda conn: _last(conn, where))
 
     def tell(self, event: Event) -> None:
         """Write one that belongs to no receipt; on its way when this returns, and kept until it is
@@ -76,8 +78,56 @@ EVENT_COLUMNS = "seq, created_at, kind, level, tenant, receipt_id, data"
 _INSERT = f"INSERT INTO events ({EVENT_COLUMNS}, digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
-def _last(conn: sqlite3.Connection) -> int:
-    return int(conn.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+def _last(conn: sqlite3.Connection, where: Wanted) -> int:
+    tables = ("events", "receipts") if where.receipts else ("events",)
+    asked = (conn.execute(f"SELECT coalesce(max(seq), 0) FROM {table}") for table in tables)
+    return max(int(each.fetchone()[0]) for each in asked)
+
+
+def _both(
+    conn: sqlite3.Connection,
+    where: Wanted,
+    place: str,
+    values: tuple[int, ...],
+    order: str,
+    limit: int,
+) -> list[Event]:
+    """Events, and receipts where they are wanted, in an order of their numbers."""
+    found = select(conn, where, place, values, order, limit)
+    if not where.receipts or where.levels or where.rules:
+        return found
+    rows = conn.execute(
+        f"SELECT {_GLANCE} FROM receipts WHERE {place} AND (? IS NULL OR tenant = ?)"
+        f" AND (? IS NULL OR provider = ?) AND created_at >= ? ORDER BY {order} LIMIT ?",
+        (
+            *(*values, where.tenant, where.tenant, where.provider, where.provider),
+            *(where.since_ms or 0, limit),
+        ),
+    )
+    found += [_receipt(*row) for row in rows]
+    found.sort(key=lambda each: each.seq, reverse=order.endswith("DESC"))
+    return found[:limit]
+
+
+_GLANCE = (
+    "seq, created_at, tenant, receipt_id, status, provider, model, category, cost_pico,"
+    " input_tokens, output_tokens, latency_ms"
+)
+
+
+def _receipt(seq: int, at: int, tenant: str | None, receipt_id: str, *rest: Any) -> Event:
+    status, provider, model, category, cost_pico, tokens_in, tokens_out, latency_ms = rest
+    data = {
+        "status": status,
+        "provider": provider,
+        "model": model,
+        "category": category,
+        "cost_usd": None if cost_pico is None else usd(cost_pico),
+        "input_tokens": tokens_in,
+        "output_tokens": tokens_out,
+        "latency_ms": latency_ms,
+    }
+    return Event(seq=seq, at_ms=at, kind=RECEIPT, tenant=tenant, receipt_id=receipt_id, data=data)
 
 
 def select(

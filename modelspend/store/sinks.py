@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from modelspend.events import Event, Wanted
-from modelspend.sinks import RECEIPT, Standing, Wants
+from modelspend.events import RECEIPT, Event, Wanted
+from modelspend.sinks import Standing, Wants
 from modelspend.store.book import Book
 from modelspend.store.events import conditions, select, write_event
 from modelspend.store.readers import Readers

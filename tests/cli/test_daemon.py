@@ -14,7 +14,10 @@ import pytest
 from modelspend.cli import client
 from modelspend.cli.checks import CHECKS
 from modelspend.errors import DaemonUnreachable, NotAuthorised, ReceiptNotFound
+from modelspend.events import RECEIPT
+from modelspend.server.events import FEED
 from tests.cli.conftest import Cli, receipt, write
+from tests.exporters.emitting import until
 from tests.fakes.sidecar import Sidecar
 
 ROOT = Path(__file__).parents[2]
@@ -119,10 +122,19 @@ async def test_tail_shows_a_receipt_as_soon_as_it_is_written_by_another_process(
     )  # fmt: skip
     assert running.stdout is not None
     first = json.loads(await running.stdout.readline())
+    feed = sidecar.app[FEED]
+
+    async def listens() -> bool:
+        return [one.kinds for one in feed._clients.values()] == [(RECEIPT,)]
+
+    await until(listens)
     shown = []
-    for n in range(3):
+    for n in range(4):
+        if n == 2:
+            feed.close()  # as at the end of a sidecar: it goes on in the ledger
         await chat(sidecar, f"sim/model-{n}")
         shown.append(json.loads(await running.stdout.readline()))
+    assert not feed._clients
     running.send_signal(signal.SIGINT)
     assert await running.wait() == 130
     ids = [one.receipt.receipt_id for one in await sidecar.stored()]

@@ -12,7 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from modelspend.events import Event
+from modelspend.events import ALL, Event, Wanted
+from modelspend.money import usd
 from modelspend.server import events as feeds
 from modelspend.simulator import Simulator
 from tests.fakes.sidecar import Sidecar, sidecar_for
@@ -134,6 +135,67 @@ async def test_each_filter_tells_what_it_says(
 
 
 @pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("?after=0&type=receipt.created", [1, 3]),
+        ("?after=1&type=receipt.*,circuit.*", [2, 3]),
+        ("?after=0&type=*", [1, 2, 3]),
+        ("?after=0", [2]),
+        ("?after=0&type=*&provider=groq", [2]),
+        ("?after=0&type=*&provider=sim", [1, 3]),
+        ("?after=0&type=receipt.created&tenant=nobody", []),
+        ("?type=receipt.created", []),
+    ],
+)
+async def test_receipts_are_told_to_who_asks_for_their_type(
+    sidecar: Sidecar, query: str, told: list[int]
+) -> None:
+    await call(sidecar)
+    await tell(sidecar, "circuit.open", data={"provider": "groq"})
+    await call(sidecar)
+    async with listening(sidecar, query) as heard:
+        assert [(await heard.event())["seq"] for _ in told] == told
+        receipt_id = await call(sidecar)
+        if "nobody" in query or "groq" in query or "type" not in query:
+            await tell(sidecar, "circuit.open", tenant="nobody", data={"provider": "groq"})
+            if "receipt" not in query:
+                assert (await heard.event())["seq"] == 5
+            return
+        one = await heard.event()
+    receipt = await sidecar.receipt_of({"x-modelspend-receipt": receipt_id})
+    assert (one["seq"], one["type"], one["receipt_id"]) == (4, "receipt.created", receipt_id)
+    assert one["data"] == {
+        "status": "success",
+        "provider": "sim",
+        "model": "sim-ok",
+        "category": receipt.classification.category if receipt.classification else None,
+        "cost_usd": float(usd(receipt.execution.actual_cost_pico or 0)),
+        "input_tokens": receipt.usage.quantities["input_tokens"] if receipt.usage else None,
+        "output_tokens": receipt.usage.quantities["output_tokens"] if receipt.usage else None,
+        "latency_ms": round(receipt.execution.actual_latency_ms),
+    }
+
+
+async def test_who_hears_of_events_alone_is_not_woken_for_receipts(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = 0
+    page = sidecar.store.events.page
+
+    async def counted(*asked: Any) -> Any:
+        nonlocal pages
+        pages += 1
+        return await page(*asked)
+
+    monkeypatch.setattr(sidecar.store.events, "page", counted)
+    async with listening(sidecar):
+        for _ in range(5):
+            await call(sidecar)
+            await asyncio.sleep(feeds._LOOK_S)
+        assert pages <= 2
+
+
+@pytest.mark.parametrize(
     ("query", "says"),
     [("?typ=x", "Unknown parameter"), ("?type=a?", "write circuit.open"), ("?after=x", "whole")],
 )
@@ -169,10 +231,10 @@ async def test_one_look_at_a_time_serves_all_whatever_is_committed(
     looks = 0
     last = sidecar.store.events.last
 
-    async def counted() -> int:
+    async def counted(where: Wanted = ALL) -> int:
         nonlocal looks
         looks += 1
-        return int(await last())
+        return int(await last(where))
 
     monkeypatch.setattr(sidecar.store.events, "last", counted)
     async with listening(sidecar), listening(sidecar), listening(sidecar):
