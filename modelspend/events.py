@@ -5,7 +5,7 @@ counter of the writer, so one cursor follows both.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -15,6 +15,8 @@ from modelspend.record import frozen
 
 RECEIPT = "receipt.created"
 """The type under which a receipt itself is told."""
+
+_DECISION = "routing.decision"  # is on the receipt, and told with it
 
 _PATTERN = re.compile(r"[a-z0-9_.]+\*?|\*")
 
@@ -60,10 +62,15 @@ class Wanted:
     @property
     def receipts(self) -> bool:
         """Whether receipts are asked for, by their type: who asks for no type hears of events."""
-        return any(fnmatchcase(RECEIPT, each) for each in self.kinds)
+        return asks_for_receipts(self.kinds)
 
 
 ALL = Wanted()
+
+
+def asks_for_receipts(patterns: Iterable[str]) -> bool:
+    """Whether any of them means receipts, or the decisions that are on them."""
+    return any(fnmatchcase(kind, each) for each in patterns for kind in (RECEIPT, _DECISION))
 
 
 def kinds(text: str) -> tuple[str, ...]:

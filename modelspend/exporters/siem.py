@@ -8,13 +8,12 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Protocol
 
 from modelspend import __version__
 from modelspend.errors import ConfigInvalid
-from modelspend.events import RECEIPT
+from modelspend.events import asks_for_receipts
 from modelspend.exporters.formats import FORMATS
 from modelspend.exporters.http import Door, NotNow
 from modelspend.exporters.notice import Notice, notice_of
@@ -86,8 +85,7 @@ class SiemSink:
 
 def wants(types: Sequence[str], tenant: str | None) -> Wants:
     """What is told, by types of events as a webhook names them."""
-    receipts = any(fnmatchcase(RECEIPT, pattern) for pattern in types)
-    return Wants(receipts=receipts, kinds=tuple(types), tenant=tenant)
+    return Wants(receipts=asks_for_receipts(types), kinds=tuple(types), tenant=tenant)
 
 
 def _way(name: str, section: Siem, env: Mapping[str, str]) -> Way:

@@ -15,14 +15,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field
-from fnmatch import fnmatchcase
 from hashlib import sha256
 from itertools import islice
 from random import Random
 from typing import Any
 
 from modelspend.errors import ConfigInvalid, LedgerUnavailable, Overloaded
-from modelspend.events import RECEIPT, Event
+from modelspend.events import RECEIPT, Event, asks_for_receipts
 from modelspend.exporters.http import Answered, Door, NotNow
 from modelspend.exporters.ration import Ration
 from modelspend.exporters.surroundings import held
@@ -118,7 +117,7 @@ class WebhookSink:
         self.name = f"webhook:{to.name}"
         types = to.section.types
         self.wants = Wants(
-            receipts=any(fnmatchcase(RECEIPT, pattern) for pattern in types),
+            receipts=asks_for_receipts(types),
             kinds=types,
             tenant=to.section.tenant,
         )

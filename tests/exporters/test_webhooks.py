@@ -99,8 +99,9 @@ async def test_while_secrets_rotate_a_receiver_may_know_either(store: Store) -> 
         Verifier(NEVER).verify(body, head)
 
 
-async def test_a_receipt_is_told_with_its_cost(store: Store, traffic: Traffic) -> None:
-    async with far_end() as far, pumping(store, section(far)) as pump:
+@pytest.mark.parametrize("types", ["*", "receipt.created", "receipt.*", "routing.decision"])
+async def test_a_receipt_is_told_with_its_cost(store: Store, traffic: Traffic, types: str) -> None:
+    async with far_end() as far, pumping(store, section(far, types=(types,))) as pump:
         receipt = traffic.receipt()
         await store.calls.finish(receipt)
         await ended(pump, 1)

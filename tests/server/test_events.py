@@ -138,6 +138,7 @@ async def test_each_filter_tells_what_it_says(
     ("query", "told"),
     [
         ("?after=0&type=receipt.created", [1, 3]),
+        ("?after=0&type=routing.decision", [1, 3]),
         ("?after=1&type=receipt.*,circuit.*", [2, 3]),
         ("?after=0&type=*", [1, 2, 3]),
         ("?after=0", [2]),
