@@ -43,8 +43,12 @@ def frozen(kind: Any = None, *, kw_only: bool = False) -> Any:
 
 
 def _finished(made: type[T]) -> type[T]:
-    compared = _values([each.name for each in fields(made) if each.compare])  # type: ignore[arg-type]
-    shown = [each.name for each in fields(made) if each.repr]  # type: ignore[arg-type]
+    known = fields(made)  # type: ignore[arg-type]
+    compared = _values([each.name for each in known if each.compare])
+    hashed = _values(
+        [each.name for each in known if (each.compare if each.hash is None else each.hash)]
+    )
+    shown = [each.name for each in known if each.repr]
 
     def same(self: T, other: object) -> Any:
         alike = other.__class__ is self.__class__
@@ -56,7 +60,7 @@ def _finished(made: type[T]) -> type[T]:
 
     for name, method in {
         "__eq__": same,
-        "__hash__": lambda self: hash(compared(self)),
+        "__hash__": lambda self: hash(hashed(self)),
         "__repr__": told,
     }.items():
         if name not in made.__dict__:
@@ -64,5 +68,8 @@ def _finished(made: type[T]) -> type[T]:
     return made
 
 
-def _values(names: list[str]) -> Callable[[Any], Any]:
-    return attrgetter(*names) if names else lambda _: ()
+def _values(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Of several at once; of one it would be the bare value, which need not equal itself."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda of: tuple(getattr(of, name) for name in names)

@@ -34,6 +34,17 @@ class Named:
     x: int
 
 
+@frozen
+class Only:
+    x: float
+
+
+@frozen
+class Partly:
+    x: int
+    more: list[int] = field(default_factory=list, hash=False)
+
+
 @record
 class Nothing:
     pass
@@ -57,6 +68,18 @@ def test_records_are_equal_where_all_that_is_compared_is() -> None:
     assert Nothing() == Nothing() != Point(x=1)
     assert {Point(x=1), Point(x=1, note="b"), Point(x=2)} == {Point(x=1), Point(x=2)}
     assert hash(Point(x=1)) == hash(Likewise(x=1))
+
+
+def test_one_field_is_compared_as_several_are() -> None:
+    unknown = float("nan")
+
+    assert Only(unknown) == Only(unknown)
+    assert Only(1.0) != Only(2.0)
+
+
+def test_what_is_not_hashed_is_compared_all_the_same() -> None:
+    assert hash(Partly(1, [2])) == hash(Partly(1, [3]))
+    assert Partly(1, [2]) != Partly(1, [3])
 
 
 def test_a_record_shows_what_a_dataclass_shows() -> None:

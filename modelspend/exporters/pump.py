@@ -260,6 +260,7 @@ class Pump:
     async def _faulty(self, line: Line, error: Exception) -> None:
         """Say what went wrong, and be ready to try again in a while."""
         log.error("sink %s: a fault of ours: %s", line.sink.name, type(error).__name__)
+        self._ration.behind(line.sink.name, 0.0)  # it takes nothing until then
         text = f"a fault of ours: {type(error).__name__}"
         with suppress(LedgerUnavailable, Overloaded):
             await self._store.sinks.failed(line.sink.name, text, self._now_ms())

@@ -100,10 +100,12 @@ class Ration:
 
     def _look(self, now: float) -> None:
         """How much of one processor calls leave free. Squared: the less it is, the likelier one of
-        them comes in the midst of a step."""
+        them comes in the midst of a step. What threads took is told once they are done, which may
+        be after an earlier look: never more than all of it is free."""
         process_s = time.process_time()
         busy = (process_s - self._process_s - self._own_s) / (now - self._looked_at)
-        self._most = max(MOST_SHARE * max(1.0 - busy, 0.0) ** 2, SHARE)
+        free = min(max(1.0 - busy, 0.0), 1.0)
+        self._most = max(MOST_SHARE * free**2, SHARE)
         self._looked_at, self._process_s, self._own_s = now, process_s, 0.0
 
     def _owe(self, seconds: float) -> None:

@@ -24,7 +24,7 @@ from modelspend.settings import Settings, Webhook
 from modelspend.sinks import Standing, Wants
 from modelspend.store import Store
 from modelspend.store.receipts import Stored, load
-from modelspend.store.sinks import Emission
+from modelspend.store.sinks import Also, Emission
 from tests.exporters.emitting import emit, emitted, now_ms, until
 from tests.fakes.sink import far_end, status
 from tests.store.synthetic import Traffic
@@ -549,6 +549,38 @@ async def test_a_sink_that_has_caught_up_or_is_gone_leaves_no_larger_share_behin
     assert pump._ration._share > SHARE
     await pump.start([sink])
     assert await rests()
+    await pump.stop()
+
+
+async def test_a_sink_that_rests_after_a_fault_leaves_no_larger_share_behind(store: Store) -> None:
+    shares: list[float] = []
+
+    class Faulty:
+        name, wants, most, linger_s = "faulty", Wants(), 1, 0.0
+
+        def file(self, batch: object) -> Also:
+            raise AssertionError(batch)
+
+        async def room(self) -> int:
+            return 1
+
+        async def close(self) -> None: ...
+
+        async def work(self, news: asyncio.Event, ration: Ration) -> None:
+            shares.append(ration._share)
+            if len(shares) == 1:
+                ration.behind(self.name, 3600.0)
+                raise KeyError
+            await asyncio.Event().wait()
+
+    pump = pump_of(store)
+    await pump.start([Faulty()])
+
+    async def begun_again() -> bool:
+        return len(shares) == 2
+
+    await until(begun_again)
+    assert shares == [SHARE, SHARE]
     await pump.stop()
 
 

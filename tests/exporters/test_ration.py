@@ -84,6 +84,19 @@ async def test_where_calls_need_the_whole_processor_a_sink_stays_behind() -> Non
     assert 0 < busy < MOST_SHARE / 2 < free
 
 
+async def test_what_is_counted_for_sinks_too_late_gives_them_no_more_than_the_most() -> None:
+    ration = Ration()
+    ration.heard()
+    ration.behind("late", 1e6)
+    ration.beside(10.0)  # taken before it was last looked how busy the process is
+    await asyncio.sleep(0.3)
+    ration.heard()
+
+    turns = [ration.turn() for _ in range(101)]
+
+    assert turns[-1] - turns[0] > 100 * 0.0001 / MOST_SHARE * 0.9
+
+
 async def test_when_no_call_goes_on_nothing_is_held_back() -> None:
     assert await spent_in(Ration(), 0.5, calls=False) > SHARE * 2
 
