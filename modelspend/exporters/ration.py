@@ -1,8 +1,8 @@
 """Sinks take a small share of the event loop while calls go on, and all of it when none do.
 
 A share that is always small would leave a sink behind for ever where calls never pause: it grows
-with the age of what a sink that gets on has still to say, and is small again once it has. It never
-grows far into what calls leave free: where they need all of the processor, sinks stay behind.
+with the age of what a sink that gets on has still to say, and is small again once it has. It only
+grows into what calls leave free: where they need all of the processor, sinks stay behind.
 
 Hides that a coroutine is run step by step: what each step takes is measured, and the next one waits
 until all sinks together are back within their share, and a moment for a gap between calls. So it

@@ -10,6 +10,7 @@ become visible in their order, so nothing ever appears behind a cursor.
 import json
 import sqlite3
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 from modelspend.chain import row_digest
@@ -18,6 +19,8 @@ from modelspend.money import dumps, usd
 from modelspend.store.book import Book
 from modelspend.store.readers import Readers
 from modelspend.store.writer import Writer, needed
+
+_SCAN = 20_000
 
 
 class Page(NamedTuple):
@@ -33,14 +36,14 @@ class Events:
         self._writer = writer
 
     async def page(self, cursor: int, limit: int = 100, where: Wanted = ALL) -> Page:
-        """The next ones with a greater number than the cursor."""
-
-        def ask(conn: sqlite3.Connection) -> Page:
-            last = max(_last(conn, where), cursor)
-            found = _both(conn, where, "seq > ? AND seq <= ?", (cursor, last), "seq", limit)
-            return Page(found, found[-1].seq if len(found) == limit else last)
-
-        return await self._readers.ask(ask)
+        """The next ones with a greater number than the cursor. No question looks through more than
+        `_SCAN` receipts: a filter that few of them pass holds up no reader for long."""
+        found, last = list[Event](), cursor + 1
+        while cursor < last and len(found) < limit:
+            part = partial(_part, where=where, cursor=cursor, limit=limit - len(found))
+            some, cursor, last = await self._readers.ask(part)
+            found += some
+        return Page(found, cursor)
 
     async def after(self, seq: int, limit: int = 100, where: Wanted = ALL) -> list[Event]:
         """Those with a greater number, oldest first."""
@@ -84,6 +87,16 @@ def _last(conn: sqlite3.Connection, where: Wanted) -> int:
     return max(int(each.fetchone()[0]) for each in asked)
 
 
+def _part(
+    conn: sqlite3.Connection, where: Wanted, cursor: int, limit: int
+) -> tuple[list[Event], int, int]:
+    """The next ones of a part, the number to go on from, and the last there is."""
+    last = max(_last(conn, where), cursor)
+    until = min(last, cursor + _SCAN) if where.receipts else last
+    found = _both(conn, where, "seq > ? AND seq <= ?", (cursor, until), "seq", limit)
+    return found, found[-1].seq if len(found) == limit else until, last
+
+
 def _both(
     conn: sqlite3.Connection,
     where: Wanted,
@@ -96,13 +109,16 @@ def _both(
     found = select(conn, where, place, values, order, limit)
     if not where.receipts or where.levels or where.rules:
         return found
+    asked = {
+        "tenant = ?": where.tenant,
+        "provider = ?": where.provider,
+        "created_at >= ?": where.since_ms,
+    }
+    held = {term: value for term, value in asked.items() if value is not None}
     rows = conn.execute(
-        f"SELECT {_GLANCE} FROM receipts WHERE {place} AND (? IS NULL OR tenant = ?)"
-        f" AND (? IS NULL OR provider = ?) AND created_at >= ? ORDER BY {order} LIMIT ?",
-        (
-            *(*values, where.tenant, where.tenant, where.provider, where.provider),
-            *(where.since_ms or 0, limit),
-        ),
+        f"SELECT {_GLANCE} FROM receipts WHERE {' AND '.join((place, *held))}"
+        f" ORDER BY {order} LIMIT ?",
+        (*values, *held.values(), limit),
     )
     found += [_receipt(*row) for row in rows]
     found.sort(key=lambda each: each.seq, reverse=order.endswith("DESC"))

@@ -177,6 +177,26 @@ async def test_receipts_are_told_to_who_asks_for_their_type(
     }
 
 
+async def test_receipts_are_looked_through_a_part_at_a_time_and_none_is_missed(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelspend.store.events._SCAN", 3)
+    for n in range(10):
+        await call(sidecar, tenant="rare" if n in (1, 8) else "often")
+    page = sidecar.store.events.page
+    rare = await page(0, 100, Wanted(kinds=("receipt.created",), tenant="rare"))
+    assert ([one.seq for one in rare.events], rare.cursor) == ([2, 9], 10)
+    every, cursor = [], 0
+    while some := await page(cursor, 4, Wanted(kinds=("*",))):
+        every += [one.seq for one in some.events]
+        cursor = some.cursor
+        if len(some.events) < 4:
+            break
+    assert (every, cursor) == (list(range(1, 11)), 10)
+    nobody = await page(0, 100, Wanted(kinds=("*",), tenant="nobody"))
+    assert (nobody.events, nobody.cursor) == ([], 10)
+
+
 async def test_who_hears_of_events_alone_is_not_woken_for_receipts(
     sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
